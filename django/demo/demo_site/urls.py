@@ -1,0 +1,22 @@
+from django.contrib import admin
+from django.contrib.staticfiles.views import serve
+from django.http import HttpResponse
+from django.urls import include, path
+
+INDEX = """<!doctype html>
+<html lang="en">
+<title>sshbox demo</title>
+<h1>sshbox demo</h1>
+<p>A small site whose users log in by SSH, each into a container of their own.</p>
+<p>Users and their keys are kept in the <a href="/admin/">admin pages</a>. sshbox asks for them,
+with its token, at <code>/sshbox/accounts/USER</code>.</p>
+</html>
+"""
+
+urlpatterns = [
+    path("", lambda request: HttpResponse(INDEX)),
+    path("admin/", admin.site.urls),
+    path("sshbox/", include("django_sshbox.urls")),
+    # `insecure` stands for slow and unhardened: enough for the admin's style sheets on loopback.
+    path("static/<path:path>", serve, {"insecure": True}),
+]

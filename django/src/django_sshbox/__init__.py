@@ -1,0 +1,1 @@
+"""Tells sshbox which SSH keys belong to a user of this site."""

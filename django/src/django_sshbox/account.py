@@ -1,0 +1,98 @@
+"""What this site says of a user: the settings, and the account made from them.
+
+Knows nothing of HTTP; the view, the checks and the command share it.
+"""
+
+import logging
+import re
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.utils.encoding import force_bytes
+from django.utils.module_loading import import_string
+
+from .keys import parse_public_key
+
+log = logging.getLogger(__name__)
+
+LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+EXTRAS = {"limits", "idle_timeout", "image"}
+
+
+def setting(name):
+    return getattr(settings, name, None)
+
+
+def read_token():
+    """The token of sshbox. A file is read each time, so that a new token needs no restart."""
+    source, path = "SSHBOX_TOKEN", setting("SSHBOX_TOKEN_FILE")
+    if setting(source):
+        token = force_bytes(settings.SSHBOX_TOKEN)
+    elif path:
+        source = f"SSHBOX_TOKEN_FILE {path}"
+        try:
+            with open(path, "rb") as file:
+                token = file.read()
+        except OSError as error:
+            raise ImproperlyConfigured(f"{source}: {error.strerror}") from error
+    else:
+        raise ImproperlyConfigured("neither SSHBOX_TOKEN nor SSHBOX_TOKEN_FILE is set")
+    words = token.split()
+    if len(words) != 1:
+        raise ImproperlyConfigured(f"{source} must hold one word, it holds {len(words)}")
+    return words[0]
+
+
+def find_user(username):
+    """The user of exactly this name. None for any other, and for names that cannot log in."""
+    if not LOGIN.fullmatch(username):
+        return None
+    model = get_user_model()
+    users = model._default_manager.filter(**{model.USERNAME_FIELD: username})
+    # A database may compare without case; to the host Alice and alice are two users.
+    return next((user for user in users if user.get_username() == username), None)
+
+
+def account_of(user):
+    """What sshbox asks for. An inactive user's keys are nobody's business."""
+    account = {"user": user.get_username(), "id": user.pk, "active": user.is_active, "keys": []}
+    if user.is_active:
+        account.update(_extras(user), keys=_valid_keys(user))
+    return account
+
+
+def _extras(user):
+    if not setting("SSHBOX_ACCOUNT"):
+        return {}
+    extras = import_string(settings.SSHBOX_ACCOUNT)(user)
+    if not set(extras) <= EXTRAS:
+        unknown = ", ".join(sorted(set(extras) - EXTRAS))
+        raise ImproperlyConfigured(f"SSHBOX_ACCOUNT returned {unknown}; known: {sorted(EXTRAS)}")
+    return extras
+
+
+def _valid_keys(user):
+    lines = []
+    for number, text in enumerate(_key_texts(user), start=1):
+        try:
+            lines.append(parse_public_key(text).line)
+        except ValidationError as error:
+            log.warning("key %d of %s left out: %s", number, user.get_username(), error.messages)
+    return lines
+
+
+def _key_texts(user):
+    if setting("SSHBOX_KEYS"):
+        return import_string(settings.SSHBOX_KEYS)(user)
+    return key_model()._default_manager.filter(user=user).values_list("public_key", flat=True)
+
+
+def key_model():
+    return apps.get_model(setting("SSHBOX_KEY_MODEL") or "django_sshbox.SSHKey")
+
+
+def keys_are_ours():
+    """Whether the keys that count are those of this app."""
+    return not (setting("SSHBOX_KEYS") or setting("SSHBOX_KEY_MODEL"))

@@ -1,0 +1,56 @@
+"""`manage.py check` tells a wrong setting before a user meets it."""
+
+from django.core.checks import Error, Warning, register
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from .account import key_model, read_token, setting
+
+SHORT = 32  # characters; `openssl rand -hex 32` gives 64
+
+
+@register()
+def check_settings(app_configs, **kwargs):
+    return [*_token(), *_callables(), *_key_model()]
+
+
+def _token():
+    if not (setting("SSHBOX_TOKEN") or setting("SSHBOX_TOKEN_FILE")):
+        hint = "Set one of them. A token comes from: openssl rand -hex 32"
+        yield Error(
+            "Neither SSHBOX_TOKEN nor SSHBOX_TOKEN_FILE is set.", hint=hint, id="sshbox.E001"
+        )
+        return
+    try:
+        token = read_token()
+    except ImproperlyConfigured as error:
+        # No error: the file may be for the eyes of the web server's user alone.
+        yield Warning(str(error), hint="Every login is refused until then.", id="sshbox.W001")
+        return
+    if len(token) < SHORT:
+        hint = "Make a new one with: openssl rand -hex 32"
+        text = f"The token of sshbox has {len(token)} characters, fewer than {SHORT}."
+        yield Warning(text, hint=hint, id="sshbox.W002")
+
+
+def _callables():
+    for name in ("SSHBOX_KEYS", "SSHBOX_ACCOUNT"):
+        try:
+            usable = not setting(name) or callable(import_string(setting(name)))
+        except (ImportError, AttributeError):
+            usable = False
+        if not usable:
+            hint = 'It must be the dotted path of a callable: "mysite.ssh.function".'
+            yield Error(f"{name}: {setting(name)!r} is not there.", hint=hint, id="sshbox.E002")
+
+
+def _key_model():
+    if setting("SSHBOX_KEYS") and setting("SSHBOX_KEY_MODEL"):
+        yield Error("SSHBOX_KEYS and SSHBOX_KEY_MODEL are both set.", id="sshbox.E003")
+        return
+    try:
+        for field in ("user", "public_key"):
+            key_model()._meta.get_field(field)
+    except (LookupError, ValueError, FieldDoesNotExist) as error:
+        hint = "It must be app_label.Model, with the fields user and public_key; else SSHBOX_KEYS."
+        yield Error(f"SSHBOX_KEY_MODEL: {error}", hint=hint, id="sshbox.E004")

@@ -1,0 +1,108 @@
+"""Adds, lists and removes the SSH keys of a user from the command line."""
+
+import sys
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from ...account import LOGIN, find_user, keys_are_ours
+from ...keys import parse_public_key
+from ...models import SSHKey
+
+
+class Command(BaseCommand):
+    help = "Adds, lists and removes the SSH keys of a user."
+
+    def add_arguments(self, parser):
+        actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+        add = actions.add_parser("add", help="give a key to a user")
+        add.add_argument("user", metavar="USER")
+        add.add_argument(
+            "file", metavar="FILE", nargs="?", default="-", help=".pub file, - = stdin"
+        )
+        add.add_argument("--title", default="", help="the comment of the key if not given")
+        add.add_argument("--create-user", action="store_true", help="make a missing user")
+        show = actions.add_parser("list", help="show fingerprint, type and title of all keys")
+        show.add_argument("user", metavar="USER")
+        remove = actions.add_parser("remove", help="take a key from a user")
+        remove.add_argument("user", metavar="USER")
+        remove.add_argument("key", metavar="FILE|FINGERPRINT", help=".pub file or SHA256:…")
+
+    def handle(self, *, action, user, **options):
+        if not keys_are_ours():
+            raise CommandError(
+                "This site keeps its keys elsewhere (SSHBOX_KEYS or SSHBOX_KEY_MODEL is set). "
+                "Change them there."
+            )
+        if not LOGIN.fullmatch(user):
+            raise CommandError(
+                f"{user!r} cannot log in by SSH: a login name is 1 to 64 letters, digits, "
+                "“_”, “.” or “-” of ASCII and begins with a letter, a digit or “_”."
+            )
+        getattr(self, action)(user, **options)
+
+    @transaction.atomic  # a user made for a key that is then refused shall not stay
+    def add(self, username, *, file, title, create_user, **options):
+        key = read_key(file)
+        if create_user and find_user(username) is None:
+            create(username)
+        user = existing(username)
+        if SSHKey.objects.filter(user=user, fingerprint=key.fingerprint).exists():
+            self.stdout.write(f"{username} has {key.fingerprint} already.")
+            return
+        save(SSHKey(user=user, title=title, public_key=f"{key.line} {key.comment}"))
+        self.stdout.write(f"{username} now has {key.fingerprint}.")
+
+    def list(self, username, **options):
+        keys = SSHKey.objects.filter(user=existing(username))
+        width = max((len(key.key_type) for key in keys), default=0)
+        for key in keys:
+            self.stdout.write(f"{key.fingerprint}  {key.key_type:{width}}  {key.title}".rstrip())
+
+    def remove(self, username, *, key, **options):
+        user = existing(username)
+        fingerprint = key if key.startswith("SHA256:") else read_key(key).fingerprint
+        count, _ = SSHKey.objects.filter(user=user, fingerprint=fingerprint).delete()
+        if not count:
+            raise CommandError(f"{username} has no key {fingerprint}.")
+        self.stdout.write(f"{username} no longer has {fingerprint}.")
+
+
+def read_key(path):
+    try:
+        if path == "-":
+            text = sys.stdin.read()
+        else:
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+        return parse_public_key(text)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path}: not a text file in UTF-8") from error
+    except ValidationError as error:
+        raise CommandError(f"{path}: {' '.join(error.messages)}") from error
+
+
+def existing(username):
+    user = find_user(username)
+    if user is None:
+        raise CommandError(f"There is no user {username} (case counts).")
+    return user
+
+
+def create(username):
+    model = get_user_model()
+    user = model(**{model.USERNAME_FIELD: username})
+    user.set_unusable_password()
+    save(user)
+
+
+def save(row):
+    try:
+        row.full_clean()
+    except ValidationError as error:
+        raise CommandError(" ".join(error.messages)) from error
+    row.save()

@@ -1,0 +1,6 @@
+from django.urls import path
+
+from .views import account
+
+app_name = "django_sshbox"
+urlpatterns = [path("accounts/<str:username>", account, name="account")]

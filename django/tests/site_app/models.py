@@ -1,0 +1,20 @@
+"""What a site may have before it meets sshbox."""
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+
+class Member(AbstractUser):
+    # NOCASE compares like MySQL and SQL Server do as they come.
+    username = models.CharField(max_length=150, unique=True, db_collation="NOCASE")
+
+
+class WorkspaceSSHKey(models.Model):
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    title = models.CharField(max_length=100)
+    public_key = models.TextField()
+    fingerprint = models.CharField(max_length=100, unique=True)
+    key_type = models.CharField(max_length=50)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)

@@ -1,0 +1,113 @@
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from .example import line, public
+
+DEMO = Path(__file__).resolve().parent.parent / "demo"
+TOKEN = "f" * 64
+
+
+class Demo(unittest.TestCase):
+    """The demo as its README line starts it: migrated, served by gunicorn, asked over HTTP."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.data = Path(folder.name, "data")
+        token = Path(folder.name, "token")
+        token.write_text(TOKEN + "\n")
+        cls.environ = {
+            **os.environ,
+            "SSHBOX_DEMO_DATA": str(cls.data),
+            "SSHBOX_TOKEN_FILE": str(token),
+            "DJANGO_SETTINGS_MODULE": "demo_site.settings",
+        }
+        cls.manage("migrate", "--verbosity=0")
+        cls.manage("sshbox_key", "add", "Alice", "--create-user", stdin=public())
+        cls.start()
+
+    @classmethod
+    def manage(cls, *args, stdin=""):
+        done = subprocess.run(
+            [sys.executable, "manage.py", *args],
+            cwd=DEMO,
+            env=cls.environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise AssertionError(f"manage.py {args}: {done.stderr}")
+        return done.stdout
+
+    @classmethod
+    def start(cls):
+        # Port 0: the kernel chooses, gunicorn tells it in its log.
+        args = ["--chdir", str(DEMO), "demo_site.wsgi", "-b", "127.0.0.1:0", "--no-control-socket"]
+        server = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *args],
+            env=cls.environ,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        cls.addClassCleanup(server.stderr.close)
+        cls.addClassCleanup(server.wait)
+        cls.addClassCleanup(server.terminate)
+        for logged in server.stderr:
+            if found := re.search(r"Listening at: (http://127\.0\.0\.1:\d+)", logged):
+                cls.site = found[1]
+                return
+        raise AssertionError("gunicorn did not start")
+
+    def get(self, path, **headers):
+        request = urllib.request.Request(self.site + path, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def test_pages(self):
+        for path, words in (
+            ("/", "sshbox demo"),
+            ("/admin/login/", "password"),
+            ("/static/admin/css/base.css", "body"),
+        ):
+            status, body = self.get(path)
+            self.assertEqual(status, 200, path)
+            self.assertIn(words, body)
+        for path in ("/nothing", "/static/nothing"):
+            self.assertEqual(self.get(path)[0], 404, path)
+
+    def test_account(self):
+        status, body = self.get("/sshbox/accounts/Alice", Authorization=f"Bearer {TOKEN}")
+        self.assertEqual(status, 200)
+        self.assertEqual(
+            json.loads(body), {"user": "Alice", "id": 1, "active": True, "keys": [line()]}
+        )
+        self.assertEqual(self.get("/sshbox/accounts/Alice")[0], 401)
+        self.assertEqual(self.get("/sshbox/accounts/Alice", Authorization="Bearer é")[0], 401)
+
+    def test_the_secret_key_stays_the_same_and_private(self):
+        path = self.data / "secret_key"
+        before = path.read_text()
+        self.assertGreaterEqual(len(before), 50)
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+        self.manage("check")
+        self.assertEqual(path.read_text(), before)
+        self.assertEqual(sorted(path.parent.glob("secret_key*")), [path])
+
+    def test_checks_and_migrations_are_clean(self):
+        self.assertIn("no issues", self.manage("check"))
+        self.assertIn("No changes", self.manage("makemigrations", "--check", "--dry-run"))

@@ -1,0 +1,63 @@
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.test import TestCase
+
+from django_sshbox.models import SSHKey
+
+from . import example
+from .example import line, public
+from .site_app.models import Member
+
+
+class Model(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.alice = Member.objects.create_user("alice")
+
+    def test_what_is_stored(self):
+        key = SSHKey.objects.create(user=self.alice, public_key=public())
+        key.refresh_from_db()
+        self.assertEqual(key.public_key, line())
+        self.assertEqual(key.fingerprint, example.fingerprint(line()))
+        self.assertEqual(key.key_type, "ssh-ed25519")
+        self.assertEqual(key.title, "a comment of ed25519")
+        self.assertEqual(str(key), key.title)
+
+    def test_a_title_of_ones_own_stays(self):
+        key = SSHKey.objects.create(user=self.alice, title="laptop", public_key=public())
+        self.assertEqual(key.title, "laptop")
+
+    def test_a_long_comment_is_cut(self):
+        key = SSHKey(user=self.alice, public_key=line() + " " + "x" * 500)
+        key.full_clean()
+        self.assertEqual(key.title, "x" * 100)
+
+    def test_another_key_changes_the_fingerprint(self):
+        key = SSHKey.objects.create(user=self.alice, public_key=public())
+        key.public_key = public("ecdsa256")
+        key.full_clean()
+        key.save()
+        self.assertEqual(key.fingerprint, example.fingerprint(line("ecdsa256")))
+        self.assertEqual(key.key_type, "ecdsa-sha2-nistp256")
+
+    def test_a_key_may_keep_its_text(self):
+        key = SSHKey.objects.create(user=self.alice, public_key=public())
+        key.title = "office"
+        key.full_clean()
+        key.save()
+
+    def test_nothing_wrong_gets_in(self):
+        with self.assertRaises(ValidationError):
+            SSHKey.objects.create(user=self.alice, public_key=f"no-pty {line()}")
+        key = SSHKey(user=self.alice, public_key=line(), title="\x1b[2J")
+        with self.assertRaisesMessage(ValidationError, "control characters"):
+            key.full_clean()
+
+    def test_one_key_once_a_user(self):
+        SSHKey.objects.create(user=self.alice, public_key=public())
+        SSHKey.objects.create(user=Member.objects.create_user("bob"), public_key=public())
+        again = SSHKey(user=self.alice, public_key=line() + " other comment")
+        with self.assertRaisesMessage(ValidationError, "already"):
+            again.full_clean()
+        with self.assertRaises(IntegrityError):
+            again.save()

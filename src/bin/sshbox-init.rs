@@ -1,0 +1,5 @@
+//! `sshbox-init`: see `src/init.rs`.
+
+fn main() -> std::process::ExitCode {
+    sshbox::init::run()
+}

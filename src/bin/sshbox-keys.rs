@@ -1,0 +1,5 @@
+//! `sshbox-keys`: see `src/keys.rs`.
+
+fn main() -> std::process::ExitCode {
+    sshbox::keys::run()
+}

@@ -1,0 +1,375 @@
+//! The account cache: the last answer for each user, under `/var/cache/sshbox/`.
+//!
+//! `NAME.json` holds the account and when it was asked for. `recent` is one table of fixed
+//! size that remembers, for seconds, who was refused or could not be asked: a flood of names
+//! leaves no files behind. `lock` gives each user one flight at a time by a lock on one byte.
+//! A file that cannot be understood counts as absent and is replaced by the next answer.
+
+use crate::account::Account;
+use crate::clock::Now;
+use crate::config::Span;
+use identity::Login;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Slots of the `recent` table; two users in one slot cost one more question.
+const SLOTS: u64 = 4096;
+
+/// Bytes of a slot: a hash of who, when, and what.
+const SLOT: usize = 24;
+
+/// How often a lock that another login holds is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// An account as it was answered, and when it was asked for.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Record {
+    boot_id: String,
+    boottime: Duration,
+    wall: Duration,
+    /// The account, as the web app would write it.
+    pub account: Account,
+}
+
+impl Record {
+    /// A record of an answer to a question asked at `asked`.
+    #[must_use]
+    pub fn new(account: Account, asked: &Now) -> Self {
+        Self {
+            boot_id: asked.boot_id.clone(),
+            boottime: asked.boottime,
+            wall: asked.wall,
+            account,
+        }
+    }
+
+    /// When it was asked for, since this boot; `None` if that was before.
+    #[must_use]
+    pub fn asked(&self, now: &Now) -> Option<Duration> {
+        (self.boot_id == now.boot_id && self.boottime <= now.boottime).then_some(self.boottime)
+    }
+
+    /// Whether it may serve while the web app does not answer. Within one boot the clock
+    /// that nobody can set decides; across a reboot wall time must, and a record from the
+    /// future is not believed.
+    #[must_use]
+    pub fn serves(&self, now: &Now, stale: Span) -> bool {
+        let age = match self.asked(now) {
+            Some(asked) => now.boottime.checked_sub(asked),
+            None if self.boot_id == now.boot_id => None,
+            None => now.wall.checked_sub(self.wall),
+        };
+        age.is_some_and(|age| age < stale.0)
+    }
+}
+
+/// What the last question about somebody without an account came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The web app said no.
+    Refused,
+    /// The web app did not answer.
+    Failed,
+}
+
+/// The directory.
+#[derive(Debug)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// One user's place in the queue; given back when dropped, or when the program ends.
+#[derive(Debug)]
+pub struct Flight {
+    _lock: File,
+}
+
+impl Cache {
+    /// The cache in `dir`.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// Waits until no other login of this user is asking, at most for `patience`.
+    ///
+    /// # Errors
+    /// `TimedOut` when another one asked all the time; else what the file system says.
+    pub fn queue(&self, login: &Login, patience: Duration) -> io::Result<Flight> {
+        let file = self.open("lock")?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the C library's own constants for these fields"
+        )]
+        let lock = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: libc::off_t::from(login.uid()),
+            l_len: 1,
+            l_pid: 0,
+        };
+        let end = Instant::now() + patience;
+        loop {
+            match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
+                Ok(_) => return Ok(Flight { _lock: file }),
+                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if Instant::now() < end => {
+                    thread::sleep(RETRY);
+                }
+                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The record of this user. Torn, foreign or empty files count as none.
+    #[must_use]
+    pub fn read(&self, login: &Login) -> Option<Record> {
+        let text = fs::read(self.path(login)).ok()?;
+        let record: Record = serde_json::from_slice(&text).ok()?;
+        (record.account.user == login.as_str()).then_some(record)
+    }
+
+    /// Replaces the record of this user; on failure the old file stays as it was.
+    ///
+    /// # Errors
+    /// What the file system says, `ENOSPC` above all.
+    pub fn write(&self, login: &Login, record: &Record) -> io::Result<()> {
+        let text = serde_json::to_vec(record)?;
+        // One flight per user, so the name is ours. A login cannot begin with a dot.
+        let new = self.dir.join(format!(".{login}.new"));
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .and_then(|mut file| file.write_all(&text))
+            .and_then(|()| fs::rename(&new, self.path(login)));
+        if written.is_err() {
+            drop(fs::remove_file(&new));
+        }
+        written
+    }
+
+    /// Removes the record of this user.
+    ///
+    /// # Errors
+    /// What the file system says; that there was none is fine.
+    pub fn forget(&self, login: &Login) -> io::Result<()> {
+        match fs::remove_file(self.path(login)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the last question about this user came to, and when it was asked, since boot.
+    #[must_use]
+    pub fn recent(&self, login: &Login, now: &Now) -> Option<(Outcome, Duration)> {
+        let mut slot = [0; SLOT];
+        self.open("recent")
+            .ok()?
+            .read_exact_at(&mut slot, offset(login))
+            .ok()?;
+        let (who, rest) = slot.split_first_chunk::<8>()?;
+        let (when, rest) = rest.split_first_chunk::<8>()?;
+        let (what, _) = rest.split_first_chunk::<8>()?;
+        if u64::from_le_bytes(*who) != fingerprint(login, now) {
+            return None;
+        }
+        let outcome = match u64::from_le_bytes(*what) {
+            1 => Outcome::Refused,
+            2 => Outcome::Failed,
+            _ => return None,
+        };
+        Some((outcome, Duration::from_millis(u64::from_le_bytes(*when))))
+    }
+
+    /// Remembers what a question asked at `asked` came to.
+    ///
+    /// # Errors
+    /// What the file system says; the price is one more question.
+    pub fn note(&self, login: &Login, outcome: Outcome, asked: &Now) -> io::Result<()> {
+        let when = u64::try_from(asked.boottime.as_millis()).unwrap_or(u64::MAX);
+        let what: u64 = match outcome {
+            Outcome::Refused => 1,
+            Outcome::Failed => 2,
+        };
+        let slot = [fingerprint(login, asked), when, what]
+            .map(u64::to_le_bytes)
+            .concat();
+        self.open("recent")?.write_all_at(&slot, offset(login))
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        let path = self.dir.join(format!(".{name}"));
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+    }
+
+    fn path(&self, login: &Login) -> PathBuf {
+        self.dir.join(format!("{login}.json"))
+    }
+}
+
+fn offset(login: &Login) -> u64 {
+    u64::from(login.uid()) % SLOTS * 24
+}
+
+/// Who and in which boot: times of an earlier boot must not match.
+fn fingerprint(login: &Login, now: &Now) -> u64 {
+    use sha2::{Digest as _, Sha256};
+    let digest = Sha256::new()
+        .chain_update(&now.boot_id)
+        .chain_update(login.as_str())
+        .finalize();
+    digest
+        .first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Wanted;
+
+    fn login(name: &str) -> Login {
+        Login::parse(name.as_bytes()).unwrap()
+    }
+
+    fn account(name: &str) -> Account {
+        Account {
+            user: name.to_owned(),
+            id: None,
+            active: true,
+            keys: vec!["k".to_owned()],
+            limits: Wanted::default(),
+            idle_timeout: None,
+            image: None,
+        }
+    }
+
+    fn at(boot: &str, boottime: u64, wall: u64) -> Now {
+        Now {
+            boot_id: boot.to_owned(),
+            boottime: Duration::from_secs(boottime),
+            wall: Duration::from_secs(wall),
+        }
+    }
+
+    const DAY: Span = Span(Duration::from_secs(86_400));
+    const YEAR: u64 = 365 * 86_400;
+
+    #[test]
+    fn f16_a_clock_that_jumps_neither_kills_nor_revives_a_record() {
+        let record = Record::new(account("alice"), &at("a", 1000, YEAR * 50));
+        for wall in [YEAR * 49, YEAR * 50 - 3600, YEAR * 50 + 3600, YEAR * 51] {
+            assert!(record.serves(&at("a", 1000 + 3600, wall), DAY));
+            assert!(!record.serves(&at("a", 1000 + 86_400, wall), DAY));
+        }
+    }
+
+    #[test]
+    fn p3_after_a_reboot_wall_time_decides_and_the_future_is_not_believed() {
+        let record = Record::new(account("alice"), &at("a", 90_000, YEAR));
+        assert!(record.serves(&at("b", 10, YEAR + 3600), DAY));
+        assert!(!record.serves(&at("b", 10, YEAR + 86_400), DAY));
+        assert!(!record.serves(&at("b", 10, YEAR - 1), DAY));
+    }
+
+    #[test]
+    fn p3_stale_zero_never_serves() {
+        let now = at("a", 1000, YEAR);
+        assert!(!Record::new(account("alice"), &now).serves(&now, Span(Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_record_is_written_read_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let (alice, record) = (login("alice"), Record::new(account("alice"), &at("a", 1, 1)));
+        assert_eq!(cache.read(&alice), None);
+        cache.write(&alice, &record).unwrap();
+        assert_eq!(cache.read(&alice), Some(record));
+        cache.forget(&alice).unwrap();
+        cache.forget(&alice).unwrap();
+        assert_eq!(cache.read(&alice), None);
+    }
+
+    #[test]
+    fn f26_torn_empty_and_foreign_records_count_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let record = serde_json::to_string(&Record::new(account("bob"), &at("a", 1, 1))).unwrap();
+        for text in ["", "{", "null", &record[..record.len() / 2], &record] {
+            fs::write(dir.path().join("alice.json"), text).unwrap();
+            assert_eq!(cache.read(&login("alice")), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn f13_when_nothing_can_be_written_the_old_record_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let alice = login("alice");
+        let record = Record::new(account("alice"), &at("a", 1, 1));
+        cache.write(&alice, &record).unwrap();
+        // The new file cannot be made where a directory stands.
+        fs::create_dir(dir.path().join(".alice.new")).unwrap();
+        assert!(
+            cache
+                .write(&alice, &Record::new(account("alice"), &at("a", 2, 2)))
+                .is_err()
+        );
+        assert_eq!(cache.read(&alice), Some(record));
+    }
+
+    #[test]
+    fn a_hundred_thousand_strangers_leave_one_small_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let now = at("a", 7, 7);
+        for n in 0..100_000 {
+            cache
+                .note(&login(&format!("u{n}")), Outcome::Refused, &now)
+                .unwrap();
+        }
+        assert_eq!(
+            cache.recent(&login("u99999"), &now),
+            Some((Outcome::Refused, now.boottime))
+        );
+        assert_eq!(cache.recent(&login("u99999"), &at("b", 7, 7)), None);
+        let files: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .collect();
+        assert_eq!(files.len(), 1);
+        assert!(files[0].metadata().unwrap().len() <= SLOTS * SLOT as u64);
+    }
+
+    #[test]
+    fn one_flight_per_user_and_none_waits_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let flight = cache.queue(&login("alice"), Duration::ZERO).unwrap();
+        let second = cache.queue(&login("alice"), Duration::from_millis(30));
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        cache.queue(&login("bob"), Duration::ZERO).unwrap();
+        drop(flight);
+        cache.queue(&login("alice"), Duration::ZERO).unwrap();
+    }
+}

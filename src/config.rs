@@ -1,0 +1,584 @@
+//! `/etc/sshbox/sshbox.toml`: read, checked, without surprises. Every key has a default,
+//! which the shipped file shows; what is written wrongly is refused with its line.
+//!
+//! Knows no other part of sshbox; a program that cannot read its configuration does nothing.
+
+use bytesize::ByteSize;
+use identity::Login;
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Where the configuration is unless a program is told otherwise.
+pub const PATH: &str = "/etc/sshbox/sshbox.toml";
+
+/// Longest text that can be a configuration.
+const LONGEST: u64 = 1 << 20;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where accounts come from.
+    pub accounts: Accounts,
+    /// The Docker engine.
+    pub engine: Engine,
+    /// What a box is made of.
+    #[serde(rename = "box")]
+    pub a_box: Box,
+    /// When a box is stopped.
+    pub reap: Reap,
+}
+
+/// `[accounts]`: where keys and limits come from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Accounts {
+    /// `http://`, `https://` or `file://` with `{user}` in it.
+    pub url: AccountUrl,
+    /// File that holds the Bearer token; none is sent when empty.
+    pub token_file: PathBuf,
+    /// PEM file of the authorities that a `https://` server is checked against.
+    pub ca_file: PathBuf,
+    /// How long an answer serves without asking again.
+    pub fresh: Span,
+    /// How long an answer serves while the web app does not answer. 0 allowed.
+    pub stale: Span,
+    /// Deadline of one question, from the look-up of the name to the last byte.
+    pub timeout: Span,
+    /// Directory of the cached accounts.
+    pub cache: PathBuf,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            url: AccountUrl("http://127.0.0.1:8000/sshbox/accounts/{user}".to_owned()),
+            token_file: "/etc/sshbox/token".into(),
+            ca_file: "/etc/ssl/certs/ca-certificates.crt".into(),
+            fresh: Span::seconds(5),
+            stale: Span::seconds(24 * 3600),
+            timeout: Span::seconds(3),
+            cache: "/var/cache/sshbox".into(),
+        }
+    }
+}
+
+/// `[engine]`: the Docker engine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// Its socket.
+    pub socket: PathBuf,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            socket: "/run/docker.sock".into(),
+        }
+    }
+}
+
+/// `[box]`: what a box is made of.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Box {
+    /// Image; never pulled.
+    pub image: String,
+    /// Name of the container.
+    pub name: Template,
+    /// Home directory on the host.
+    pub home: Template,
+    /// Where the home is seen in the box.
+    pub mount: PathBuf,
+    /// Who the user is in the box.
+    pub user: Owner,
+    /// Docker network; made, with traffic between boxes off, when missing.
+    pub network: String,
+    /// What a box gets when the account does not say.
+    pub limits: Limits,
+    /// What a box gets at most, whatever the account says.
+    pub ceilings: Limits,
+}
+
+impl Default for Box {
+    fn default() -> Self {
+        Self {
+            image: "sshbox-user:latest".to_owned(),
+            name: Template("sshbox-{user}".to_owned()),
+            home: Template("/var/lib/sshbox/homes/{user}".to_owned()),
+            mount: "/home/user".into(),
+            user: Owner { uid: 1000, gid: 1000 },
+            network: "sshbox".to_owned(),
+            limits: Limits::default(),
+            ceilings: Limits::default(),
+        }
+    }
+}
+
+/// Resources of one box.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// CPU time, in cores.
+    pub cpus: Cpus,
+    /// Memory; swap is off.
+    pub memory: Size,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Open files of a process, `soft:hard`.
+    pub nofile: OpenFiles,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpus: Cpus(2.0),
+            memory: Size(8 << 30),
+            pids: 512,
+            nofile: OpenFiles {
+                soft: 1024,
+                hard: 2048,
+            },
+        }
+    }
+}
+
+/// `[reap]`: when a box is stopped.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reap {
+    /// How long a box runs without a session, when the account does not say.
+    pub idle_timeout: Span,
+    /// How long the box's processes have between SIGTERM and SIGKILL.
+    pub grace: Span,
+}
+
+impl Default for Reap {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Span::seconds(30 * 60),
+            grace: Span::seconds(10),
+        }
+    }
+}
+
+/// A text with `{user}` in it exactly once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(String);
+
+/// What stands for the login in a template.
+const PLACE: &str = "{user}";
+
+impl Template {
+    /// The text for this login.
+    #[must_use]
+    pub fn fill(&self, login: &Login) -> String {
+        self.0.replace(PLACE, login.as_str())
+    }
+}
+
+impl FromStr for Template {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.matches(PLACE).count() == 1 && !text.contains('\0') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected a text with {user} in it once")
+        }
+    }
+}
+
+/// A template that is a URL of a scheme we speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountUrl(String);
+
+impl AccountUrl {
+    /// The URL for this login; every character of a login may stand in a URL as it is.
+    #[must_use]
+    pub fn fill(&self, login: &Login) -> String {
+        self.0.replace(PLACE, login.as_str())
+    }
+}
+
+impl FromStr for AccountUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = ["http://", "https://", "file:///"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme));
+        if known && text.contains(PLACE) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected http://…, https://… or file:///… with {user} in it")
+        }
+    }
+}
+
+/// A length of time, written like `30m`, `24h` or `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl FromStr for Span {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|_| "expected a time like \"5s\", \"30m\" or \"24h\"")
+    }
+}
+
+/// A number of bytes, written like `8GiB` or `512MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}B", self.0))
+    }
+}
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<ByteSize>() {
+            Ok(size) if size.0 > 0 && i64::try_from(size.0).is_ok() => Ok(Self(size.0)),
+            _ => Err("expected a size like \"8GiB\" or \"512MiB\""),
+        }
+    }
+}
+
+/// A number of cores, fractions allowed.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Cpus(f64);
+
+impl Cpus {
+    /// In billionths of a core, as the engine counts.
+    #[must_use]
+    pub fn nano(self) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "0.01 to 4096 cores fit")]
+        let nano = (self.0 * 1e9).round() as i64;
+        nano
+    }
+
+    /// The smaller of the two.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        if other.0 < self.0 { other } else { self }
+    }
+}
+
+impl TryFrom<f64> for Cpus {
+    type Error = &'static str;
+
+    fn try_from(cores: f64) -> Result<Self, Self::Error> {
+        // 0.01 is the engine's own lower bound.
+        if (0.01..=4096.0).contains(&cores) {
+            Ok(Self(cores))
+        } else {
+            Err("expected 0.01 to 4096 cores")
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cpus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let cores = f64::deserialize(deserializer)?;
+        Self::try_from(cores).map_err(D::Error::custom)
+    }
+}
+
+/// Limits on open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// What a process starts with.
+    pub soft: u32,
+    /// What it may raise itself to.
+    pub hard: u32,
+}
+
+impl FromStr for OpenFiles {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected \"soft:hard\" like \"1024:2048\"";
+        let (soft, hard) = pair(text).ok_or(EXPECTED)?;
+        if soft > 0 && soft <= hard {
+            Ok(Self { soft, hard })
+        } else {
+            Err(EXPECTED)
+        }
+    }
+}
+
+/// A user and a group, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+impl FromStr for Owner {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match pair(text) {
+            Some((0, _) | (_, 0)) => Err("the user of a box cannot be root"),
+            Some((uid, gid)) => Ok(Self { uid, gid }),
+            None => Err("expected \"uid:gid\" in numbers, like \"1000:1000\""),
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+fn pair(text: &str) -> Option<(u32, u32)> {
+    let (left, right) = text.split_once(':')?;
+    Some((left.parse().ok()?, right.parse().ok()?))
+}
+
+/// These types are written as strings in the file and in an account.
+macro_rules! deserialize_from_str {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+deserialize_from_str!(Template, AccountUrl, Span, Size, OpenFiles, Owner);
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file could not be read.
+    Read(PathBuf, io::Error),
+    /// Somebody else could change the file.
+    Owner(PathBuf, InsecureFile),
+    /// The text says something we do not understand.
+    Parse(PathBuf, toml::de::Error),
+    /// Each key is right, but they do not fit together.
+    Conflict(PathBuf, &'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path, _) => write!(f, "cannot read {}", path.display()),
+            Self::Owner(path, _) => write!(f, "{} is not safe to use", path.display()),
+            Self::Parse(path, _) => write!(f, "{} is not valid", path.display()),
+            Self::Conflict(path, what) => write!(f, "{} is not valid: {what}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read(_, error) => Some(error),
+            Self::Owner(_, error) => Some(error),
+            Self::Parse(_, error) => Some(error),
+            Self::Conflict(..) => None,
+        }
+    }
+}
+
+/// Reads and checks the configuration.
+///
+/// # Errors
+/// [`ConfigError`]: unreadable, changeable by others, or not understood; the last with line
+/// and column.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let read = |error| ConfigError::Read(path.to_owned(), error);
+    let file = File::open(path).map_err(read)?;
+    check_owner(&file).map_err(|error| ConfigError::Owner(path.to_owned(), error))?;
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text).map_err(read)?;
+    let config: Config = toml::from_str(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
+    check(&config).map_err(|what| ConfigError::Conflict(path.to_owned(), what))?;
+    Ok(config)
+}
+
+fn check(config: &Config) -> Result<(), &'static str> {
+    let home = Path::new(&config.a_box.home.0);
+    if !home.is_absolute()
+        || home
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+    {
+        return Err("box.home must be an absolute path without '..'");
+    }
+    if !config.a_box.mount.is_absolute() || config.a_box.mount == Path::new("/") {
+        return Err("box.mount must be an absolute path below /");
+    }
+    if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > Duration::from_secs(20) {
+        return Err("accounts.timeout must lie between 1ms and 20s: sshd waits that long in each login");
+    }
+    if config.a_box.image.is_empty() || config.a_box.network.is_empty() {
+        return Err("box.image and box.network must not be empty");
+    }
+    Ok(())
+}
+
+/// Why a file is not to be trusted.
+#[derive(Debug)]
+pub enum InsecureFile {
+    /// Its attributes could not be read.
+    Stat(io::Error),
+    /// A directory, a FIFO, a device.
+    NotAFile,
+    /// It belongs to this user, who is neither root nor ourselves.
+    Owner(u32),
+    /// Group or others may write to it.
+    Writable(u32),
+}
+
+impl fmt::Display for InsecureFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stat(_) => f.write_str("its owner cannot be read"),
+            Self::NotAFile => f.write_str("it is not a regular file"),
+            Self::Owner(uid) => write!(f, "it belongs to uid {uid}; chown it to root"),
+            Self::Writable(mode) => {
+                write!(
+                    f,
+                    "its mode is {:04o}; chmod it so that only its owner can write",
+                    mode & 0o7777
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for InsecureFile {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Stat(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Whether nobody but root and ourselves can change this open file.
+///
+/// # Errors
+/// [`InsecureFile`] says what is wrong with it and how to mend it.
+pub fn check_owner(file: &File) -> Result<(), InsecureFile> {
+    let meta = file.metadata().map_err(InsecureFile::Stat)?;
+    if !meta.is_file() {
+        return Err(InsecureFile::NotAFile);
+    }
+    if meta.uid() != 0 && meta.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(InsecureFile::Owner(meta.uid()));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(InsecureFile::Writable(meta.mode()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sshbox.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path).map_err(|error| crate::exit::chain(&error))
+    }
+
+    #[test]
+    fn the_shipped_file_shows_every_default() {
+        let shipped = include_str!("../packaging/sshbox.toml");
+        let defaults = format!("{:?}", Config::default());
+        assert_eq!(format!("{:?}", parse(shipped).unwrap()), defaults);
+        // The same with every line taken away: the file shows defaults, it does not set them.
+        assert_eq!(format!("{:?}", parse("").unwrap()), defaults);
+        let keys = shipped.lines().filter(|line| line.contains(" = ")).count();
+        let shown = shipped
+            .lines()
+            .filter(|line| line.starts_with("# ") && line.contains(" = "))
+            .count();
+        assert!(
+            keys >= 20 && shown == 0,
+            "{keys} keys, {shown} of them commented out"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told_with_line_and_expectation() {
+        for (text, expected) in [
+            ("[accounts]\nurll = 'x'", "line 2, column 1"),
+            ("[accounts]\nfresh = '5 parsecs'", "expected a time like"),
+            ("[accounts]\nurl = 'ftp://x/{user}'", "expected http://"),
+            ("[accounts]\nurl = 'http://x/'", "with {user} in it"),
+            ("[accounts]\ntimeout = '1h'", "accounts.timeout"),
+            ("[box]\nhome = '/srv'", "{user} in it once"),
+            ("[box]\nhome = 'x/{user}'", "absolute path"),
+            ("[box]\nhome = '/x/../{user}'", "absolute path"),
+            ("[box]\nuser = '0:0'", "cannot be root"),
+            ("[box]\nuser = 'user'", "like \"1000:1000\""),
+            ("[box.limits]\nmemory = '8 potatoes'", "expected a size like"),
+            ("[box.limits]\ncpus = 0", "cores"),
+            ("[box.limits]\ncpus = nan", "cores"),
+            ("[box.limits]\nnofile = '9:3'", "soft:hard"),
+            ("[reap]\nidle_timeout = 30", "line 2"),
+            ("[nonsense]", "nonsense"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a19_a_file_that_others_can_change_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sshbox.toml");
+        std::fs::write(&path, "").unwrap();
+        for mode in 0..0o1000_u32 {
+            // What the test's own user cannot read has nothing to show here.
+            let mode = mode | 0o400;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(load(&path).is_ok(), mode & 0o022 == 0, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_no_configuration() {
+        assert!(matches!(load(Path::new("/etc")), Err(ConfigError::Owner(..))));
+    }
+}

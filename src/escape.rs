@@ -1,0 +1,60 @@
+//! The one way in which bytes from outside reach a terminal or a log line: as printable
+//! ASCII. Knows nothing of who reads it.
+
+use std::fmt::Write as _;
+
+/// Longest text that is kept; what is beyond is dropped and marked.
+const LONGEST: usize = 1024;
+
+/// `text` in bytes 0x20 to 0x7e: everything else becomes `\xNN`, a backslash `\\`, a double
+/// quote `\"`, and a text that is too long ends in `...`.
+#[must_use]
+pub fn printable(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len().min(LONGEST));
+    for byte in text {
+        if out.len() >= LONGEST {
+            out.push_str("...");
+            break;
+        }
+        match byte {
+            b'\\' | b'"' => {
+                out.push('\\');
+                out.push(char::from(*byte));
+            }
+            0x20..=0x7e => out.push(char::from(*byte)),
+            // Writing to a String cannot fail.
+            _ => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a14_only_printable_ascii_comes_out() {
+        let every_byte: Vec<u8> = (0..=255).collect();
+        assert!(printable(&every_byte).bytes().all(|b| (0x20..=0x7e).contains(&b)));
+        assert_eq!(
+            printable("\x1b]0;x\x07\u{202e}".as_bytes()),
+            r"\x1b]0;x\x07\xe2\x80\xae"
+        );
+        assert_eq!(printable(br#"a"b\"#), r#"a\"b\\"#);
+    }
+
+    #[test]
+    fn distinct_texts_stay_distinct() {
+        assert_ne!(printable(b"\\x41\n"), printable(b"\\x41\\x0a"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_says_so() {
+        let text = printable(&vec![b'a'; 100_000]);
+        assert_eq!(text.len(), LONGEST + 3);
+        assert!(text.ends_with("..."));
+    }
+}

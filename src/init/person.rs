@@ -1,0 +1,104 @@
+//! Who lives in the box: the image's user, as its `/etc/passwd` has it. Read by hand, since
+//! a static program has no NSS.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+/// The user of the box.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Name in the box, not the login name.
+    pub name: OsString,
+    /// Home directory in the box.
+    pub home: PathBuf,
+    /// Login shell.
+    pub shell: PathBuf,
+}
+
+impl Person {
+    /// The user that this process runs as.
+    pub fn of_this_process() -> Self {
+        let uid = nix::unistd::getuid().as_raw();
+        let passwd = fs::read("/etc/passwd").unwrap_or_default();
+        Self::find(uid, &passwd).unwrap_or_else(|| Self {
+            name: uid.to_string().into(),
+            home: std::env::var_os("HOME").unwrap_or_else(|| "/".into()).into(),
+            shell: "/bin/sh".into(),
+        })
+    }
+
+    fn find(uid: u32, passwd: &[u8]) -> Option<Self> {
+        passwd.split(|byte| *byte == b'\n').find_map(|line| {
+            let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+            let [name, _, number, _, _, home, shell] = fields[..] else {
+                return None;
+            };
+            let number: u32 = std::str::from_utf8(number).ok()?.parse().ok()?;
+            // passwd(5): an empty shell means /bin/sh.
+            let shell: &[u8] = if shell.is_empty() { b"/bin/sh" } else { shell };
+            let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+            (number == uid).then(|| Self {
+                name: text(name),
+                home: text(home).into(),
+                shell: text(shell).into(),
+            })
+        })
+    }
+
+    /// Puts the image's `/etc/skel` into a home that is still empty: it was made on the host,
+    /// and hides the one that the image has. Without it a shell has no prompt and no aliases.
+    pub fn furnish_home(&self) {
+        // A home that cannot be written to is no reason to stay away.
+        let _ = furnish(&self.home, Path::new("/etc/skel"));
+    }
+}
+
+fn furnish(home: &Path, skel: &Path) -> io::Result<()> {
+    if fs::read_dir(home)?.next().is_some() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(skel)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), home.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &[u8] =
+        b"root:x:0:0:root:/root:/bin/bash\nbad\nuser:x:1000:1000::/home/user:/bin/bash\nnone:x:7:7::/:\n";
+
+    #[test]
+    fn the_user_is_found_by_number() {
+        let user = Person::find(1000, PASSWD).unwrap();
+        assert_eq!(
+            (user.name.to_str(), user.home.to_str()),
+            (Some("user"), Some("/home/user"))
+        );
+        assert_eq!(Person::find(7, PASSWD).unwrap().shell, Path::new("/bin/sh"));
+        assert_eq!(Person::find(8, PASSWD), None);
+        assert_eq!(Person::find(0, b""), None);
+    }
+
+    #[test]
+    fn an_empty_home_is_furnished_and_a_used_one_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, skel) = (dir.path().join("home"), dir.path().join("skel"));
+        fs::create_dir(&home).unwrap();
+        fs::create_dir_all(skel.join("folder")).unwrap();
+        fs::write(skel.join(".bashrc"), "PS1=x").unwrap();
+        furnish(&home, &skel).unwrap();
+        assert_eq!(fs::read_to_string(home.join(".bashrc")).unwrap(), "PS1=x");
+        fs::write(home.join(".bashrc"), "mine").unwrap();
+        furnish(&home, &skel).unwrap();
+        assert_eq!(fs::read_to_string(home.join(".bashrc")).unwrap(), "mine");
+    }
+}

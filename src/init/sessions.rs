@@ -1,0 +1,334 @@
+//! The sessions of a box: one connection each, from the request to the exit status, and what
+//! is left of them when a client vanishes.
+
+use super::person::Person;
+use crate::process::spawn;
+use crate::tty;
+use crate::wire::{Reply, Request, Run, Session as Asked, Socket};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Connections at once; each may hold one descriptor, three more while it starts.
+const SESSIONS_MAX: usize = 900;
+
+/// How long a connection may take to say what it wants.
+const GREETING: Duration = Duration::from_secs(5);
+
+/// Time between SIGHUP and SIGKILL for what a vanished client left.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Search path of sshd, for an image that sets none.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
+
+/// Where distributions keep the file transfer server.
+const SFTP_SERVERS: [&str; 4] = [
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+    "/usr/libexec/sftp-server",
+];
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With this status.
+    Exited(u8),
+    /// By this signal.
+    Killed(i32),
+}
+
+/// All sessions, and the remains of those that vanished.
+#[derive(Debug)]
+pub struct Sessions {
+    person: Person,
+    open: Vec<Open>,
+    /// Sessions that got SIGHUP, and when SIGKILL follows.
+    vanished: Vec<(Pid, Instant)>,
+    left: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    socket: Socket,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Has not said yet what it wants; must do so by then.
+    Greeting(Instant),
+    /// Runs the program with this pid, which is also the id of its session.
+    Running(Pid),
+    /// Is over.
+    Over,
+}
+
+impl Sessions {
+    pub fn new(person: Person) -> Self {
+        Self {
+            person,
+            open: Vec::new(),
+            vanished: Vec::new(),
+            left: false,
+        }
+    }
+
+    /// The connections, for `poll`.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.open.iter().map(|open| open.socket.as_fd())
+    }
+
+    /// Whether one more connection can be taken.
+    pub fn room(&self) -> bool {
+        self.open.len() < SESSIONS_MAX
+    }
+
+    /// When something is to be done even if nothing happens.
+    pub fn due(&self) -> Option<Instant> {
+        let greetings = self.open.iter().filter_map(|open| match open.phase {
+            Phase::Greeting(by) => Some(by),
+            _ => None,
+        });
+        greetings.chain(self.vanished.iter().map(|(_, at)| *at)).min()
+    }
+
+    /// No session begins any more; the box is being stopped.
+    pub fn leave(&mut self) {
+        self.left = true;
+    }
+
+    /// Whether the box is being stopped.
+    pub fn left(&self) -> bool {
+        self.left
+    }
+
+    /// Takes all connections that wait.
+    pub fn accept(&mut self, listener: &Socket) {
+        while self.room() {
+            // Whatever the error, the next turn tries again.
+            let Ok(socket) = listener.accept() else {
+                return;
+            };
+            if rustix::io::ioctl_fionbio(&socket, true).is_ok() {
+                self.open.push(Open {
+                    socket,
+                    phase: Phase::Greeting(Instant::now() + GREETING),
+                });
+            }
+        }
+    }
+
+    /// A child of ours ended; if it was a session's program, its client is told.
+    pub fn ended(&mut self, pid: Pid, end: End) {
+        let Some(open) = self
+            .open
+            .iter_mut()
+            .find(|open| matches!(open.phase, Phase::Running(p) if p == pid))
+        else {
+            return;
+        };
+        let reply = match end {
+            End::Exited(status) => Reply::Exited(status),
+            End::Killed(signal) => Reply::Killed(signal),
+        };
+        // A client that has gone will not miss it.
+        let _ = open.socket.send(&(&reply).into(), &[]);
+        open.phase = Phase::Over;
+    }
+
+    /// Hears what came in, and does what is due.
+    pub fn attend(&mut self) {
+        for open in &mut self.open {
+            match open.phase {
+                Phase::Greeting(by) => open.phase = greet(&open.socket, by, &self.person, self.left),
+                Phase::Running(session) if gone(&open.socket) => {
+                    signal_session(session, Signal::SIGHUP);
+                    signal_session(session, Signal::SIGCONT);
+                    self.vanished.push((session, Instant::now() + GRACE));
+                    open.phase = Phase::Over;
+                }
+                Phase::Running(_) | Phase::Over => {}
+            }
+        }
+        self.open.retain(|open| !matches!(open.phase, Phase::Over));
+        let now = Instant::now();
+        for (session, _) in self.vanished.extract_if(.., |(_, at)| *at <= now) {
+            signal_session(session, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Reads the request of a new connection and begins what it asks for.
+fn greet(socket: &Socket, by: Instant, person: &Person, left: bool) -> Phase {
+    let (request, fds) = match socket.receive() {
+        Ok(Some((fields, fds))) => (Request::parse(&fields), fds),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < by => {
+            return Phase::Greeting(by);
+        }
+        _ => return Phase::Over,
+    };
+    let (reply, phase) = match request {
+        Some(Request::Ping) => (Reply::Started, Phase::Over),
+        // Who waited behind a frozen box and went away must not start anything.
+        Some(Request::Session(_)) if left || gone(socket) => return Phase::Over,
+        Some(Request::Session(session)) => {
+            return match begin(socket, &session, fds, person) {
+                Ok(pid) => Phase::Running(pid),
+                Err(reason) => {
+                    let _ = socket.send(&(&Reply::Failed(reason)).into(), &[]);
+                    Phase::Over
+                }
+            };
+        }
+        None => (
+            Reply::Failed("the box does not understand the request".to_owned()),
+            Phase::Over,
+        ),
+    };
+    let _ = socket.send(&(&reply).into(), &[]);
+    phase
+}
+
+/// Starts the program and tells the client so.
+fn begin(socket: &Socket, session: &Asked, fds: Vec<OwnedFd>, person: &Person) -> Result<Pid, String> {
+    let mut command = command(&session.run, person)?;
+    environment(&mut command, session, person);
+    let started = match &session.terminal {
+        Some((size, modes)) => on_terminal(&mut command, size, modes),
+        None => on_pipes(&mut command, fds),
+    };
+    let (pid, master) = started.map_err(|error| why(&error, command.get_program()))?;
+    let fds: Vec<BorrowedFd<'_>> = master.iter().map(OwnedFd::as_fd).collect();
+    // If this cannot be sent the client is gone, and the next turn hears that.
+    let _ = socket.send(&(&Reply::Started).into(), &fds);
+    Ok(pid)
+}
+
+fn on_terminal(command: &mut Command, size: &str, modes: &str) -> io::Result<(Pid, Option<OwnedFd>)> {
+    let (master, slave) = tty::open(size, modes)?;
+    command.env("SSH_TTY", OsStr::from_bytes(&tty::name(&slave)?));
+    command
+        .stdin(slave.try_clone()?)
+        .stdout(slave.try_clone()?)
+        .stderr(slave);
+    let pid = spawn(command, true)?;
+    // Our copies of the slave must go, or the terminal never ends.
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Ok((pid, Some(master)))
+}
+
+fn on_pipes(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<(Pid, Option<OwnedFd>)> {
+    let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(fds) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    let pid = spawn(command, false)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Ok((pid, None))
+}
+
+/// The program, called as sshd would call it.
+fn command(run: &Run, person: &Person) -> Result<Command, String> {
+    match run {
+        Run::Shell => {
+            let name = person.shell.file_name().unwrap_or_default();
+            let mut login_shell = OsString::from("-");
+            login_shell.push(name);
+            let mut command = Command::new(&person.shell);
+            command.arg0(login_shell);
+            Ok(command)
+        }
+        Run::Command(text) => {
+            let mut command = Command::new(&person.shell);
+            command.arg0(person.shell.file_name().unwrap_or_default());
+            command.arg("-c").arg(OsStr::from_bytes(text));
+            Ok(command)
+        }
+        Run::Sftp => SFTP_SERVERS
+            .iter()
+            .find(|path| Path::new(path).exists())
+            .map(Command::new)
+            .ok_or_else(|| "this box has no sftp server; its image needs openssh-sftp-server".to_owned()),
+    }
+}
+
+/// The image's variables, then the user's, then the client's; as sshd has them.
+fn environment(command: &mut Command, session: &Asked, person: &Person) {
+    if std::env::var_os("PATH").is_none() {
+        command.env("PATH", PATH);
+    }
+    command.env_remove("HOSTNAME").env_remove("TERM");
+    command.env("USER", &person.name).env("LOGNAME", &person.name);
+    command.env("HOME", &person.home).env("SHELL", &person.shell);
+    for (name, value) in &session.environment {
+        command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
+    }
+    command.current_dir(if person.home.is_dir() {
+        &person.home
+    } else {
+        Path::new("/")
+    });
+}
+
+fn why(error: &io::Error, program: &OsStr) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => "your box has as many processes as it may; end some of them".to_owned(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            format!("the image of this box has no {}", program.to_string_lossy())
+        }
+        _ => format!("your box cannot start a program: {error}"),
+    }
+}
+
+/// Whether the other end of a connection has been closed. It never sends twice.
+fn gone(socket: &Socket) -> bool {
+    let mut fd = [PollFd::new(socket.as_fd(), PollFlags::POLLRDHUP)];
+    matches!(poll(&mut fd, PollTimeout::ZERO), Ok(count) if count > 0)
+}
+
+/// Signals every process of a session. Who left it by `setsid` is not in it any more; who
+/// ignores SIGHUP, as `nohup` makes a program do, is not killed either.
+fn signal_session(session: Pid, signal: Signal) {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return;
+    };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    for pid in pids.filter(|pid| *pid != 1 && session_of(*pid) == Some(session.as_raw())) {
+        if signal != Signal::SIGKILL || !ignores_hangup(pid) {
+            // It may have ended in the meantime.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+/// Field 6 of `proc_pid_stat(5)`; the name in field 2 may hold spaces and parentheses.
+fn session_of(pid: i32) -> Option<i32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(3)?.parse().ok()
+}
+
+/// Bit of SIGHUP in `SigIgn` of `proc_pid_status(5)`.
+fn ignores_hangup(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 != 0)
+}

@@ -1,0 +1,25 @@
+//! sshbox: stock sshd puts the users of a web app into containers of their own.
+//!
+//! A table of contents. Arrows point down only: an app may use edges and rules, an edge
+//! only rules, and no app or edge knows another. `tests/it/structure.rs` holds that.
+
+// Apps: one per program, each a short story told by its `run`.
+pub mod init;
+pub mod keys;
+
+// Edges: one file per outside party.
+pub mod cache;
+pub mod clock;
+pub mod journal;
+pub mod presence;
+pub mod process;
+pub mod source;
+pub mod tty;
+pub mod wire;
+
+// Rules: values in, verdicts out; no clock, no I/O.
+pub mod account;
+pub mod authorized_key;
+pub mod config;
+pub mod escape;
+pub mod exit;

@@ -1,0 +1,298 @@
+//! Who is there: the locks and sockets of one user under `/run/sshbox`, which root makes.
+//!
+//! `users/NAME/` is the host's side: `live.lock`, held shared by every session and holding
+//! the last moment at which somebody was there; `state.lock`, held by whoever starts or
+//! stops the box; `init.sock`, which leads into the box. `boxes/NAME/` is what the box sees
+//! of it: `boot.sock` and nothing else. Locks are the kernel's and die with their process.
+
+use identity::{GID, Login};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, chown};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where all of it is.
+pub const RUN: &str = "/run/sshbox";
+
+/// The socket of `sshbox-wake`.
+pub const WAKE_SOCKET: &str = "/run/sshbox/wake.sock";
+
+/// How often a lock that somebody else holds is tried again.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// The place of one user.
+#[derive(Debug)]
+pub struct Place {
+    uid: u32,
+    user: PathBuf,
+    seen_by_box: PathBuf,
+}
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub struct Held(File);
+
+impl Place {
+    /// The place of this user below `run`.
+    #[must_use]
+    pub fn of(run: &Path, login: &Login) -> Self {
+        Self {
+            uid: login.uid(),
+            user: run.join("users").join(login.as_str()),
+            seen_by_box: run.join("boxes").join(login.as_str()),
+        }
+    }
+
+    /// Makes directories and locks where they are missing. For root.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn prepare(&self) -> io::Result<()> {
+        directory(&self.user, 0o711)?;
+        directory(&self.seen_by_box, 0o711)?;
+        // The parent of what boxes see is closed, so that nobody on the host gets in.
+        if let Some(parent) = self.seen_by_box.parent() {
+            fs::set_permissions(parent, Permissions::from_mode(0o700))?;
+        }
+        let live = open(&self.live())?;
+        rustix::fs::fchown(
+            &live,
+            Some(rustix::fs::Uid::from_raw(self.uid)),
+            Some(rustix::fs::Gid::from_raw(GID)),
+        )?;
+        open(&self.state())?;
+        Ok(())
+    }
+
+    /// The directory that the box sees at `/run/sshbox`.
+    #[must_use]
+    pub fn seen_by_box(&self) -> &Path {
+        &self.seen_by_box
+    }
+
+    /// The socket at which the box's init takes sessions.
+    #[must_use]
+    pub fn init_socket(&self) -> PathBuf {
+        self.user.join("init.sock")
+    }
+
+    /// The socket at which the box's init fetches the listening `init.sock`.
+    #[must_use]
+    pub fn boot_socket(&self) -> PathBuf {
+        self.seen_by_box.join("boot.sock")
+    }
+
+    /// Lets only this user connect to their `init.sock`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn give_init_socket(&self) -> io::Result<()> {
+        let path = self.init_socket();
+        chown(&path, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(GID)))?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))
+    }
+
+    /// Lets the box's user, whoever that is, connect to `boot.sock`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn give_boot_socket(&self) -> io::Result<()> {
+        fs::set_permissions(self.boot_socket(), Permissions::from_mode(0o666))
+    }
+
+    /// Says that somebody is there, for as long as the lock is held. Waits while the box is
+    /// being stopped.
+    ///
+    /// # Errors
+    /// `NotFound` when this user never had a box since boot, `TimedOut`, or what the kernel says.
+    pub fn enter(&self, patience: Duration) -> io::Result<Held> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nofollow())
+            .open(self.live())?;
+        wait(patience, || file.try_lock_shared())?;
+        Ok(Held(file))
+    }
+
+    /// Claims that nobody is there; `None` when somebody is. For the reaper.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn empty(&self) -> io::Result<Option<Held>> {
+        attempt(open(&self.live())?)
+    }
+
+    /// Claims the right to start or stop the box. For root.
+    ///
+    /// # Errors
+    /// `TimedOut`, or what the kernel says.
+    pub fn transition(&self, patience: Duration) -> io::Result<Held> {
+        let file = open(&self.state())?;
+        wait(patience, || file.try_lock())?;
+        Ok(Held(file))
+    }
+
+    /// The same without waiting; `None` when somebody else is at it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn try_transition(&self) -> io::Result<Option<Held>> {
+        attempt(open(&self.state())?)
+    }
+
+    /// When somebody was last known to be there, since boot; `None` when that is not known.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn last_seen(&self) -> io::Result<Option<Duration>> {
+        let text = fs::read_to_string(self.live())?;
+        Ok(text
+            .strip_suffix('\n')
+            .and_then(|text| text.parse().ok())
+            .map(Duration::from_millis))
+    }
+
+    /// Writes down that somebody was there at `moment`. For root, who may have no lock.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn saw(&self, moment: Duration) -> io::Result<()> {
+        write_moment(&open(&self.live())?, moment)
+    }
+
+    fn live(&self) -> PathBuf {
+        self.user.join("live.lock")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.user.join("state.lock")
+    }
+}
+
+impl Held {
+    /// Writes the moment into the lock that is held.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn saw(&self, moment: Duration) -> io::Result<()> {
+        write_moment(&self.0, moment)
+    }
+}
+
+/// Of one width, so that a later moment overwrites an earlier one in one step.
+fn write_moment(file: &File, moment: Duration) -> io::Result<()> {
+    file.write_all_at(format!("{:020}\n", moment.as_millis()).as_bytes(), 0)
+}
+
+fn attempt(file: File) -> io::Result<Option<Held>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Held(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn wait(patience: Duration, mut attempt: impl FnMut() -> Result<(), TryLockError>) -> io::Result<()> {
+    let end = Instant::now() + patience;
+    loop {
+        match attempt() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(RETRY),
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nofollow())
+        .open(path)
+}
+
+fn nofollow() -> i32 {
+    nix::fcntl::OFlag::O_NOFOLLOW.bits()
+}
+
+fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        // The umask may have taken bits away.
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode)),
+        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(dir: &Path) -> Place {
+        fs::create_dir_all(dir.join("users")).unwrap();
+        fs::create_dir_all(dir.join("boxes")).unwrap();
+        let place = Place::of(dir, &Login::parse(b"alice").unwrap());
+        place.prepare().unwrap();
+        place.prepare().unwrap();
+        place
+    }
+
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn sessions_share_and_the_reaper_stays_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let first = place.enter(NOW).unwrap();
+        let second = place.enter(NOW).unwrap();
+        assert!(place.empty().unwrap().is_none());
+        drop(first);
+        assert!(place.empty().unwrap().is_none());
+        drop(second);
+        let claimed = place.empty().unwrap().unwrap();
+        assert_eq!(place.enter(NOW).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(claimed);
+        place.enter(NOW).unwrap();
+    }
+
+    #[test]
+    fn one_transition_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let held = place.transition(NOW).unwrap();
+        assert!(place.try_transition().unwrap().is_none());
+        assert_eq!(place.transition(NOW).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(held);
+        assert!(place.try_transition().unwrap().is_some());
+    }
+
+    #[test]
+    fn f26_a_torn_moment_is_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        assert_eq!(place.last_seen().unwrap(), None);
+        place.saw(Duration::from_secs(90_000)).unwrap();
+        place.enter(NOW).unwrap().saw(Duration::from_secs(7)).unwrap();
+        assert_eq!(place.last_seen().unwrap(), Some(Duration::from_secs(7)));
+        for torn in ["0000", "", "x\n", "-1\n"] {
+            fs::write(place.live(), torn).unwrap();
+            assert_eq!(place.last_seen().unwrap(), None, "{torn}");
+        }
+    }
+
+    #[test]
+    fn who_never_had_a_box_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::of(dir.path(), &Login::parse(b"bob").unwrap());
+        assert_eq!(place.enter(NOW).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

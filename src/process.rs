@@ -1,0 +1,62 @@
+//! Processes, where the standard library has no safe word for it: a child with a session and
+//! a terminal of its own, and an end by signal. The only unsafe code of this package.
+#![allow(
+    unsafe_code,
+    reason = "fork and signal dispositions have no safe interface; see each SAFETY comment"
+)]
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
+use nix::unistd::{Pid, setsid};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+
+/// Added to the chance of being chosen when memory runs out (proc(5), `oom_score_adj`):
+/// a session's programs go before the init of the box, which would take all of them along.
+const OOM_SCORE: &[u8] = b"500";
+
+/// Starts `command` in a session of its own; with `terminal`, its stdin becomes the session's
+/// controlling terminal.
+///
+/// # Errors
+/// What fork or exec say: `WouldBlock` when the box has as many processes as it may.
+pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
+    let prepare = move || {
+        setsid()?;
+        if terminal {
+            rustix::process::ioctl_tiocsctty(io::stdin())?;
+        }
+        // The child is still a copy of a process that others may not inspect, so that its
+        // own files in /proc would not be its own; exec makes it an ordinary one anyway.
+        prctl::set_dumpable(true)?;
+        let file = nix::fcntl::open(
+            "/proc/self/oom_score_adj",
+            nix::fcntl::OFlag::O_WRONLY,
+            nix::sys::stat::Mode::empty(),
+        )?;
+        nix::unistd::write(file, OOM_SCORE)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made: no allocation, no lock.
+    let child = unsafe { command.pre_exec(prepare) }.spawn()?;
+    Ok(Pid::from_raw(
+        i32::try_from(child.id()).map_err(io::Error::other)?,
+    ))
+}
+
+/// Ends this process by `number`, so that who waits for it sees what became of the program
+/// in the box. Returns the shell's way of saying so (128 + n) if the signal does not kill.
+#[must_use]
+pub fn die_by(number: i32) -> ExitCode {
+    if let Ok(signal_) = Signal::try_from(number) {
+        // A core of ours would tell nothing of the program.
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        // SAFETY: the default action replaces a disposition; no handler of ours is involved.
+        let _ = unsafe { signal(signal_, SigHandler::SigDfl) };
+        let _ = SigSet::all().thread_unblock();
+        let _ = raise(signal_);
+    }
+    ExitCode::from(u8::try_from(number.saturating_add(128)).unwrap_or(255))
+}
