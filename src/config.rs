@@ -446,6 +446,9 @@ fn check(config: &Config) -> Result<(), &'static str> {
     if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > Duration::from_secs(20) {
         return Err("accounts.timeout must lie between 1ms and 20s: sshd waits that long in each login");
     }
+    if config.a_box.network == "host" || config.a_box.network.starts_with("container:") {
+        return Err("box.network must be a network of its own: with this one a box would be on the host's");
+    }
     if config.a_box.image.is_empty() || config.a_box.network.is_empty() {
         return Err("box.image and box.network must not be empty");
     }

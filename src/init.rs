@@ -144,11 +144,7 @@ fn wait(
             .flatten()
             .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
     );
-    fds.extend(
-        sessions
-            .sockets()
-            .map(|socket| PollFd::new(socket, PollFlags::POLLIN)),
-    );
+    fds.extend(sessions.watched());
     match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),

@@ -8,13 +8,14 @@ use crate::clock::{self, Now};
 use crate::config::{self, Accounts};
 use crate::exit::{Status, chain};
 use crate::journal::{Level, Reference, log};
+use crate::presence::{Place, RUN};
 use crate::source;
 use clap::Parser;
 use identity::Login;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -70,6 +71,12 @@ pub fn run() -> ExitCode {
     let Some(key) = offered(&account, &arguments.fingerprint) else {
         return ExitCode::SUCCESS;
     };
+    let place = Place::of(Path::new(RUN), &login);
+    if let Err(error) = place.tell_account(account.id.as_deref().unwrap_or_default()) {
+        // Then sshbox-wake is asked, which knows.
+        let fields = [("user", login.as_str()), ("error", &error.to_string())];
+        log(PROGRAM, Level::Warning, "account not told", &fields);
+    }
     match writeln!(io::stdout(), "restrict,pty {}", key.line()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => Status::TryAgain.code().into(),

@@ -6,10 +6,15 @@
 // Apps: one per program, each a short story told by its `run`.
 pub mod init;
 pub mod keys;
+pub mod reap;
+pub mod shell;
+pub mod wake;
 
 // Edges: one file per outside party.
 pub mod cache;
 pub mod clock;
+pub mod engine;
+pub mod home;
 pub mod journal;
 pub mod presence;
 pub mod process;
@@ -23,3 +28,4 @@ pub mod authorized_key;
 pub mod config;
 pub mod escape;
 pub mod exit;
+pub mod spec;

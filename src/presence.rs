@@ -3,7 +3,8 @@
 //! `users/NAME/` is the host's side: `live.lock`, held shared by every session and holding
 //! the last moment at which somebody was there; `state.lock`, held by whoever starts or
 //! stops the box; `init.sock`, which leads into the box. `boxes/NAME/` is what the box sees
-//! of it: `boot.sock` and nothing else. Locks are the kernel's and die with their process.
+//! of it: `boot.sock` and nothing else. `accounts/NAME` is where `sshbox-keys` says which
+//! account the name stands for. Locks are the kernel's and die with their process.
 
 use identity::{GID, Login};
 use nix::errno::Errno;
@@ -30,6 +31,7 @@ pub struct Place {
     uid: u32,
     user: PathBuf,
     seen_by_box: PathBuf,
+    told: PathBuf,
 }
 
 /// A lock that is held until this is dropped.
@@ -44,6 +46,7 @@ impl Place {
             uid: login.uid(),
             user: run.join("users").join(login.as_str()),
             seen_by_box: run.join("boxes").join(login.as_str()),
+            told: run.join("accounts").join(login.as_str()),
         }
     }
 
@@ -165,6 +168,38 @@ impl Place {
         write_moment(&open(&self.live())?, moment)
     }
 
+    /// Writes down whose box runs now: the id of the account. For root.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn belongs_to(&self, account: &str) -> io::Result<()> {
+        fs::write(self.user.join("account"), account)?;
+        fs::set_permissions(self.user.join("account"), Permissions::from_mode(0o644))
+    }
+
+    /// Whether the box that runs was started for the account that has just logged in, as far
+    /// as is known: a name may have been deleted and given to somebody else meanwhile.
+    #[must_use]
+    pub fn is_of_this_account(&self) -> bool {
+        let box_of = fs::read(self.user.join("account"));
+        let login_of = fs::read(&self.told);
+        matches!((box_of, login_of), (Ok(box_of), Ok(login_of)) if box_of == login_of)
+    }
+
+    /// Writes down which account logs in now. For `sshbox-keys`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn tell_account(&self, account: &str) -> io::Result<()> {
+        if fs::read(&self.told).is_ok_and(|known| known == account.as_bytes()) {
+            return Ok(());
+        }
+        let new = self.told.with_file_name(format!(".{}", self.uid));
+        fs::write(&new, account)?;
+        fs::set_permissions(&new, Permissions::from_mode(0o644))?;
+        fs::rename(new, &self.told)
+    }
+
     fn live(&self) -> PathBuf {
         self.user.join("live.lock")
     }
@@ -172,6 +207,24 @@ impl Place {
     fn state(&self) -> PathBuf {
         self.user.join("state.lock")
     }
+}
+
+/// One at a time on the whole host: for what Docker would do twice.
+///
+/// # Errors
+/// `TimedOut`, or what the kernel says.
+pub fn host_lock(run: &Path, patience: Duration) -> io::Result<Held> {
+    let file = open(&run.join("host.lock"))?;
+    wait(patience, || file.try_lock())?;
+    Ok(Held(file))
+}
+
+/// The only reaper; `None` when there is one already.
+///
+/// # Errors
+/// What the kernel says.
+pub fn reaper_lock(run: &Path) -> io::Result<Option<Held>> {
+    attempt(open(&run.join("reap.lock"))?)
 }
 
 impl Held {

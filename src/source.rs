@@ -92,7 +92,10 @@ pub fn ask(config: &Accounts, login: &Login) -> Result<Parsed, SourceError> {
     let (sender, receiver) = mpsc::channel();
     let timeout = config.timeout.0;
     let (config, login) = (config.clone(), login.clone());
-    thread::spawn(move || sender.send(ask_http(&config, &url, &login)));
+    thread::spawn(move || {
+        // Nobody listens any more once the deadline is over.
+        let _ = sender.send(ask_http(&config, &url, &login));
+    });
     receiver
         .recv_timeout(timeout)
         .unwrap_or(Err(SourceError::Timeout(timeout)))

@@ -33,7 +33,7 @@ impl<'a> Raw<'a> {
 impl Drop for Raw<'_> {
     fn drop(&mut self) {
         // It fails only when the terminal is gone, and then there is nothing to bring back.
-        drop(tcsetattr(self.terminal, OptionalActions::Now, &self.before));
+        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
     }
 }
 

@@ -348,7 +348,6 @@ impl Reply {
 mod tests {
     use super::*;
     use std::io::Read as _;
-    use std::os::fd::AsFd as _;
 
     fn round(request: &Request) {
         assert_eq!(Request::parse(&Fields::from(request)).as_ref(), Some(request));

@@ -83,9 +83,13 @@ impl Sessions {
         }
     }
 
-    /// The connections, for `poll`.
-    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.open.iter().map(|open| open.socket.as_fd())
+    /// The connections, for `poll`. Of a client that has said what it wants only the end is
+    /// of interest, and that is always reported.
+    pub fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.open.iter().map(|open| match open.phase {
+            Phase::Greeting(_) => PollFd::new(open.socket.as_fd(), PollFlags::POLLIN),
+            Phase::Running(_) | Phase::Over => PollFd::new(open.socket.as_fd(), PollFlags::empty()),
+        })
     }
 
     /// Whether one more connection can be taken.
@@ -141,8 +145,11 @@ impl Sessions {
             End::Exited(status) => Reply::Exited(status),
             End::Killed(signal) => Reply::Killed(signal),
         };
-        // A client that has gone will not miss it.
-        let _ = open.socket.send(&(&reply).into(), &[]);
+        // A client that has gone will not miss it. When the box is being stopped, a program's
+        // death says nothing of the program: the end of the connection tells the client more.
+        if !self.left {
+            let _ = open.socket.send(&(&reply).into(), &[]);
+        }
         open.phase = Phase::Over;
     }
 
@@ -296,9 +303,9 @@ fn why(error: &io::Error, program: &OsStr) -> String {
     }
 }
 
-/// Whether the other end of a connection has been closed. It never sends twice.
+/// Whether the other end of a connection has been closed: POLLHUP, which needs no asking.
 fn gone(socket: &Socket) -> bool {
-    let mut fd = [PollFd::new(socket.as_fd(), PollFlags::POLLRDHUP)];
+    let mut fd = [PollFd::new(socket.as_fd(), PollFlags::empty())];
     matches!(poll(&mut fd, PollTimeout::ZERO), Ok(count) if count > 0)
 }
 

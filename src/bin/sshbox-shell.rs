@@ -1,0 +1,5 @@
+//! `sshbox-shell`: see `src/shell.rs`.
+
+fn main() -> std::process::ExitCode {
+    sshbox::shell::run()
+}

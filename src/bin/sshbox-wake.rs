@@ -1,0 +1,5 @@
+//! `sshbox-wake`: see `src/wake.rs`.
+
+fn main() -> std::process::ExitCode {
+    sshbox::wake::run()
+}

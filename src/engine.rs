@@ -1,0 +1,419 @@
+//! The Docker engine. The one file that names `bollard`, and the one that knows how a box is
+//! described to Docker. Each call has a deadline: an engine that hangs costs seconds, not for ever.
+
+use crate::config;
+use crate::spec::{Found, Labels, Spec, State};
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType, NetworkCreateRequest,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
+    StopContainerOptions,
+};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Our init on the host; bound over the one file that every image has for it.
+pub const INIT: &str = "/usr/lib/sshbox/sshbox-init";
+
+/// Deadline of a call that only looks.
+const SMALL: Duration = Duration::from_secs(5);
+
+/// Deadline of a call that makes, starts or removes.
+const LARGE: Duration = Duration::from_secs(30);
+
+/// Where the box sees init, and the boot socket's directory.
+const INIT_IN_BOX: &str = "/sbin/sshbox-init";
+const RUN_IN_BOX: &str = "/run/sshbox";
+
+const LABEL_USER: &str = "sshbox.user";
+const LABEL_ID: &str = "sshbox.id";
+const LABEL_SPEC: &str = "sshbox.spec";
+
+/// What went wrong with the engine, and with what.
+#[derive(Debug)]
+pub enum EngineError {
+    /// It cannot be reached.
+    Unreachable(PathBuf, Error),
+    /// It did not answer in time.
+    Timeout(&'static str, String),
+    /// It knows no such thing.
+    NotFound(&'static str, String),
+    /// Somebody else was faster.
+    Conflict(&'static str, String),
+    /// It refused or failed.
+    Failed(&'static str, String, Error),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(path, _) => write!(f, "cannot reach the engine at {}", path.display()),
+            Self::Timeout(what, name) => write!(f, "the engine did not {what} {name} in time"),
+            Self::NotFound(what, name) => write!(f, "the engine cannot {what} {name}: it does not exist"),
+            Self::Conflict(what, name) => write!(f, "the engine cannot {what} {name}: it exists or is busy"),
+            Self::Failed(what, name, _) => write!(f, "the engine cannot {what} {name}"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(_, error) | Self::Failed(_, _, error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A connection to the engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    docker: Docker,
+}
+
+/// A box as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The engine's id.
+    pub id: String,
+    /// `sshbox.user`, as it stands there.
+    pub user: String,
+}
+
+impl Engine {
+    /// Connects and agrees on a version of the API.
+    ///
+    /// # Errors
+    /// [`EngineError::Unreachable`] or [`EngineError::Timeout`].
+    pub async fn connect(config: &config::Engine) -> Result<Self, EngineError> {
+        let unreachable = |error| EngineError::Unreachable(config.socket.clone(), error);
+        let path = config.socket.to_string_lossy();
+        // Never the defaults of the library: they read the environment.
+        let docker = Docker::connect_with_unix(&path, LARGE.as_secs(), bollard::API_DEFAULT_VERSION)
+            .map_err(unreachable)?;
+        match tokio::time::timeout(SMALL, docker.negotiate_version()).await {
+            Ok(Ok(docker)) => Ok(Self { docker }),
+            Ok(Err(error)) => Err(unreachable(error)),
+            Err(_) => Err(EngineError::Timeout("tell the version of", path.into_owned())),
+        }
+    }
+
+    /// The container of this name or id, if there is one.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn find(&self, name: &str) -> Result<Option<Found>, EngineError> {
+        match call("inspect", name, SMALL, self.docker.inspect_container(name, None)).await {
+            Ok(container) => Ok(Some(found(container))),
+            Err(EngineError::NotFound(..)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The id of the image of this name, if it is there.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn image_id(&self, name: &str) -> Result<Option<String>, EngineError> {
+        match call("inspect image", name, SMALL, self.docker.inspect_image(name)).await {
+            Ok(image) => Ok(image.id),
+            Err(EngineError::NotFound(..)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a box and returns its id.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] when the name is taken, [`EngineError::NotFound`] when the
+    /// image or the network is not there.
+    pub async fn create(&self, spec: &Spec) -> Result<String, EngineError> {
+        let options = CreateContainerOptions {
+            name: Some(spec.name.clone()),
+            ..Default::default()
+        };
+        let made = call(
+            "make",
+            &spec.name,
+            LARGE,
+            self.docker.create_container(Some(options), body(spec)),
+        )
+        .await?;
+        Ok(made.id)
+    }
+
+    /// Starts a container. That it was accepted is no proof of life.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn start(&self, id: &str) -> Result<(), EngineError> {
+        call("start", id, LARGE, self.docker.start_container(id, None)).await
+    }
+
+    /// Thaws a container.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn unpause(&self, id: &str) -> Result<(), EngineError> {
+        call("unpause", id, LARGE, self.docker.unpause_container(id)).await
+    }
+
+    /// Asks the init of a running box to fetch its socket anew.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn wake_init(&self, id: &str) -> Result<(), EngineError> {
+        let options = KillContainerOptions {
+            signal: "SIGUSR1".to_owned(),
+        };
+        call("signal", id, SMALL, self.docker.kill_container(id, Some(options))).await
+    }
+
+    /// Stops a container: SIGTERM, and SIGKILL after `grace`.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptions {
+            t: Some(seconds),
+            ..Default::default()
+        };
+        call(
+            "stop",
+            id,
+            grace + LARGE,
+            self.docker.stop_container(id, Some(options)),
+        )
+        .await
+    }
+
+    /// Removes a container that does not run, with its writable layer. Homes are not in it.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptions {
+            v: true,
+            force: false,
+            link: false,
+        };
+        match call(
+            "remove",
+            id,
+            LARGE,
+            self.docker.remove_container(id, Some(options)),
+        )
+        .await
+        {
+            Err(EngineError::NotFound(..)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// All boxes that run.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn running(&self) -> Result<Vec<Listed>, EngineError> {
+        let filters = HashMap::from([
+            ("label".to_owned(), vec![LABEL_USER.to_owned()]),
+            ("status".to_owned(), vec!["running".to_owned()]),
+        ]);
+        let options = ListContainersOptions {
+            filters: Some(filters),
+            ..Default::default()
+        };
+        let list = call("list", "boxes", SMALL, self.docker.list_containers(Some(options))).await?;
+        let listed = list.into_iter().filter_map(|container| {
+            let user = container.labels?.remove(LABEL_USER)?;
+            Some(Listed {
+                id: container.id?,
+                user,
+            })
+        });
+        Ok(listed.collect())
+    }
+
+    /// Makes the network of this name if there is none: a bridge on which boxes do not see
+    /// each other. The caller sees to it that only one of us does this at a time.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn ensure_network(&self, name: &str) -> Result<(), EngineError> {
+        match call(
+            "inspect network",
+            name,
+            SMALL,
+            self.docker.inspect_network(name, None),
+        )
+        .await
+        {
+            Err(EngineError::NotFound(..)) => {}
+            other => return other.map(drop),
+        }
+        let options = HashMap::from([(
+            "com.docker.network.bridge.enable_icc".to_owned(),
+            "false".to_owned(),
+        )]);
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            options: Some(options),
+            ..Default::default()
+        };
+        call("make network", name, LARGE, self.docker.create_network(request))
+            .await
+            .map(drop)
+    }
+}
+
+/// One call within its deadline, with the engine's answer sorted.
+async fn call<T>(
+    what: &'static str,
+    name: &str,
+    deadline: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, EngineError> {
+    let name = name.to_owned();
+    match tokio::time::timeout(deadline, call).await {
+        Err(_) | Ok(Err(Error::RequestTimeoutError)) => Err(EngineError::Timeout(what, name)),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Error::DockerResponseServerError { status_code: 404, .. })) => {
+            Err(EngineError::NotFound(what, name))
+        }
+        Ok(Err(Error::DockerResponseServerError { status_code: 409, .. })) => {
+            Err(EngineError::Conflict(what, name))
+        }
+        // Older engines say so with status 400 or 500.
+        Ok(Err(Error::DockerResponseServerError { message, .. })) if message.contains("already in use") => {
+            Err(EngineError::Conflict(what, name))
+        }
+        Ok(Err(error)) => Err(EngineError::Failed(what, name, error)),
+    }
+}
+
+fn found(container: ContainerInspectResponse) -> Found {
+    let state = container.state.unwrap_or_default();
+    let labels = container
+        .config
+        .and_then(|config| config.labels)
+        .unwrap_or_default();
+    Found {
+        id: container.id.unwrap_or_default(),
+        state: match state.status {
+            Some(ContainerStateStatusEnum::RUNNING) => State::Running,
+            Some(ContainerStateStatusEnum::PAUSED) => State::Paused,
+            Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EXITED) => State::Stopped,
+            Some(ContainerStateStatusEnum::DEAD) => State::Dead,
+            _ => State::Busy,
+        },
+        labels: labels.get(LABEL_USER).map(|user| Labels {
+            user: user.clone(),
+            account: labels.get(LABEL_ID).cloned().unwrap_or_default(),
+            spec: labels.get(LABEL_SPEC).cloned().unwrap_or_default(),
+        }),
+        exit_code: state.exit_code.unwrap_or_default(),
+    }
+}
+
+/// A box in Docker's words. A change here needs a new `VERSION` in `spec.rs`.
+fn body(spec: &Spec) -> ContainerCreateBody {
+    ContainerCreateBody {
+        hostname: Some(spec.user.clone()),
+        user: Some(spec.owner.clone()),
+        image: Some(spec.image.clone()),
+        entrypoint: Some(vec![INIT_IN_BOX.to_owned()]),
+        cmd: Some(Vec::new()),
+        working_dir: Some("/".to_owned()),
+        labels: Some(HashMap::from([
+            (LABEL_USER.to_owned(), spec.user.clone()),
+            (LABEL_ID.to_owned(), spec.account.clone().unwrap_or_default()),
+            (LABEL_SPEC.to_owned(), spec.hash()),
+        ])),
+        host_config: Some(host_config(spec)),
+        ..Default::default()
+    }
+}
+
+fn host_config(spec: &Spec) -> HostConfig {
+    HostConfig {
+        // No privilege, whatever the image brings along.
+        privileged: Some(false),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        readonly_rootfs: Some(true),
+        ipc_mode: Some("private".to_owned()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        // Limits. Memory and swap together equal memory: no swap.
+        nano_cpus: Some(spec.nano_cpus),
+        memory: Some(spec.memory),
+        memory_swap: Some(spec.memory),
+        pids_limit: Some(spec.pids),
+        ulimits: Some(vec![
+            ulimit("nofile", spec.nofile),
+            // A core would land in the home and count as nobody's wish.
+            ulimit("core", (0, i64::MAX)),
+        ]),
+        shm_size: Some(64 << 20),
+        // The only places that can be written to: the home, and memory.
+        mounts: Some(vec![
+            bind(&spec.home.to_string_lossy(), &spec.mount.to_string_lossy(), false),
+            bind(INIT, INIT_IN_BOX, true),
+            bind(&spec.run.to_string_lossy(), RUN_IN_BOX, true),
+        ]),
+        tmpfs: Some(HashMap::from([
+            (
+                "/tmp".to_owned(),
+                "rw,nosuid,nodev,exec,mode=1777,size=1g".to_owned(),
+            ),
+            (
+                "/var/tmp".to_owned(),
+                "rw,nosuid,nodev,exec,mode=1777,size=256m".to_owned(),
+            ),
+            (
+                "/run".to_owned(),
+                "rw,nosuid,nodev,noexec,mode=1777,size=16m".to_owned(),
+            ),
+        ])),
+        // What PID 1 would print goes nowhere, or a user could fill the host's disk with it.
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("none".to_owned()),
+            config: None,
+        }),
+        // Boxes start when their user comes.
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        network_mode: Some(spec.network.clone()),
+        init: Some(false),
+        ..Default::default()
+    }
+}
+
+fn ulimit(name: &str, (soft, hard): (i64, i64)) -> ResourcesUlimits {
+    ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(soft),
+        hard: Some(hard),
+    }
+}
+
+fn bind(source: &str, target: &str, read_only: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,229 @@
+//! Homes on the host. Root makes one and hands it over; it never walks into one, follows a
+//! link there, or removes anything: what is in a home belongs to somebody who may be hostile.
+
+use crate::config::{Owner, Template};
+use identity::Login;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::unistd::{Gid, Uid, fchown};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Longest account id, in bytes.
+const ID_MAX: u64 = 255;
+
+/// Why there is no home.
+#[derive(Debug)]
+pub enum HomeError {
+    /// The directory that holds the homes cannot be opened.
+    Base(PathBuf, Errno),
+    /// The home cannot be made or opened as a directory.
+    Make(PathBuf, Errno),
+    /// The note of whose home it is cannot be read or written.
+    Note(PathBuf, io::Error),
+    /// It belongs to an earlier account of the same name.
+    OtherAccount {
+        /// The home.
+        home: PathBuf,
+        /// Account that it was made for.
+        was: String,
+        /// Account that asks now.
+        now: String,
+    },
+}
+
+impl fmt::Display for HomeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Base(path, _) => write!(f, "cannot open {}", path.display()),
+            Self::Make(path, _) => write!(f, "cannot make the home {}", path.display()),
+            Self::Note(path, _) => write!(f, "cannot use {}", path.display()),
+            Self::OtherAccount { home, was, now } => {
+                write!(
+                    f,
+                    "home {} belongs to account {was}, not to account {now}",
+                    home.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for HomeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Base(_, error) | Self::Make(_, error) => Some(error),
+            Self::Note(_, error) => Some(error),
+            Self::OtherAccount { .. } => None,
+        }
+    }
+}
+
+/// Makes sure of the home of `login` and that it is this account's: who made it is noted
+/// beside it, in `.NAME.sshbox-id`. No login begins with a dot, so no home is called that.
+///
+/// # Errors
+/// [`HomeError`]; nothing that existed was changed then.
+pub fn claim(
+    template: &Template,
+    login: &Login,
+    account: Option<&str>,
+    owner: Owner,
+) -> Result<PathBuf, HomeError> {
+    let home = PathBuf::from(template.fill(login));
+    let (Some(base), Some(name)) = (home.parent(), home.file_name()) else {
+        return Err(HomeError::Base(home, Errno::EINVAL));
+    };
+    let directory = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+    let base_fd =
+        open(base, directory, Mode::empty()).map_err(|errno| HomeError::Base(base.to_owned(), errno))?;
+    let note = format!(".{}.sshbox-id", name.to_string_lossy());
+    if let Some(account) = account {
+        check_note(&base_fd, &note, account, base, &home)?;
+    }
+    let failed = |errno| HomeError::Make(home.clone(), errno);
+    match mkdirat(&base_fd, name, Mode::S_IRWXU) {
+        Ok(()) => {
+            let new = openat(&base_fd, name, directory | OFlag::O_NOFOLLOW, Mode::empty()).map_err(failed)?;
+            fchmod(&new, Mode::S_IRWXU).map_err(failed)?;
+            fchown(
+                &new,
+                Some(Uid::from_raw(owner.uid)),
+                Some(Gid::from_raw(owner.gid)),
+            )
+            .map_err(failed)?;
+        }
+        Err(Errno::EEXIST) => {
+            openat(
+                &base_fd,
+                name,
+                directory | OFlag::O_NOFOLLOW | OFlag::O_PATH,
+                Mode::empty(),
+            )
+            .map_err(failed)?;
+        }
+        Err(errno) => return Err(failed(errno)),
+    }
+    Ok(home)
+}
+
+/// Compares the note with the account, or writes it if there is none yet.
+fn check_note(base: &OwnedFd, note: &str, account: &str, path: &Path, home: &Path) -> Result<(), HomeError> {
+    let failed = |error: io::Error| HomeError::Note(path.join(note), error);
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(base, note, flags | OFlag::O_RDONLY, Mode::empty()) {
+        Ok(fd) => {
+            let mut was = String::new();
+            File::from(fd)
+                .take(ID_MAX)
+                .read_to_string(&mut was)
+                .map_err(failed)?;
+            if was.trim_end() == account {
+                return Ok(());
+            }
+            let (was, now) = (was.trim_end().to_owned(), account.to_owned());
+            Err(HomeError::OtherAccount {
+                home: home.to_owned(),
+                was,
+                now,
+            })
+        }
+        Err(Errno::ENOENT) => {
+            // One start of a box at a time, so nobody else writes this note. A note that is
+            // torn by a full disk would lock the user out: it goes as a whole or not at all.
+            let new = format!("{note}.new");
+            let create = flags | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+            let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+            let fd = openat(base, new.as_str(), create, mode).map_err(|errno| failed(errno.into()))?;
+            let mut file = File::from(fd);
+            file.write_all(format!("{account}\n").as_bytes())
+                .map_err(failed)?;
+            nix::fcntl::renameat(base, new.as_str(), base, note).map_err(|errno| failed(errno.into()))
+        }
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    fn alice() -> Login {
+        Login::parse(b"alice").unwrap()
+    }
+
+    /// The test's own user, who can always chown to themselves.
+    fn me() -> Owner {
+        Owner {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+        }
+    }
+
+    fn template(dir: &Path) -> Template {
+        format!("{}/{{user}}", dir.display()).parse().unwrap()
+    }
+
+    #[test]
+    fn a_home_is_made_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap();
+        assert_eq!(fs::metadata(&home).unwrap().mode() & 0o777, 0o700);
+        fs::write(home.join("thesis"), "x").unwrap();
+        assert_eq!(
+            claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap(),
+            home
+        );
+        // A source that tells no id, such as a forge, has nothing to compare.
+        claim(&template(dir.path()), &alice(), None, me()).unwrap();
+        assert!(home.join("thesis").exists());
+    }
+
+    #[test]
+    fn a18_a_later_account_of_the_same_name_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap();
+        let error = claim(&template(dir.path()), &alice(), Some("43"), me()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("belongs to account 42, not to account 43"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a11_links_and_files_in_place_of_a_home_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("alice");
+        symlink("/etc", &home).unwrap();
+        assert!(matches!(
+            claim(&template(dir.path()), &alice(), None, me()),
+            Err(HomeError::Make(..))
+        ));
+        fs::remove_file(&home).unwrap();
+        fs::write(&home, "").unwrap();
+        assert!(matches!(
+            claim(&template(dir.path()), &alice(), None, me()),
+            Err(HomeError::Make(..))
+        ));
+        symlink("/etc/passwd", dir.path().join(".alice.sshbox-id")).unwrap();
+        assert!(matches!(
+            claim(&template(dir.path()), &alice(), Some("1"), me()),
+            Err(HomeError::Note(..))
+        ));
+    }
+
+    #[test]
+    fn a_missing_base_is_told() {
+        let template = "/nonexistent/homes/{user}".parse().unwrap();
+        let error = claim(&template, &alice(), None, me()).unwrap_err();
+        assert_eq!(error.to_string(), "cannot open /nonexistent/homes");
+    }
+}

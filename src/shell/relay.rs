@@ -1,0 +1,217 @@
+//! A session with a terminal: carries bytes between the terminal that sshd made here and the
+//! one in the box, and its size with it. Each way has its own small store and is read only
+//! when that is empty, so neither can block the other and memory stays flat.
+
+use super::{End, end_of};
+use crate::exit::{Failure, Status};
+use crate::tty;
+use crate::wire::Socket;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Bytes that one way holds at most.
+const STORE: usize = 64 * 1024;
+
+/// After the program's end, how long its terminal may be silent before it counts as empty.
+/// Only matters when something else in the box still holds the terminal open.
+const SILENCE: Duration = Duration::from_millis(50);
+
+/// Most time spent on what a program that has ended left in its terminal.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Relays until the program ends, the box goes, or the client vanishes.
+pub(super) fn run(socket: &Socket, master: &OwnedFd) -> Result<End, Failure> {
+    let failed = |error: io::Error| Failure::because(Status::Internal, "the terminal cannot be used", &error);
+    let signals = signals().map_err(failed)?;
+    let stdin = io::stdin();
+    let terminal = stdin.as_fd();
+    // Size changes from now on are signalled; one that came before is copied here.
+    tty::copy_size(terminal, master.as_fd()).map_err(failed)?;
+    rustix::io::ioctl_fionbio(master, true).map_err(|error| failed(error.into()))?;
+    let raw = tty::Raw::enter(terminal).map_err(failed)?;
+    rustix::io::ioctl_fionbio(terminal, true).map_err(|error| failed(error.into()))?;
+    let ended = relay(socket, master.as_fd(), terminal, &signals);
+    let _ = rustix::io::ioctl_fionbio(terminal, false);
+    drop(raw);
+    match ended.map_err(failed)? {
+        Ending::Told => end_of(socket),
+        Ending::Vanished => Ok(End::Vanished),
+    }
+}
+
+/// What ended the relay.
+enum Ending {
+    /// The box has something to say of the end, or is gone.
+    Told,
+    /// The client went away.
+    Vanished,
+}
+
+fn signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGWINCH, Signal::SIGHUP, Signal::SIGTERM] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(
+        &set,
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?)
+}
+
+fn relay(
+    socket: &Socket,
+    master: BorrowedFd<'_>,
+    terminal: BorrowedFd<'_>,
+    signals: &SignalFd,
+) -> io::Result<Ending> {
+    let mut typed = Way::new(terminal, master);
+    let mut shown = Way::new(master, terminal);
+    loop {
+        // A terminal that nobody in the box holds any more reports that without being asked,
+        // over and over, while its program may still live: look away from it.
+        let there = if shown.ended { signals.as_fd() } else { master };
+        let mut fds = [
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(terminal, typed.reads() | shown.writes()),
+            PollFd::new(there, shown.reads() | typed.writes()),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [told, signalled, here, there] = fds.map(|fd| fd.any().unwrap_or(true));
+        if signalled {
+            while let Ok(Some(info)) = signals.read_signal() {
+                if info.ssi_signo != Signal::SIGWINCH as u32 {
+                    return Ok(Ending::Vanished);
+                }
+                tty::copy_size(terminal, master)?;
+            }
+        }
+        if (here || there) && (typed.go() == Flow::Ended || shown.go() == Flow::Broken) {
+            return Ok(Ending::Vanished);
+        }
+        if told {
+            last_words(&mut shown)?;
+            return Ok(Ending::Told);
+        }
+    }
+}
+
+/// Shows what the program still had in its terminal when it ended.
+fn last_words(shown: &mut Way<'_>) -> io::Result<()> {
+    let until = Instant::now() + LAST_WORDS;
+    while Instant::now() < until && shown.go() == Flow::Goes {
+        let mut fds = [
+            PollFd::new(shown.from, shown.reads()),
+            PollFd::new(shown.to, shown.writes()),
+        ];
+        let timeout = if shown.is_empty() { SILENCE } else { LAST_WORDS };
+        match poll(
+            &mut fds,
+            PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO),
+        ) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// How one way does.
+#[derive(Debug, PartialEq, Eq)]
+enum Flow {
+    Goes,
+    /// Its source is at its end.
+    Ended,
+    /// Nobody takes what it brings.
+    Broken,
+}
+
+/// One direction: what was read from one terminal and is not yet written to the other.
+struct Way<'fd> {
+    from: BorrowedFd<'fd>,
+    to: BorrowedFd<'fd>,
+    store: Vec<u8>,
+    written: usize,
+    ended: bool,
+}
+
+impl<'fd> Way<'fd> {
+    fn new(from: BorrowedFd<'fd>, to: BorrowedFd<'fd>) -> Self {
+        Self {
+            from,
+            to,
+            store: Vec::with_capacity(STORE),
+            written: 0,
+            ended: false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.written == self.store.len()
+    }
+
+    /// What to wait for at the source.
+    fn reads(&self) -> PollFlags {
+        if self.is_empty() && !self.ended {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::empty()
+        }
+    }
+
+    /// What to wait for at the destination.
+    fn writes(&self) -> PollFlags {
+        if self.is_empty() {
+            PollFlags::empty()
+        } else {
+            PollFlags::POLLOUT
+        }
+    }
+
+    /// Reads once and writes once, as far as that goes without waiting.
+    fn go(&mut self) -> Flow {
+        if self.is_empty() && !self.ended {
+            self.store.resize(STORE, 0);
+            self.written = 0;
+            let read = rustix::io::read(self.from, &mut self.store[..]);
+            self.store.truncate(*read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => self.ended = true,
+                Ok(_) => {}
+                Err(error) if again(error) => return Flow::Goes,
+                // The master of a terminal that nobody holds any more reads EIO.
+                Err(_) => self.ended = true,
+            }
+        }
+        if let Some(rest) = self.store.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::write(self.to, rest) {
+                Ok(count) => self.written += count,
+                Err(error) if again(error) => {}
+                Err(_) => {
+                    self.store.clear();
+                    self.written = 0;
+                    return Flow::Broken;
+                }
+            }
+        }
+        if self.ended && self.is_empty() {
+            Flow::Ended
+        } else {
+            Flow::Goes
+        }
+    }
+}
+
+fn again(error: rustix::io::Errno) -> bool {
+    matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
+}
