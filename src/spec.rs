@@ -196,9 +196,8 @@ pub fn next(found: Option<&Found>, wanted: &Spec) -> Step {
         State::Running => Step::Ask,
         State::Paused => Step::Unpause,
         State::Busy => Step::Wait,
-        State::Dead => Step::Recreate,
         State::Stopped if labels.spec == wanted.hash() => Step::Start,
-        State::Stopped => Step::Recreate,
+        State::Stopped | State::Dead => Step::Recreate,
     }
 }
 
@@ -235,12 +234,12 @@ mod tests {
         }
     }
 
-    fn labels(user: &str, spec: &str) -> Option<Labels> {
-        Some(Labels {
+    fn labels(user: &str, spec: &str) -> Labels {
+        Labels {
             user: user.to_owned(),
             account: "42".to_owned(),
             spec: spec.to_owned(),
-        })
+        }
     }
 
     #[test]
@@ -262,7 +261,7 @@ mod tests {
     #[test]
     fn f5_each_state_has_its_step() {
         let wanted = spec("{}");
-        let current = labels("alice", &wanted.hash());
+        let current = Some(labels("alice", &wanted.hash()));
         assert_eq!(next(None, &wanted), Step::Create);
         for (state, step) in [
             (State::Stopped, Step::Start),
@@ -278,7 +277,7 @@ mod tests {
     #[test]
     fn f8_a_box_of_another_spec_is_made_anew_when_it_does_not_run() {
         let wanted = spec("{}");
-        let old = labels("alice", &wanted.clone().of_image("sha256:0").hash());
+        let old = Some(labels("alice", &wanted.clone().of_image("sha256:0").hash()));
         assert_eq!(
             next(Some(&found(State::Stopped, old.clone())), &wanted),
             Step::Recreate
@@ -298,7 +297,7 @@ mod tests {
         ] {
             assert_eq!(next(Some(&found(state, None)), &wanted), Step::Refuse);
             assert_eq!(
-                next(Some(&found(state, labels("bob", &wanted.hash()))), &wanted),
+                next(Some(&found(state, Some(labels("bob", &wanted.hash())))), &wanted),
                 Step::Refuse
             );
         }

@@ -77,10 +77,9 @@ fn listen(path: &Path) -> io::Result<Socket> {
 async fn wait_for_box(engine: &Engine, id: &str, boot: &Socket, sessions: &Socket) -> Result<(), Failure> {
     let until = Instant::now() + READY;
     while Instant::now() < until {
-        match boot.accept().and_then(|init| give(&init, sessions)) {
-            Ok(true) => return Ok(()),
-            // It hung up, or nobody called yet.
-            Ok(false) | Err(_) => {}
+        // Nobody called yet, or whoever did hung up: look why.
+        if let Ok(true) = boot.accept().and_then(|init| give(&init, sessions)) {
+            return Ok(());
         }
         let found = engine.find(id).await.map_err(engine_failed)?;
         let dead = found.filter(|found| found.state != State::Running);
