@@ -44,10 +44,10 @@ pub enum EngineError {
     Unreachable(PathBuf, Error),
     /// It did not answer in time.
     Timeout(&'static str, String),
-    /// It knows no such thing.
-    NotFound(&'static str, String),
+    /// It knows no such thing, or misses something else for it.
+    NotFound(&'static str, String, Error),
     /// Somebody else was faster.
-    Conflict(&'static str, String),
+    Conflict(&'static str, String, Error),
     /// It refused or failed.
     Failed(&'static str, String, Error),
 }
@@ -57,9 +57,9 @@ impl fmt::Display for EngineError {
         match self {
             Self::Unreachable(path, _) => write!(f, "cannot reach the engine at {}", path.display()),
             Self::Timeout(what, name) => write!(f, "the engine did not {what} {name} in time"),
-            Self::NotFound(what, name) => write!(f, "the engine cannot {what} {name}: it does not exist"),
-            Self::Conflict(what, name) => write!(f, "the engine cannot {what} {name}: it exists or is busy"),
-            Self::Failed(what, name, _) => write!(f, "the engine cannot {what} {name}"),
+            Self::NotFound(what, name, _) | Self::Conflict(what, name, _) | Self::Failed(what, name, _) => {
+                write!(f, "the engine cannot {what} {name}")
+            }
         }
     }
 }
@@ -67,8 +67,11 @@ impl fmt::Display for EngineError {
 impl std::error::Error for EngineError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreachable(_, error) | Self::Failed(_, _, error) => Some(error),
-            _ => None,
+            Self::Unreachable(_, error)
+            | Self::NotFound(_, _, error)
+            | Self::Conflict(_, _, error)
+            | Self::Failed(_, _, error) => Some(error),
+            Self::Timeout(..) => None,
         }
     }
 }
@@ -243,12 +246,11 @@ impl Engine {
         Ok(listed.collect())
     }
 
-    /// Makes the network of this name if there is none: a bridge on which boxes do not see
-    /// each other. The caller sees to it that only one of us does this at a time.
+    /// Whether there is a network of this name.
     ///
     /// # Errors
     /// [`EngineError`]
-    pub async fn ensure_network(&self, name: &str) -> Result<(), EngineError> {
+    pub async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
         match call(
             "inspect network",
             name,
@@ -257,17 +259,25 @@ impl Engine {
         )
         .await
         {
-            Err(EngineError::NotFound(..)) => {}
-            other => return other.map(drop),
+            Ok(_) => Ok(true),
+            Err(EngineError::NotFound(..)) => Ok(false),
+            Err(error) => Err(error),
         }
-        let options = HashMap::from([(
+    }
+
+    /// Makes a bridge on which boxes do not see each other.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn make_network(&self, name: &str) -> Result<(), EngineError> {
+        let apart = (
             "com.docker.network.bridge.enable_icc".to_owned(),
             "false".to_owned(),
-        )]);
+        );
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
-            options: Some(options),
+            options: Some(HashMap::from([apart])),
             ..Default::default()
         };
         call("make network", name, LARGE, self.docker.create_network(request))
@@ -284,21 +294,20 @@ async fn call<T>(
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, EngineError> {
     let name = name.to_owned();
-    match tokio::time::timeout(deadline, call).await {
-        Err(_) | Ok(Err(Error::RequestTimeoutError)) => Err(EngineError::Timeout(what, name)),
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Error::DockerResponseServerError { status_code: 404, .. })) => {
-            Err(EngineError::NotFound(what, name))
-        }
-        Ok(Err(Error::DockerResponseServerError { status_code: 409, .. })) => {
-            Err(EngineError::Conflict(what, name))
-        }
+    let error = match tokio::time::timeout(deadline, call).await {
+        Err(_) | Ok(Err(Error::RequestTimeoutError)) => return Err(EngineError::Timeout(what, name)),
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => error,
+    };
+    Err(match &error {
+        Error::DockerResponseServerError { status_code: 404, .. } => EngineError::NotFound(what, name, error),
+        Error::DockerResponseServerError { status_code: 409, .. } => EngineError::Conflict(what, name, error),
         // Older engines say so with status 400 or 500.
-        Ok(Err(Error::DockerResponseServerError { message, .. })) if message.contains("already in use") => {
-            Err(EngineError::Conflict(what, name))
+        Error::DockerResponseServerError { message, .. } if message.contains("already in use") => {
+            EngineError::Conflict(what, name, error)
         }
-        Ok(Err(error)) => Err(EngineError::Failed(what, name, error)),
-    }
+        _ => EngineError::Failed(what, name, error),
+    })
 }
 
 fn found(container: ContainerInspectResponse) -> Found {

@@ -15,7 +15,7 @@ use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, Step, next};
 use crate::wire::{Fields, Socket};
 use clap::Parser;
-use handover::{How, answers, hand_over};
+use handover::{Doors, answers};
 use identity::Login;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -211,21 +211,22 @@ async fn advance(engine: &Engine, place: &Place, spec: Spec) -> Result<&'static 
         let found = engine.find(&spec.name).await.map_err(engine_failed)?;
         match step(found.as_ref(), &spec, image_id.is_some()) {
             (Step::Refuse, _) => return Err(foreign(&spec.name)),
-            (Step::Create, _) => {
-                let Some(id) = create(engine, &spec).await? else {
-                    pause(attempt).await;
-                    continue;
-                };
-                hand_over(engine, place, &id, How::Start).await?;
-                return Ok("box created");
-            }
+            (Step::Create, _) => match create(engine, &spec).await? {
+                Some(id) if start(engine, place, &id).await? => return Ok("box created"),
+                _ => pause(attempt).await,
+            },
             (Step::Start, Some(found)) => {
-                hand_over(engine, place, &found.id, How::Start).await?;
-                return Ok("box started");
+                if start(engine, place, &found.id).await? {
+                    return Ok("box started");
+                }
+                // What it was made with is gone, its network for one. The home stays.
+                engine.remove(&found.id).await.map_err(engine_failed)?;
             }
             (Step::Ask, Some(_)) if answers(place) => return Ok("box runs"),
             (Step::Ask, Some(found)) => {
-                hand_over(engine, place, &found.id, How::Signal).await?;
+                let doors = Doors::open(place)?;
+                engine.wake_init(&found.id).await.map_err(engine_failed)?;
+                doors.hand_over(engine, &found.id).await?;
                 return Ok("box reconnected");
             }
             (Step::Unpause, Some(found)) => engine.unpause(&found.id).await.map_err(engine_failed)?,
@@ -263,14 +264,7 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
             ..Failure::new(Status::Unavailable, advice)
         });
     }
-    match engine.create(spec).await {
-        Ok(id) => return Ok(Some(id)),
-        Err(EngineError::Conflict(..)) => return Ok(None),
-        // The image was there a moment ago, so it is the network: the first box on this host.
-        Err(EngineError::NotFound(..)) => {}
-        Err(error) => return Err(engine_failed(error)),
-    }
-    make_network(engine, &spec.network).await?;
+    ensure_network(engine, &spec.network).await?;
     match engine.create(spec).await {
         Ok(id) => Ok(Some(id)),
         Err(EngineError::Conflict(..)) => Ok(None),
@@ -278,16 +272,29 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
     }
 }
 
+/// Starts the box and hands over; `false` when it has gone, or something that it needs.
+async fn start(engine: &Engine, place: &Place, id: &str) -> Result<bool, Failure> {
+    let doors = Doors::open(place)?;
+    match engine.start(id).await {
+        Ok(()) => doors.hand_over(engine, id).await.map(|()| true),
+        Err(EngineError::NotFound(..)) => Ok(false),
+        Err(error) => Err(engine_failed(error)),
+    }
+}
+
 /// Docker would make two networks of one name, so one of us at a time makes it.
-async fn make_network(engine: &Engine, name: &str) -> Result<(), Failure> {
+async fn ensure_network(engine: &Engine, name: &str) -> Result<(), Failure> {
+    if engine.has_network(name).await.map_err(engine_failed)? {
+        return Ok(());
+    }
     let _turn = crate::presence::host_lock(Path::new(RUN), TRANSITION).map_err(|error| {
-        Failure::because(
-            Status::TryAgain,
-            "the network of the boxes is being made; try again in a minute",
-            &error,
-        )
+        let advice = "the network of the boxes is being made; try again in a minute";
+        Failure::because(Status::TryAgain, advice, &error)
     })?;
-    engine.ensure_network(name).await.map_err(engine_failed)
+    if engine.has_network(name).await.map_err(engine_failed)? {
+        return Ok(());
+    }
+    engine.make_network(name).await.map_err(engine_failed)
 }
 
 /// A little longer each time, and not the same for all who wait.

@@ -22,15 +22,6 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long the init of a running box may take to say that it is there.
 const PING: Duration = Duration::from_secs(2);
 
-/// How to make the box call us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// Start it.
-    Start,
-    /// It runs; tell its init.
-    Signal,
-}
-
 /// Whether the box takes sessions: its init answers a ping.
 pub fn answers(place: &Place) -> bool {
     let ask = || {
@@ -41,29 +32,63 @@ pub fn answers(place: &Place) -> bool {
     matches!(ask(), Ok(Some((fields, _))) if Reply::parse(&fields) == Some(Reply::Started))
 }
 
-/// Gets the box going and hands it the socket at which it takes sessions.
-pub async fn hand_over(engine: &Engine, place: &Place, id: &str, how: How) -> Result<(), Failure> {
-    let unable = |error: io::Error| {
-        Failure::because(
-            Status::TryAgain,
-            "the host cannot make room for your box; tell your admin",
-            &error,
-        )
-    };
-    // Both sockets are there before the box is: its first look finds them.
-    let sessions = listen(&place.init_socket()).map_err(unable)?;
-    place.give_init_socket().map_err(unable)?;
-    let boot = listen(&place.boot_socket()).map_err(unable)?;
-    place.give_boot_socket().map_err(unable)?;
-    boot.set_patience(LOOK).map_err(unable)?;
-    match how {
-        How::Start => engine.start(id).await,
-        How::Signal => engine.wake_init(id).await,
+/// The two sockets of a box, listening: the one that it will take sessions at, and the one
+/// where it fetches the first.
+pub struct Doors<'a> {
+    place: &'a Place,
+    sessions: Socket,
+    boot: Socket,
+}
+
+impl<'a> Doors<'a> {
+    /// Opens both. To be done before the box starts: its first look must find them.
+    pub fn open(place: &'a Place) -> Result<Self, Failure> {
+        let open = || {
+            let sessions = listen(&place.init_socket())?;
+            place.give_init_socket()?;
+            let boot = listen(&place.boot_socket())?;
+            place.give_boot_socket()?;
+            boot.set_patience(LOOK)?;
+            Ok::<_, io::Error>(Self {
+                place,
+                sessions,
+                boot,
+            })
+        };
+        open().map_err(|error| {
+            let advice = "the host cannot make room for your box; tell your admin";
+            Failure::because(Status::TryAgain, advice, &error)
+        })
     }
-    .map_err(engine_failed)?;
-    let result = wait_for_box(engine, id, &boot, &sessions).await;
-    let _ = fs::remove_file(place.boot_socket());
-    result
+
+    /// Waits for the call of the box and hands it its socket.
+    pub async fn hand_over(self, engine: &Engine, id: &str) -> Result<(), Failure> {
+        let until = Instant::now() + READY;
+        while Instant::now() < until {
+            // Nobody called yet, or whoever did hung up: look why.
+            if let Ok(true) = self.boot.accept().and_then(|init| give(&init, &self.sessions)) {
+                return Ok(());
+            }
+            let found = engine.find(id).await.map_err(engine_failed)?;
+            if let Some(dead) = found.filter(|found| found.state != State::Running) {
+                let cause = format!("the box ended at once with exit code {}", dead.exit_code);
+                let advice = "your box started and ended at once; tell your admin";
+                return Err(Failure {
+                    cause,
+                    ..Failure::new(Status::Unavailable, advice)
+                });
+            }
+        }
+        let advice = "your box runs but does not answer; try again in a minute, then tell your admin";
+        Err(Failure::new(Status::TryAgain, advice))
+    }
+}
+
+impl Drop for Doors<'_> {
+    fn drop(&mut self) {
+        // Nobody is to call any more, and the next start makes it anew.
+        let _ = fs::remove_file(self.place.boot_socket());
+    }
 }
 
 fn listen(path: &Path) -> io::Result<Socket> {
@@ -72,30 +97,6 @@ fn listen(path: &Path) -> io::Result<Socket> {
         _ => {}
     }
     Socket::listen(path)
-}
-
-async fn wait_for_box(engine: &Engine, id: &str, boot: &Socket, sessions: &Socket) -> Result<(), Failure> {
-    let until = Instant::now() + READY;
-    while Instant::now() < until {
-        // Nobody called yet, or whoever did hung up: look why.
-        if let Ok(true) = boot.accept().and_then(|init| give(&init, sessions)) {
-            return Ok(());
-        }
-        let found = engine.find(id).await.map_err(engine_failed)?;
-        let dead = found.filter(|found| found.state != State::Running);
-        if let Some(dead) = dead {
-            let cause = format!("the box ended at once with exit code {}", dead.exit_code);
-            let advice = "your box started and ended at once; tell your admin";
-            return Err(Failure {
-                cause,
-                ..Failure::new(Status::Unavailable, advice)
-            });
-        }
-    }
-    Err(Failure::new(
-        Status::TryAgain,
-        "your box runs but does not answer; try again in a minute, then tell your admin",
-    ))
 }
 
 /// Gives the listening socket to the init that called; whether it is ready to use it.

@@ -1,0 +1,28 @@
+# The one door. `make help` lists what is behind it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Under sudo cargo is where the user who called it has it.
+export PATH := $(HOME)/.cargo/bin:$(if $(SUDO_USER),$(shell getent passwd "$(SUDO_USER)" | cut -d: -f6)/.cargo/bin:)$(PATH)
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+DEB := target/debian/sshbox_$(VERSION)_$(shell dpkg --print-architecture).deb
+STATIC := -C target-feature=+crt-static
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## Build all programs and the NSS module
+	cargo build --release --locked --package sshbox-nss
+	cargo build --release --locked --bin sshbox-keys --bin sshbox-wake --bin sshbox-reap
+	# These two run in places where nobody promises a C library.
+	cargo rustc --release --locked --bin sshbox-init -- $(STATIC)
+	cargo rustc --release --locked --bin sshbox-shell -- $(STATIC)
+
+.PHONY: deb
+deb: build ## Build the Debian package into target/debian
+	command -v cargo-deb >/dev/null || cargo install --locked cargo-deb --version 3.8.0
+	cargo deb --no-build --no-strip --output $(DEB)
