@@ -1,0 +1,310 @@
+//! Doors that must be shut: forwarding of every kind, sockets and files of others.
+
+use crate::harness::{STATE, Undo, User, alice, journal, run, text, world};
+use identity::Login;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn a6_no_forwarding_of_any_kind() {
+    let _world = world();
+    let user = alice();
+    // -W asks at once.
+    for target in ["127.0.0.1:22", "127.0.0.1:8000", "localhost:2200"] {
+        let output = user.ssh().args(&["-W", target, "-o", "LogLevel=INFO"]).run("x");
+        assert_ne!(output.status.code(), Some(0), "{output:?}");
+    }
+    // -L and -D ask when somebody connects.
+    for (option, value) in [
+        ("-L", "127.0.0.1:4001:127.0.0.1:22"),
+        ("-L", "127.0.0.1:4001:/run/docker.sock"),
+        ("-D", "127.0.0.1:4001"),
+    ] {
+        let mut session = user.ssh().args(&[option, value]).begin(&["echo began; sleep 60"]);
+        session.line();
+        let request = if option == "-D" {
+            "curl -s -m 3 --socks5 127.0.0.1:4001 http://127.0.0.1:8000/"
+        } else {
+            "curl -s -m 3 http://127.0.0.1:4001/version"
+        };
+        let answer = Command::new("sh").arg("-c").arg(request).output().unwrap();
+        assert!(answer.stdout.is_empty(), "{option} {value}: {answer:?}");
+        session.kill();
+    }
+    // -R and stream-local listening are refused when asked for.
+    for value in ["4002:127.0.0.1:22", "/tmp/reverse.sock:127.0.0.1:22", "0"] {
+        let output = user
+            .ssh()
+            .args(&["-R", value, "-o", "ExitOnForwardFailure=yes"])
+            .run("echo in");
+        assert_eq!(
+            (output.status.code(), text(&output.stdout)),
+            (Some(255), String::new()),
+            "{value}: {output:?}"
+        );
+    }
+    // Agent, X11 and tunnels leave no trace in the session.
+    let agent = run("ssh-agent", &["-s"]);
+    let socket = agent.split(['=', ';']).nth(1).unwrap().to_owned();
+    let pid = agent
+        .split("SSH_AGENT_PID=")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    let _agent = Undo(move || drop(run("kill", &[&pid])));
+    let output = user
+        .ssh()
+        .args(&["-A", "-o", &format!("IdentityAgent={socket}")])
+        .run("echo \"<$SSH_AUTH_SOCK>\"");
+    assert_eq!(text(&output.stdout), "<>\n");
+    let output = Command::new("ssh")
+        .env("DISPLAY", ":9")
+        .args([
+            "-F",
+            "/dev/null",
+            "-X",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .args([
+            "-i",
+            &format!("{STATE}/key"),
+            "-p",
+            "2200",
+            "alice@127.0.0.1",
+            "echo \"<$DISPLAY>\"",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "<>\n");
+    let output = user
+        .ssh()
+        .args(&["-w", "0:0", "-o", "ExitOnForwardFailure=yes"])
+        .run("echo in");
+    assert_eq!(text(&output.stdout), "", "{output:?}");
+    // Without a session there is nothing to hold on to either.
+    let mut idle = user
+        .ssh()
+        .args(&["-N", "-L", "127.0.0.1:4003:/run/docker.sock"])
+        .begin(&[]);
+    thread::sleep(Duration::from_millis(700));
+    let answer = Command::new("curl")
+        .args(["-s", "-m", "3", "http://127.0.0.1:4003/version"])
+        .output()
+        .unwrap();
+    assert!(answer.stdout.is_empty(), "{answer:?}");
+    idle.kill();
+}
+
+#[test]
+fn a6_nothing_of_the_users_runs_on_the_host() {
+    let _world = world();
+    let user = alice();
+    user.says("mkdir -p ~/.ssh; for f in .bashrc .profile .bash_profile .ssh/rc .ssh/environment; do cp ~/$f ~/$f.before 2>/dev/null; echo 'touch /tmp/ran-by-alice' >> ~/$f; done");
+    user.says("true");
+    assert!(!std::fs::exists("/tmp/ran-by-alice").unwrap());
+    user.says("for f in .bashrc .profile .bash_profile .ssh/rc .ssh/environment; do rm -f ~/$f; mv ~/$f.before ~/$f 2>/dev/null; done; true");
+}
+
+/// Runs a program under the uid of a login, with its group and no other.
+fn as_login(name: &str, command: &str) -> Output {
+    let uid = Login::parse(name.as_bytes()).unwrap().uid();
+    Command::new("setpriv")
+        .args([
+            &format!("--reuid={uid}"),
+            "--regid=1879048192",
+            "--clear-groups",
+            "sh",
+            "-c",
+            command,
+        ])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a7_the_login_uid_opens_nothing_of_others() {
+    let _world = world();
+    let (_alice, bob) = (alice(), User::new("bob"));
+    bob.says("true");
+    for path in [
+        "/run/docker.sock",
+        "/run/sshbox/users/bob/live.lock",
+        "/run/sshbox/users/bob/state.lock",
+        "/var/cache/sshbox/alice.json",
+        "/var/cache/sshbox",
+        "/var/lib/sshbox/homes/bob",
+        "/run/sshbox/boxes",
+        "/etc/sshbox/token",
+        "/etc/ssh/ssh_host_ed25519_key",
+    ] {
+        assert!(
+            std::fs::symlink_metadata(path).is_ok(),
+            "{path} is not there to be tried"
+        );
+        let output = as_login("alice", &format!("cat {path} 2>&1 || ls {path} 2>&1"));
+        let told = text(&output.stdout);
+        assert!(
+            !output.status.success() && told.contains("Permission denied"),
+            "{path}: {told}"
+        );
+    }
+    for socket in ["/run/docker.sock", "/run/sshbox/users/bob/init.sock"] {
+        let script = format!(
+            "import socket,sys\ns=socket.socket(socket.AF_UNIX,socket.{})\ntry: s.connect('{socket}')\nexcept PermissionError: sys.exit(13)",
+            if socket.contains("docker") {
+                "SOCK_STREAM"
+            } else {
+                "SOCK_SEQPACKET"
+            }
+        );
+        let output = as_login("alice", &format!("/usr/bin/python3 -c \"{script}\""));
+        assert_eq!(output.status.code(), Some(13), "{socket}: {output:?}");
+    }
+    // Lists of users are closed as well.
+    assert!(!as_login("alice", "ls /run/sshbox/users").status.success());
+    assert!(!as_login("alice", "ls /var/lib/sshbox/homes").status.success());
+}
+
+/// What `sshbox-wake` answers to this packet from the login's uid.
+fn ask_wake(login: &str, packet: &str) -> String {
+    let script = format!(
+        "import socket\ns=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET)\ns.settimeout(20)\ns.connect('/run/sshbox/wake.sock')\ns.send({packet})\nprint(s.recv(9999))"
+    );
+    let output = as_login(login, &format!("/usr/bin/python3 -c \"{script}\""));
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn a8_the_wake_socket_serves_everybody_only_themselves() {
+    let _world = world();
+    let alice = alice();
+    let bob = User::new("bob");
+    bob.says("true");
+    run("docker", &["stop", "-t", "0", &bob.container()]);
+    assert!(
+        ask_wake("alice", "b'wake=alice\\\\0'").contains("running="),
+        "{}",
+        alice.name
+    );
+    for packet in [
+        "b'wake=bob\\\\0'",
+        "b'wake=../bob\\\\0'",
+        "b'wake=\\\\0'",
+        "b'x'",
+        "b'\\\\0'*1000",
+        "b'wake=alice'*9999",
+        "b'wake=root\\\\0'",
+    ] {
+        let answer = ask_wake("alice", packet);
+        assert!(answer.contains("this box is not yours"), "{packet}: {answer}");
+    }
+    assert_eq!(bob.inspect("{{.State.Status}}"), "exited");
+    assert!(journal().contains("asked for the box of bob"));
+    // Somebody without the group does not get as far as to ask.
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"])
+        .arg("import socket\nsocket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET).connect('/run/sshbox/wake.sock')")
+        .output()
+        .unwrap();
+    assert!(text(&output.stderr).contains("PermissionError"), "{output:?}");
+}
+
+#[test]
+fn the_login_shell_is_of_no_use_by_hand() {
+    let _world = world();
+    let by_hand = Command::new("/usr/lib/sshbox/sshbox-shell")
+        .env("LOGNAME", "alice")
+        .output()
+        .unwrap();
+    assert_eq!(by_hand.status.code(), Some(64), "{by_hand:?}");
+    let other = as_login("alice", "LOGNAME=bob /usr/lib/sshbox/sshbox-shell");
+    assert_eq!(other.status.code(), Some(64), "{other:?}");
+}
+
+#[test]
+fn a13_boxes_do_not_see_each_other() {
+    let _world = world();
+    let (alice, bob) = (alice(), User::new("bob"));
+    let mut server = bob
+        .ssh()
+        .begin(&["echo began; exec python3 -m http.server 8099 --bind 0.0.0.0"]);
+    server.line();
+    let address = bob.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
+    assert_eq!(
+        bob.ssh().status(&format!(
+            "curl -s -m 5 -o /dev/null --retry 5 --retry-connrefused http://{address}:8099/"
+        )),
+        0
+    );
+    assert_ne!(
+        alice
+            .ssh()
+            .status(&format!("curl -s -m 3 -o /dev/null http://{address}:8099/")),
+        0
+    );
+    server.kill();
+}
+
+#[test]
+fn the_configuration_of_sshd_is_what_we_say_it_is() {
+    let _world = world();
+    let effective = run("/usr/sbin/sshd", &["-T", "-f", "/etc/sshbox/sshd_config"]);
+    for line in [
+        "port 2200",
+        "usepam no",
+        "allowgroups sshbox",
+        "authenticationmethods publickey",
+        "authorizedkeysfile none",
+        "forcecommand /usr/lib/sshbox/sshbox-shell",
+        "disableforwarding yes",
+        "allowtcpforwarding no",
+        "allowstreamlocalforwarding no",
+        "allowagentforwarding no",
+        "x11forwarding no",
+        "permittunnel no",
+        "gatewayports no",
+        "permituserrc no",
+        "permituserenvironment no",
+        "printlastlog no",
+        "permitopen none",
+        "permitlisten none",
+        "passwordauthentication no",
+        "kbdinteractiveauthentication no",
+        "exposeauthinfo yes",
+    ] {
+        assert!(effective.lines().any(|found| found == line), "{line}");
+    }
+    assert_eq!(
+        effective
+            .lines()
+            .filter(|line| line.starts_with("acceptenv "))
+            .collect::<Vec<_>>(),
+        ["acceptenv LANG", "acceptenv LC_*"]
+    );
+}
+
+#[test]
+fn the_other_sshd_and_its_files_are_left_alone() {
+    let _world = world();
+    let _alice = alice();
+    assert_eq!(User::plain().says("echo plain"), "plain\n");
+    assert_eq!(
+        run(
+            "sh",
+            &[
+                "-c",
+                "dpkg --verify openssh-server; grep -rl sshbox /etc/ssh /etc/nsswitch.conf /etc/pam.d || echo none"
+            ]
+        ),
+        "none\n"
+    );
+}

@@ -1,0 +1,271 @@
+//! Names: each its own uid, its own box, and no right on the host that comes with a name.
+
+use crate::harness::{User, alice, run, status_of, world};
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+/// Uid, gid and groups under which the session of this user runs on the host.
+fn rights(user: &User) -> (String, String, String) {
+    let mut session = user.ssh().begin(&["echo began; sleep 60"]);
+    session.line();
+    let shell = user
+        .host_processes()
+        .into_iter()
+        .find(|pid| status_of(*pid, "Name:").is_some_and(|name| name == "sshbox-shell"))
+        .expect("no sshbox-shell");
+    let read = |field| status_of(shell, field).unwrap();
+    let rights = (read("Uid"), read("Gid"), read("Groups"));
+    session.kill();
+    rights
+}
+
+#[test]
+fn every_name_has_its_own_uid_and_no_group_of_the_host() {
+    let _world = world();
+    run(
+        "sh",
+        &[
+            "-c",
+            "useradd --create-home localadmin && usermod -aG docker localadmin && usermod -aG docker mail",
+        ],
+    );
+    let longest = "x".repeat(64);
+    let mut hostnames = BTreeSet::new();
+    for name in [
+        "root",
+        "mail",
+        "localadmin",
+        "sshd-x",
+        "Alice",
+        "aLICE",
+        "a.b",
+        "a_b",
+        &longest,
+    ] {
+        let user = User::new(name);
+        let (uid, gid, groups) = rights(&user);
+        let expected = user.uid().to_string();
+        assert_eq!(uid, [expected.as_str(); 4].join(" "), "{name}");
+        assert_eq!(gid, ["1879048192"; 4].join(" "), "{name}");
+        assert!(groups.is_empty() || groups == "1879048192", "{name}: {groups}");
+        assert_eq!(user.inspect("{{index .Config.Labels \"sshbox.user\"}}"), name);
+        // In the box everybody is the image's user, never root.
+        assert_eq!(user.says("id -u; id -G; whoami"), "1000\n1000\nuser\n");
+        hostnames.insert(user.says("hostname"));
+        run("docker", &["rm", "-f", &user.container()]);
+    }
+    assert_eq!(hostnames.len(), 9);
+}
+
+#[test]
+fn local_accounts_never_log_in_here() {
+    let _world = world();
+    // Django knows it, sshd finds it in the files, AllowGroups refuses it.
+    for name in ["sshd", "sshbox-keys", "nobody"] {
+        let user = User {
+            name: name.to_owned(),
+        };
+        assert_eq!(user.ssh().run("id").status.code(), Some(255), "{name}");
+    }
+    // `plain` is a local account with a key file of its own and unknown to Django.
+    let output = Command::new("ssh")
+        .args([
+            "-F",
+            "/dev/null",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=no",
+        ])
+        .args([
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-i",
+            "/run/sshbox-tests/key",
+            "-p",
+            "2200",
+        ])
+        .args(["plain@127.0.0.1", "id"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(255), "{output:?}");
+}
+
+#[test]
+fn the_host_knows_nothing_of_our_names() {
+    let _world = world();
+    let _user = alice();
+    for name in ["alice", "nosuchuser"] {
+        let output = Command::new("getent").args(["passwd", name]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+    assert!(
+        !fs::read_to_string("/etc/nsswitch.conf")
+            .unwrap()
+            .contains("sshbox")
+    );
+    assert_eq!(
+        run("getent", &["passwd", "root"]),
+        "root:x:0:0:root:/root:/bin/bash\n"
+    );
+}
+
+fn hostile_names() -> Vec<String> {
+    let mut names: Vec<String> = [
+        "../../etc",
+        ".",
+        "..",
+        "%2e",
+        "%2e%2e%2f",
+        "-oProxyCommand=x",
+        "a b",
+        " a",
+        "a ",
+        "a\tb",
+        "a/b",
+        "/etc",
+        "a\\b",
+        "a;id",
+        "a|id",
+        "$(id)",
+        "`id`",
+        "a&b",
+        "a'b",
+        "a\"b",
+        "a*b",
+        "a?b",
+        "~",
+        "~root",
+        "a:b",
+        "{user}",
+        "a{user}",
+        "аlice",
+        "ａlice",
+        "alice\u{202e}",
+        "al\u{200b}ice",
+        "\u{1b}[31m",
+        "a\nb",
+        "a\rb",
+        "a\x7fb",
+        "@sshd",
+        "#a",
+        "a=b",
+        "a,b",
+        "a+b",
+        "a!b",
+        "a^b",
+        "(a)",
+        "[a]",
+        "<a>",
+        "é",
+        "a\u{301}",
+        "..alice",
+        ".alice",
+        "-",
+        "--",
+        "-a",
+        "ali ce",
+        "null\u{2400}",
+        "%s%s%n",
+        "%u",
+        "%%",
+        "con/nul",
+        "a//b",
+        "alice/",
+        "/alice",
+        "alice/..",
+        "alice%00",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.push("a".repeat(65));
+    names.push("a".repeat(5000));
+    for byte in (0x21..0x7f_u8).filter(|b| !b.is_ascii_alphanumeric() && !b"_.-".contains(b)) {
+        for shape in [
+            format!("{}x", char::from(byte)),
+            format!("x{}", char::from(byte)),
+            format!("x{}y", char::from(byte)),
+            format!("{0}{0}", char::from(byte)),
+        ] {
+            names.push(shape);
+        }
+    }
+    for depth in 1..=130 {
+        names.push(format!("{}etc/passwd", "../".repeat(depth)));
+    }
+    names
+}
+
+/// All files that a name could leave behind.
+fn traces() -> BTreeSet<String> {
+    let find = run(
+        "find",
+        &[
+            "/var/cache/sshbox",
+            "/var/lib/sshbox",
+            "/run/sshbox",
+            "/etc/sshbox",
+            "-not",
+            "-name",
+            "*.sock",
+        ],
+    );
+    find.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a1_hostile_names_are_refused_and_leave_no_trace() {
+    let _world = crate::harness::world_alone();
+    let names = hostile_names();
+    assert!(names.len() >= 300, "{}", names.len());
+    let before = traces();
+    let asked = fs::read_to_string("/run/sshbox-tests/access.log").unwrap().len();
+    for name in &names {
+        // As sshd would call it, if it ever did for such a name.
+        let output = Command::new("/usr/lib/sshbox/sshbox-keys")
+            .args(["--fingerprint", "SHA256:x", "--", name])
+            .output()
+            .unwrap();
+        assert_eq!(
+            (output.stdout.len(), output.status.code()),
+            (0, Some(0)),
+            "{name:?}"
+        );
+    }
+    // Through the whole way, a part of them: those that a client can send.
+    for name in names
+        .iter()
+        .filter(|name| name.len() < 100 && !name.starts_with("../.."))
+        .take(60)
+    {
+        let status = Command::new("ssh")
+            .args([
+                "-F",
+                "/dev/null",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "LogLevel=ERROR",
+            ])
+            .args([
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-i",
+                "/run/sshbox-tests/key",
+                "-p",
+                "2200",
+            ])
+            .args(["-o", &format!("User={name}"), "127.0.0.1", "id"])
+            .output()
+            .unwrap();
+        assert_eq!(status.status.code(), Some(255), "{name:?}");
+    }
+    assert_eq!(traces(), before);
+    assert_eq!(
+        fs::read_to_string("/run/sshbox-tests/access.log").unwrap().len(),
+        asked
+    );
+}

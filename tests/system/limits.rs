@@ -1,0 +1,129 @@
+//! What a box may use, and what it may do: seen from inside.
+
+use crate::harness::{User, alice, run, text, world};
+
+#[test]
+fn limits_are_seen_from_inside() {
+    let _world = world();
+    let user = alice();
+    assert_eq!(user.says("ulimit -Sn; ulimit -Hn"), "1024\n2048\n");
+    let read = |v1: &str, v2: &str| {
+        user.says(&format!(
+            "cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}"
+        ))
+        .trim()
+        .to_owned()
+    };
+    assert_eq!(
+        read("memory/memory.limit_in_bytes", "memory.max"),
+        (8_u64 << 30).to_string()
+    );
+    assert_eq!(read("pids/pids.max", "pids.max"), "512");
+    let quota = user.says("cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us 2>/dev/null || cat /sys/fs/cgroup/cpu.max");
+    let quota: Vec<u64> = quota
+        .split_whitespace()
+        .map(|number| number.parse().unwrap())
+        .collect();
+    assert_eq!(quota[0], 2 * quota[1]);
+    assert_eq!(
+        user.inspect("{{.HostConfig.MemorySwap}}"),
+        (8_u64 << 30).to_string()
+    );
+}
+
+#[test]
+fn a9_no_privilege_is_left() {
+    let _world = world();
+    let user = alice();
+    let status = user.says("grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status");
+    let fields: Vec<(&str, &str)> = status.lines().filter_map(|line| line.split_once(":\t")).collect();
+    for name in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(fields.contains(&(name, "0000000000000000")), "{status}");
+    }
+    assert!(
+        fields.contains(&("NoNewPrivs", "1")) && fields.contains(&("Seccomp", "2")),
+        "{status}"
+    );
+    for (command, what) in [
+        ("touch /x", "a file in the root"),
+        ("touch /usr/bin/x", "a file in /usr"),
+        ("touch /run/sshbox/x", "a file in the host's folder"),
+        ("echo x > /sbin/sshbox-init", "init itself"),
+        ("ls /proc/1/fd", "init's descriptors"),
+        ("cat /proc/1/environ", "init's memory"),
+        ("echo x > /proc/1/fd/1", "the container's log"),
+        ("mount -t tmpfs x /mnt", "a mount"),
+        ("unshare -m true", "a namespace"),
+        ("unshare -U true", "a user namespace"),
+        ("chroot / true", "a root of its own"),
+        ("dmesg", "the kernel's log"),
+        ("echo 1 > /proc/sys/kernel/hostname", "the host name"),
+        ("cat /run/docker.sock /var/run/docker.sock", "the engine"),
+        ("test -e /run/sshbox/init.sock", "its own door from outside"),
+    ] {
+        assert_ne!(user.ssh().status(&format!("{command} 2>/dev/null")), 0, "{what}");
+    }
+    // Root of the box is nobody here, and no file makes one root.
+    assert_eq!(user.says("find / -xdev -perm /6000 2>/dev/null | wc -l"), "0\n");
+}
+
+#[test]
+fn only_home_and_memory_can_be_written() {
+    let _world = world();
+    let user = alice();
+    let writable = user.says("for d in / /etc /usr /var /opt /srv /home /root /tmp /var/tmp /run /dev/shm ~; do [ -w $d ] && echo $d; done; true");
+    assert_eq!(writable, "/tmp\n/var/tmp\n/run\n/dev/shm\n/home/user\n");
+    assert_ne!(
+        user.ssh().status("head -c 20M /dev/zero > /run/full 2>/dev/null"),
+        0
+    );
+    user.says("rm -f /run/full");
+    assert_eq!(
+        user.inspect("{{.HostConfig.LogConfig.Type}} {{.HostConfig.RestartPolicy.Name}}"),
+        "none no"
+    );
+}
+
+#[test]
+fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
+    let _world = world();
+    let user = User::new("bomber");
+    let mut session = user
+        .ssh()
+        .begin(&["echo began; for n in $(seq 600); do sleep 300 & done 2>/dev/null; sleep 300"]);
+    session.line();
+    crate::harness::until("the box is full", || user.ssh().status("true") != 0);
+    let output = user.ssh().run("true");
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("as many processes as it may")
+            || error.contains("fork: retry")
+            || error.contains("Resource temporarily"),
+        "{output:?}"
+    );
+    // Its end frees all of it.
+    session.kill();
+    crate::harness::until("the box is free", || user.ssh().status("true") == 0);
+    // Nobody else felt it.
+    alice().says("true");
+}
+
+#[test]
+fn f6_a_memory_bomb_ends_the_bomb_and_not_the_box() {
+    let _world = crate::harness::world_alone();
+    let _config = crate::harness::Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
+    let user = User::new("hungry");
+    assert_eq!(user.says("echo in"), "in\n");
+    let began = user.inspect("{{.State.StartedAt}}");
+    let status = user
+        .ssh()
+        .status("python3 -c 'x = bytearray(512 << 20)' 2>/dev/null");
+    assert_ne!(status, 0);
+    assert_eq!(user.says("echo in"), "in\n");
+    assert_eq!(
+        user.inspect("{{.State.StartedAt}}"),
+        began,
+        "the box was restarted"
+    );
+    run("docker", &["rm", "-f", &user.container()]);
+}

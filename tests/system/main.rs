@@ -1,0 +1,21 @@
+//! The whole way of a login, with nothing faked: OpenSSH, Docker and Django, the installed
+//! package, in a world of its own. `make test` runs it; see `tests/system/world` and `boot`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise, its helpers too"
+)]
+
+mod accounts;
+mod bytes;
+mod doors;
+mod engine;
+mod harness;
+mod identity;
+mod limits;
+mod reaper;
+mod sessions;
+mod terminal;
+mod vanish;

@@ -1,0 +1,204 @@
+//! The reaper: stops who is idle, never who is there, and loses no login.
+
+use crate::harness::{Changed, User, run, text, world_alone};
+use std::fs;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+fn reap(arguments: &[&str]) -> Output {
+    Command::new("/usr/lib/sshbox/sshbox-reap")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// The reaper's line on this user.
+fn verdict(output: &Output, user: &User) -> String {
+    let lines = text(&output.stdout);
+    let begin = format!("{}: ", user.name);
+    lines
+        .lines()
+        .find_map(|line| line.strip_prefix(&begin))
+        .unwrap_or_else(|| panic!("{output:?}"))
+        .to_owned()
+}
+
+#[test]
+fn an_idle_box_is_stopped_and_one_with_a_session_is_not() {
+    let _world = world_alone();
+    let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"1s\"");
+    let (idle, busy) = (User::new("idle"), User::new("busy"));
+    idle.says("echo kept > file");
+    let mut session = busy.ssh().begin(&["echo began; read x; echo still $x"]);
+    session.line();
+    thread::sleep(std::time::Duration::from_millis(1100));
+
+    let dry = reap(&["--dry-run"]);
+    assert!(
+        verdict(&dry, &idle).starts_with("would stop: idle for 1s, allowed are 1s"),
+        "{dry:?}"
+    );
+    assert_eq!(verdict(&dry, &busy), "kept: somebody is there");
+    assert_eq!(idle.inspect("{{.State.Status}}"), "running");
+
+    let output = reap(&[]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        verdict(&output, &idle).starts_with("stopped: idle for "),
+        "{output:?}"
+    );
+    assert_eq!(verdict(&output, &busy), "kept: somebody is there");
+    assert_eq!(idle.inspect("{{.State.Status}}"), "exited");
+    assert!(crate::harness::journal().contains(r#"box judged user="idle" verdict="stopped""#));
+
+    session.write(b"here\n");
+    assert_eq!(session.line(), "still here");
+    assert_eq!(session.wait(), 0);
+    assert_eq!(idle.says("cat file"), "kept\n");
+}
+
+#[test]
+fn the_time_runs_from_the_end_of_the_last_session() {
+    let _world = world_alone();
+    let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"4s\"");
+    let user = User::new("recent");
+    // Longer than the timeout, so that its begin would count as overdue.
+    user.says("sleep 5");
+    assert!(
+        verdict(&reap(&[]), &user).starts_with("kept: idle for less than"),
+        "begin counted"
+    );
+    thread::sleep(std::time::Duration::from_millis(4100));
+    assert!(verdict(&reap(&[]), &user).starts_with("stopped: "));
+}
+
+#[test]
+fn f26_what_is_not_known_counts_as_present() {
+    let _world = world_alone();
+    let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
+    let user = User::new("unknown");
+    user.says("true");
+    let lock = "/run/sshbox/users/unknown/live.lock";
+    fs::write(lock, "what").unwrap();
+    assert!(verdict(&reap(&[]), &user).starts_with("kept: "));
+    // From then on it is known.
+    assert!(verdict(&reap(&[]), &user).starts_with("stopped: "));
+}
+
+#[test]
+fn f24_one_bad_box_does_not_keep_the_reaper_from_the_others() {
+    let _world = world_alone();
+    let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
+    let user = User::new("good");
+    user.says("true");
+    run(
+        "docker",
+        &[
+            "run",
+            "-d",
+            "--name",
+            "bad",
+            "--network",
+            "none",
+            "--label",
+            "sshbox.user=../bad",
+            "sshbox-user:latest",
+            "sleep",
+            "600",
+        ],
+    );
+    run(
+        "docker",
+        &[
+            "run",
+            "-d",
+            "--name",
+            "unrelated",
+            "--network",
+            "none",
+            "sshbox-user:latest",
+            "sleep",
+            "600",
+        ],
+    );
+    let output = reap(&[]);
+    assert!(!output.status.success());
+    assert!(
+        text(&output.stdout).contains("../bad: failed: not a login name"),
+        "{output:?}"
+    );
+    assert!(verdict(&output, &user).starts_with("stopped: "), "{output:?}");
+    assert_eq!(
+        run(
+            "docker",
+            &["inspect", "-f", "{{.State.Status}}", "bad", "unrelated"]
+        ),
+        "running\nrunning\n"
+    );
+    run("docker", &["rm", "-f", "bad", "unrelated"]);
+}
+
+#[test]
+fn f25_a_second_reaper_leaves_at_once() {
+    let _world = world_alone();
+    let first = fs::File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open("/run/sshbox/reap.lock")
+        .unwrap();
+    first.lock().unwrap();
+    let output = reap(&[]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "another reaper is at work\n".to_owned())
+    );
+}
+
+/// How many logins race the reaper; `SSHBOX_RACES` sets another number.
+fn races() -> u32 {
+    std::env::var("SSHBOX_RACES").map_or(300, |number| number.parse().unwrap())
+}
+
+#[test]
+fn f3_no_login_is_lost_to_the_reaper() {
+    let _world = world_alone();
+    let _idle = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
+    let _grace = Changed::config("grace = \"10s\"", "grace = \"1s\"");
+    let users: Vec<User> = (0..3).map(|n| User::new(&format!("racer{n}"))).collect();
+    let over = AtomicBool::new(false);
+    let (mut lost, mut stopped) = (Vec::new(), 0);
+    thread::scope(|scope| {
+        let reaper = scope.spawn(|| {
+            let mut stopped = 0;
+            while !over.load(Ordering::Relaxed) {
+                stopped += text(&reap(&[]).stdout)
+                    .lines()
+                    .filter(|line| line.contains(": stopped: "))
+                    .count();
+            }
+            stopped
+        });
+        let logins: Vec<_> = users
+            .iter()
+            .map(|user| {
+                scope.spawn(move || {
+                    let outputs = (0..races() / 3).map(|n| (n, user.ssh().run(&format!("echo {n}"))));
+                    outputs
+                        .filter(|(n, output)| text(&output.stdout) != format!("{n}\n"))
+                        .map(|(_, o)| o)
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for login in logins {
+            lost.extend(login.join().unwrap());
+        }
+        over.store(true, Ordering::Relaxed);
+        stopped = reaper.join().unwrap();
+    });
+    assert!(lost.is_empty(), "{} lost: {:?}", lost.len(), lost[0]);
+    assert!(stopped > 20, "only {stopped} stops: no race at all");
+}

@@ -1,0 +1,99 @@
+//! Clients that vanish: within seconds nothing of their session is left but what they detached.
+
+use crate::harness::{User, alice, signal, status_of, world};
+use nix::sys::signal::Signal;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Waits until no process with this word runs in the box, for the 5 s that are promised.
+fn gone(user: &User, word: &str) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while user.runs_in_box(word) {
+        assert!(Instant::now() < end, "{word} is still there");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Programs of every kind of stubbornness, one word to find them all by.
+fn stubborn(word: &str) -> String {
+    format!(
+        "setsid sleep {word}9 </dev/null >/dev/null 2>&1 &
+         nohup sleep {word}8 </dev/null >/dev/null 2>&1 &
+         sleep {word}1 & (sleep {word}2 & exec sleep {word}3) &
+         bash -c 'trap \"\" TERM INT; trap : HUP; while :; do sleep 0.{word}; done' &
+         echo began; exec sleep {word}4"
+    )
+}
+
+fn left_is_what_was_detached(user: &User, word: &str) {
+    for leftover in ["1", "2", "3", "4"] {
+        gone(user, &format!("sleep {word}{leftover}"));
+    }
+    gone(user, &format!("sleep 0.{word}"));
+    for detached in ["8", "9"] {
+        assert!(user.runs_in_box(&format!("sleep {word}{detached}")), "{detached}");
+    }
+    user.says(&format!("pkill -f 'sleep {word}'"));
+}
+
+#[test]
+fn f18_p8_a_client_killed_without_a_terminal() {
+    let _world = world();
+    let user = alice();
+    let mut session = user.ssh().begin(&[&stubborn("7001")]);
+    assert_eq!(session.line(), "began");
+    session.kill();
+    left_is_what_was_detached(&user, "7001");
+}
+
+#[test]
+fn f18_p8_a_client_killed_with_a_terminal() {
+    let _world = world();
+    let user = alice();
+    let mut terminal = user.ssh().terminal(24, 80, &[&stubborn("7002")]);
+    terminal.shows("began");
+    terminal.kill();
+    left_is_what_was_detached(&user, "7002");
+}
+
+#[test]
+fn f19_p8_sshbox_shell_or_sshd_killed() {
+    let _world = world();
+    let user = User::new("vanished");
+    user.says("true");
+    for (victim, word) in [("sshbox-shell", "7003"), ("sshd", "7004")] {
+        let mut session = user.ssh().begin(&[&stubborn(word)]);
+        assert_eq!(session.line(), "began");
+        let pid = user
+            .host_processes()
+            .into_iter()
+            .find(|pid| status_of(*pid, "Name:").is_some_and(|name| name == victim))
+            .unwrap_or_else(|| panic!("no {victim}"));
+        signal(pid, Signal::SIGKILL);
+        left_is_what_was_detached(&user, word);
+        session.kill();
+    }
+}
+
+#[test]
+fn a_session_that_ends_by_itself_leaves_its_background_alone() {
+    let _world = world();
+    // As plain sshd: who puts a job into the background and leaves means it.
+    for user in [alice(), User::plain()] {
+        let output = user.ssh().run("sleep 5.5 </dev/null >/dev/null 2>&1 & exit 0");
+        assert!(output.status.success());
+        assert_eq!(user.says("pgrep -fc '[s]leep 5.5'"), "1\n", "{}", user.name);
+    }
+}
+
+#[test]
+fn nothing_is_left_on_the_host() {
+    let _world = world();
+    let user = User::new("tidy");
+    for _ in 0..5 {
+        let mut session = user.ssh().begin(&["echo began; sleep 600"]);
+        session.line();
+        session.kill();
+    }
+    crate::harness::until("the host is clean", || user.host_processes().is_empty());
+}
