@@ -26,3 +26,27 @@ build: ## Build all programs and the NSS module
 deb: build ## Build the Debian package into target/debian
 	command -v cargo-deb >/dev/null || cargo install --locked cargo-deb --version 3.8.0
 	cargo deb --no-build --no-strip --output $(DEB)
+
+.PHONY: bench
+bench: ## Compare with plain sshd and two usual gates (as root): BENCH=--quick for a look
+	bench/run $(BENCH)
+
+.PHONY: demo
+demo: ## Try it on this machine: install what is missing, build, start all, log in (as root)
+	@packaging/demo/demo up $(DEB)
+
+.PHONY: demo-user
+demo-user: ## Give a user of the demo a key: NAME=bob KEY=file.pub
+	@packaging/demo/demo user "$${NAME-}" "$${KEY-}"
+
+.PHONY: demo-down
+demo-down: ## Take the demo down; homes stay
+	@packaging/demo/demo down
+
+.PHONY: test
+test: ## Run all tests, as root; installs what they need
+	tests/run
+
+.PHONY: advisories
+advisories: ## Ask the database of security advisories about the crates
+	cargo deny --locked check advisories

@@ -390,7 +390,7 @@ fn host_config(spec: &Spec) -> HostConfig {
             ),
             (
                 "/run".to_owned(),
-                "rw,nosuid,nodev,noexec,mode=1777,size=16m".to_owned(),
+                "rw,nosuid,nodev,noexec,mode=0755,size=16m".to_owned(),
             ),
         ])),
         // What PID 1 would print goes nowhere, or a user could fill the host's disk with it.

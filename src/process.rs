@@ -25,6 +25,8 @@ const OOM_SCORE: &[u8] = b"500";
 pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
     let prepare = move || {
         setsid()?;
+        // The init takes its signals from a descriptor and has them blocked; a child inherits that.
+        SigSet::empty().thread_set_mask()?;
         if terminal {
             rustix::process::ioctl_tiocsctty(io::stdin())?;
         }

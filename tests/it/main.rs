@@ -1,1 +1,12 @@
-//! x
+//! Our programs and a fake web app; needs nothing of the machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise, its helpers too"
+)]
+
+mod differential;
+mod hostile_http;
+mod structure;

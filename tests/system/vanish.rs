@@ -21,7 +21,7 @@ fn stubborn(word: &str) -> String {
          nohup sleep {word}8 </dev/null >/dev/null 2>&1 &
          sleep {word}1 & (sleep {word}2 & exec sleep {word}3) &
          bash -c 'trap \"\" TERM INT; trap : HUP; while :; do sleep 0.{word}; done' &
-         echo began; exec sleep {word}4"
+         sleep 0.5; echo began; exec sleep {word}4"
     )
 }
 
@@ -79,10 +79,17 @@ fn f19_p8_sshbox_shell_or_sshd_killed() {
 fn a_session_that_ends_by_itself_leaves_its_background_alone() {
     let _world = world();
     // As plain sshd: who puts a job into the background and leaves means it.
-    for user in [alice(), User::plain()] {
-        let output = user.ssh().run("sleep 5.5 </dev/null >/dev/null 2>&1 & exit 0");
+    for (user, time) in [(alice(), "5.5"), (User::plain(), "5.6")] {
+        let output = user
+            .ssh()
+            .run(&format!("sleep {time} </dev/null >/dev/null 2>&1 & exit 0"));
         assert!(output.status.success());
-        assert_eq!(user.says("pgrep -fc '[s]leep 5.5'"), "1\n", "{}", user.name);
+        assert_eq!(
+            user.says(&format!("pgrep -xfc 'sleep {time}'")),
+            "1\n",
+            "{}",
+            user.name
+        );
     }
 }
 

@@ -1,0 +1,426 @@
+//! `sshbox-keys` against a web app that lies, hangs, floods or breaks off: the key of the last
+//! good answer serves, nothing else is ever printed, and no question outlives its deadline.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+type Behaviour = Box<dyn Fn(TcpStream, &str) + Send + Sync>;
+
+/// A web app whose behaviour can be changed between two logins.
+struct Site {
+    dir: tempfile::TempDir,
+    behaviour: Arc<Mutex<Arc<Behaviour>>>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Site {
+    fn new(scheme: &str, more: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("cache")).unwrap();
+        fs::write(dir.path().join("token"), "canary-token\n").unwrap();
+        let path = dir.path().display();
+        let config = format!(
+            "[accounts]\nurl = '{scheme}://127.0.0.1:{port}/{{user}}'\ntoken_file = '{path}/token'\ncache = '{path}/cache'\ntimeout = '1s'\n{more}"
+        );
+        fs::write(dir.path().join("sshbox.toml"), config).unwrap();
+        let behaviour: Arc<Mutex<Arc<Behaviour>>> = Arc::new(Mutex::new(Arc::new(Box::new(good))));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let site = Self {
+            dir,
+            behaviour: Arc::clone(&behaviour),
+            requests: Arc::clone(&requests),
+        };
+        // Ends with the test program.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let behaviour = Arc::clone(&behaviour.lock().unwrap());
+                let requests = Arc::clone(&requests);
+                thread::spawn(move || {
+                    let stream = stream.unwrap();
+                    let mut request = String::new();
+                    let mut lines = BufReader::new(stream.try_clone().unwrap());
+                    while lines.read_line(&mut request).is_ok_and(|count| count > 2) {}
+                    requests.fetch_add(1, Ordering::SeqCst);
+                    behaviour(stream, &request);
+                });
+            }
+        });
+        site
+    }
+
+    fn behaves(&self, behaviour: impl Fn(TcpStream, &str) + Send + Sync + 'static) {
+        *self.behaviour.lock().unwrap() = Arc::new(Box::new(behaviour));
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("sshbox.toml")
+    }
+
+    /// One login of alice with this key, as sshd asks.
+    fn login(&self, fingerprint: &str) -> Output {
+        keys(&self.config(), fingerprint, "alice")
+    }
+
+    fn lets_in(&self) -> bool {
+        let output = self.login(&fingerprint(KEY));
+        assert!(output.status.success(), "{output:?}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            printed.is_empty() || printed == format!("restrict,pty {KEY}\n"),
+            "{printed:?}"
+        );
+        !printed.is_empty()
+    }
+}
+
+/// Each run gets a parent of its own, as each login has its own sshd: an answer that an
+/// earlier login was given does not count as fresh.
+fn keys(config: &Path, fingerprint: &str, user: &str) -> Output {
+    thread::sleep(Duration::from_millis(30));
+    Command::new("sh")
+        .args([
+            "-c",
+            "sleep 0.03; \"$@\"; exit $?",
+            "sh",
+            env!("CARGO_BIN_EXE_sshbox-keys"),
+            "--config",
+        ])
+        .arg(config)
+        .args(["--fingerprint", fingerprint, "--", user])
+        .output()
+        .unwrap()
+}
+
+pub fn fingerprint(line: &str) -> String {
+    sshbox::authorized_key::AuthorizedKey::parse(line)
+        .unwrap()
+        .fingerprint()
+        .to_owned()
+}
+
+fn account(keys: &str) -> String {
+    format!(r#"{{"user":"alice","id":42,"keys":[{keys}]}}"#)
+}
+
+fn good(stream: TcpStream, _request: &str) {
+    respond(
+        stream,
+        "application/json",
+        account(&format!("\"{KEY}\"")).as_bytes(),
+    );
+}
+
+fn respond(mut stream: impl Write, kind: &str, body: &[u8]) {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body));
+}
+
+fn raw(bytes: &'static [u8]) -> impl Fn(TcpStream, &str) + Send + Sync + 'static {
+    move |mut stream, _| {
+        let _ = stream.write_all(bytes);
+    }
+}
+
+fn json(body: String) -> impl Fn(TcpStream, &str) + Send + Sync + 'static {
+    move |stream, _| respond(stream, "application/json", body.as_bytes())
+}
+
+/// Answers that are none: each by name, for the message of a test that fails.
+fn no_answers() -> Vec<(&'static str, Behaviour)> {
+    let key = format!("\"{KEY}\"");
+    let endless = |chunk: &'static [u8], head: &'static [u8]| -> Behaviour {
+        Box::new(move |mut stream, _| {
+            let _ = stream.write_all(head);
+            while stream.write_all(chunk).is_ok() {}
+        })
+    };
+    let slow = |head: &'static [u8]| -> Behaviour {
+        Box::new(move |mut stream, _| {
+            for byte in head.iter().cycle().take(200) {
+                let _ = stream.write_all(&[*byte]);
+                thread::sleep(Duration::from_millis(100));
+            }
+        })
+    };
+    vec![
+        ("silence", Box::new(|_stream, _| thread::sleep(Duration::from_secs(20)))),
+        ("closed at once", Box::new(raw(b""))),
+        ("half closed", Box::new(|stream, _| {
+            let _ = stream.shutdown(Shutdown::Write);
+            thread::sleep(Duration::from_secs(20));
+        })),
+        ("a head byte by byte", slow(b"HTTP/1.1 200 OK\r\nX-Slow: yes\r\n")),
+        ("a body byte by byte", Box::new(|mut stream, _| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n");
+            for _ in 0..200 {
+                let _ = stream.write_all(b" ");
+                thread::sleep(Duration::from_millis(100));
+            }
+        })),
+        ("endless head", endless(b"X-More: and more\r\n", b"HTTP/1.1 200 OK\r\n")),
+        ("endless head line", endless(b"xxxxxxxxxxxxxxxx", b"HTTP/1.1 200 OK\r\nX: ")),
+        ("endless body", endless(b"                ", b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")),
+        ("endless chunks", endless(b"4\r\n    \r\n", b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")),
+        ("endless 100 Continue", endless(b"HTTP/1.1 100 Continue\r\n\r\n", b"")),
+        ("body too large", Box::new(json(account(&key) + &" ".repeat(300 * 1024)))),
+        ("body shorter than said", Box::new(raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n{\"user\":\"alice\""))),
+        ("bad chunk", Box::new(raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"))),
+        ("no HTTP at all", Box::new(raw(b"SSH-2.0-OpenSSH_9.2\r\n"))),
+        ("no status line", Box::new(raw(b"ssh-ed25519 AAAA\n"))),
+        ("status without a number", Box::new(raw(b"HTTP/1.1 OK\r\n\r\n"))),
+        ("redirect", Box::new(|mut stream, request| {
+            if request.contains("/elsewhere") {
+                good(stream, request);
+            } else {
+                let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n");
+            }
+        })),
+        ("500", Box::new(raw(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"))),
+        ("503", Box::new(raw(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"))),
+        ("401", Box::new(raw(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"))),
+        ("429", Box::new(raw(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n"))),
+        ("204", Box::new(raw(b"HTTP/1.1 204 Nothing\r\n\r\n"))),
+        ("a page", Box::new(|stream, _| respond(stream, "text/html", b"<h1>Sign in</h1>"))),
+        ("no content type", Box::new(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))),
+        ("gzip", Box::new(|mut stream, _| {
+            let body = b"\x1f\x8b\x08\0\0\0\0\0\0\x03";
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        })),
+        ("another user", Box::new(json(account(&key).replace("alice", "mallory")))),
+        ("a list", Box::new(json("[]".to_owned()))),
+        ("wrong types", Box::new(json(account(&key).replace("42", "{}")))),
+        ("a mark in front", Box::new(json(format!("\u{feff}{}", account(&key))))),
+        ("not UTF-8", Box::new(|stream, _| respond(stream, "text/plain", b"\xff\xfe\0s\0s\0h"))),
+    ]
+}
+
+#[test]
+fn a4_no_answer_is_an_answer_and_none_outlives_its_deadline() {
+    let logins: Vec<_> = no_answers()
+        .into_iter()
+        .map(|(name, behaviour)| {
+            thread::spawn(move || {
+                let site = Site::new("http", "");
+                site.behaves(behaviour);
+                // Nobody is known: nobody gets in.
+                let began = Instant::now();
+                assert!(!site.lets_in(), "{name}");
+                // Room for a busy machine; what has no deadline here takes 20 s.
+                assert!(
+                    began.elapsed() < TIMEOUT + Duration::from_secs(8),
+                    "{name}: {:?}",
+                    began.elapsed()
+                );
+                // Somebody is known: the last answer serves, and stays.
+                let before = site.behaviour.lock().unwrap().clone();
+                site.behaves(good);
+                assert!(site.lets_in(), "{name}");
+                *site.behaviour.lock().unwrap() = before;
+                assert!(site.lets_in(), "{name}");
+                assert!(site.lets_in(), "{name}");
+            })
+        })
+        .collect();
+    assert!(logins.len() >= 25, "{}", logins.len());
+    for login in logins {
+        login.join().unwrap();
+    }
+}
+
+#[test]
+fn p3_a_no_is_an_answer_and_the_cache_forgets() {
+    let key = format!("\"{KEY}\"");
+    let answers: Vec<(&str, Behaviour)> = vec![
+        (
+            "403",
+            Box::new(raw(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")),
+        ),
+        (
+            "404",
+            Box::new(raw(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")),
+        ),
+        (
+            "410",
+            Box::new(raw(b"HTTP/1.1 410 No\r\nContent-Length: 0\r\n\r\n")),
+        ),
+        ("no keys", Box::new(json(account("")))),
+        (
+            "inactive",
+            Box::new(json(account(&key).replace("42", "42,\"active\":false"))),
+        ),
+        (
+            "an empty text",
+            Box::new(|stream, _| respond(stream, "text/plain", b"")),
+        ),
+    ];
+    for (name, behaviour) in answers {
+        let site = Site::new("http", "");
+        assert!(site.lets_in(), "{name}");
+        site.behaves(behaviour);
+        assert!(!site.lets_in(), "{name}");
+        site.behaves(|_stream, _| ());
+        assert!(!site.lets_in(), "{name}: the cache has not forgotten");
+        site.behaves(good);
+        assert!(site.lets_in(), "{name}");
+    }
+}
+
+#[test]
+fn a3_hostile_keys_are_left_out_and_good_ones_stay() {
+    let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIcgzVXjOoTJ3PWhG8oJFcvLrhMTTkfVPuuXvrZ0Lz5z";
+    let lines = [
+        format!("command=\\\"id\\\" {other}"),
+        format!("cert-authority {other}"),
+        format!("restrict,port-forwarding {other}"),
+        format!("environment=\\\"A=B\\\" {other}"),
+        format!("{other}\\n{other}"),
+        format!("{other}\\u0000"),
+        format!("\\ufeff{other}"),
+        format!("# {other}"),
+        "ssh-ed25519".to_owned(),
+        "ssh-dss AAAAB3NzaC1kc3M=".to_owned(),
+        "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAQQDRrA==".to_owned(),
+        String::new(),
+    ];
+    let site = Site::new("http", "");
+    for line in lines {
+        site.behaves(json(account(&format!("\"{line}\",\"{KEY}\""))));
+        assert!(site.lets_in(), "{line}");
+        assert_eq!(site.login(&fingerprint(other)).stdout, b"", "{line}");
+    }
+}
+
+#[test]
+fn a_forge_serves_as_it_is() {
+    let site = Site::new("http", "");
+    site.behaves(|stream, _| {
+        respond(
+            stream,
+            "text/plain; charset=utf-8",
+            format!("{KEY}\nssh-dss x\n").as_bytes(),
+        );
+    });
+    assert!(site.lets_in());
+}
+
+#[test]
+fn a16_the_token_goes_to_the_site_and_nowhere_else() {
+    let site = Site::new("http", "");
+    site.behaves(|stream, request| {
+        let asked = request
+            .to_ascii_lowercase()
+            .contains("authorization: bearer canary-token")
+            && request.starts_with("GET /alice ");
+        if asked {
+            good(stream, request);
+        }
+    });
+    assert!(site.lets_in());
+    let cached = fs::read_to_string(site.dir.path().join("cache/alice.json")).unwrap();
+    assert!(!cached.contains("canary"), "{cached}");
+}
+
+#[test]
+fn a4_https_wants_tls_that_can_be_checked() {
+    // The site speaks plain HTTP to who wants TLS, and the authorities are not its own.
+    let site = Site::new("https", "ca_file = '/etc/ssl/certs/ca-certificates.crt'\n");
+    assert!(!site.lets_in());
+    let site = Site::new("https", "ca_file = '/dev/null'\n");
+    assert!(!site.lets_in());
+}
+
+#[test]
+fn f30_fifty_logins_at_once_ask_once_or_twice() {
+    let site = Arc::new(Site::new("http", ""));
+    site.behaves(|stream, request| {
+        thread::sleep(Duration::from_millis(300));
+        good(stream, request);
+    });
+    let logins: Vec<_> = (0..50)
+        .map(|_| {
+            let site = Arc::clone(&site);
+            thread::spawn(move || site.lets_in())
+        })
+        .collect();
+    assert!(logins.into_iter().all(|login| login.join().unwrap()));
+    // All began before the first answer came, but for stragglers on a slow machine.
+    let asked = site.requests.load(Ordering::SeqCst);
+    assert!(asked <= 5, "{asked} questions");
+}
+
+#[test]
+fn a1_ten_thousand_names_leave_no_file_and_no_question() {
+    let site = Site::new("http", "");
+    let mut state = 42_u64;
+    let mut names = Vec::new();
+    for _ in 0..10_000 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let length = (state >> 60) + 1;
+        let name: Vec<u8> = (0..length)
+            .map(|n| {
+                state.to_le_bytes()[usize::try_from(n % 8).unwrap()]
+                    .rotate_left(u32::try_from(n / 8).unwrap())
+            })
+            .collect();
+        names.push(name);
+    }
+    let (good, bad): (Vec<_>, Vec<_>) = names.iter().partition(|name| identity::is_login(name));
+    assert!(bad.len() > 9_000, "{} bad, {} good", bad.len(), good.len());
+    // The rule is pure, so all of them are checked by it, and a sample by the program.
+    for name in bad.iter().filter(|name| !name.contains(&0)).step_by(200) {
+        use std::os::unix::ffi::OsStrExt as _;
+        let output = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
+            .args([
+                "--config".as_ref(),
+                site.config().as_os_str(),
+                "--fingerprint".as_ref(),
+                "x".as_ref(),
+                "--".as_ref(),
+            ])
+            .arg(std::ffi::OsStr::from_bytes(name))
+            .output()
+            .unwrap();
+        assert_eq!(
+            (output.status.code(), &output.stdout[..]),
+            (Some(0), &b""[..]),
+            "{name:?}"
+        );
+    }
+    assert_eq!(site.requests.load(Ordering::SeqCst), 0);
+    assert_eq!(fs::read_dir(site.dir.path().join("cache")).unwrap().count(), 0);
+}
+
+#[test]
+fn a19_files_that_others_can_change_are_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::new("http", "");
+    let set = |name: &str, mode| {
+        fs::set_permissions(site.dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set("token", 0o622);
+    assert!(!site.lets_in());
+    set("token", 0o600);
+    assert!(site.lets_in());
+    set("sshbox.toml", 0o666);
+    assert_eq!(site.login(&fingerprint(KEY)).status.code(), Some(78));
+}
