@@ -64,7 +64,7 @@ impl Default for Accounts {
             ca_file: "/etc/ssl/certs/ca-certificates.crt".into(),
             fresh: Span::seconds(5),
             stale: Span::seconds(24 * 3600),
-            timeout: Span::seconds(3),
+            timeout: Span(Duration::from_millis(1500)),
             cache: "/var/cache/sshbox".into(),
         }
     }

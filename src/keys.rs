@@ -1,7 +1,7 @@
 //! `sshbox-keys`, the `AuthorizedKeysCommand`: prints the one key that sshd asked for, if it
 //! is the user's, and nothing else ever. Runs as `sshbox-keys` and never speaks to Docker.
 
-use crate::account::{Account, Answer};
+use crate::account::{Account, Answer, Parsed};
 use crate::authorized_key::AuthorizedKey;
 use crate::cache::{Cache, Outcome, Record};
 use crate::clock::{self, Now};
@@ -9,7 +9,7 @@ use crate::config::{self, Accounts};
 use crate::exit::{Status, chain};
 use crate::journal::{Level, Reference, log};
 use crate::presence::{Place, RUN};
-use crate::source;
+use crate::source::{self, SourceError};
 use clap::Parser;
 use identity::Login;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "sshbox-keys";
 
@@ -95,8 +95,10 @@ fn offered(account: &Account, fingerprint: &str) -> Option<AuthorizedKey> {
 /// if it was asked for already, else a new one, else the last one.
 fn account(config: &Accounts, login: &Login) -> Option<Account> {
     let cache = Cache::new(&config.cache);
+    let began = Instant::now();
     // Held until the program ends. Who waits in vain goes on with what the cache has.
     let flight = cache.queue(login, config.timeout.0);
+    let left = config.timeout.0.saturating_sub(began.elapsed());
     let now = clock::now();
     let record = cache.read(login);
     let recent = cache.recent(login, &now);
@@ -111,7 +113,7 @@ fn account(config: &Accounts, login: &Login) -> Option<Account> {
     match known {
         Known::Allowed(account) => Some(*account),
         Known::Refused => None,
-        Known::Ask(last) => ask(config, login, &cache, last, &now),
+        Known::Ask(last) => settle(source::ask(config, login, left), login, &cache, last, &now),
     }
 }
 
@@ -159,8 +161,9 @@ fn next(
     }
 }
 
-fn ask(
-    config: &Accounts,
+/// Takes what came of a question, remembers it, and says who the user is.
+fn settle(
+    answered: Result<Parsed, SourceError>,
     login: &Login,
     cache: &Cache,
     last: Option<Box<Account>>,
@@ -174,7 +177,7 @@ fn ask(
             log(PROGRAM, Level::Warning, "cache not written", &fields);
         }
     };
-    match source::ask(config, login) {
+    match answered {
         Ok(parsed) => {
             for reason in &parsed.left_out {
                 log(

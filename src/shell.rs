@@ -11,7 +11,7 @@ use crate::journal::{Level, Reference, log};
 use crate::presence::{Held, Place, RUN, WAKE_SOCKET};
 use crate::process::die_by;
 use crate::tty;
-use crate::wire::{Fields, Reply, Request, Run, Session, Socket};
+use crate::wire::{self, Fields, Reply, Request, Run, Session, Socket};
 use identity::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -79,13 +79,25 @@ fn session() -> Result<End, Failure> {
     let login = who()?;
     let request = what(env::var_os("SSH_ORIGINAL_COMMAND"))?;
     let (presence, socket, master) = enter(&login, &request)?;
-    let end = match master {
-        Some(master) => relay::run(&socket, &master)?,
+    let end = match &master {
+        Some(master) => relay::run(&socket, master)?,
         None => wait_for_end(&socket)?,
     };
+    if !client_vanished() {
+        // If the box does not hear it, it is gone.
+        let _ = socket.send(&wire::goodbye(), &[]);
+    }
     // The lock says so too while it is held; this is for the time after.
     let _ = presence.saw(clock::boottime());
     Ok(end)
+}
+
+/// Whether nobody is left at the client's end: sshd has closed its side of stderr, be that a
+/// pipe or a terminal.
+fn client_vanished() -> bool {
+    let stderr = io::stderr();
+    let mut fd = [PollFd::new(stderr.as_fd(), PollFlags::empty())];
+    matches!(poll(&mut fd, PollTimeout::ZERO), Ok(count) if count > 0)
 }
 
 /// When the sshd of this connection dies in whatever way, this session is over.

@@ -77,20 +77,19 @@ impl std::error::Error for SourceError {
     }
 }
 
-/// Asks for `login` once.
+/// Asks for `login` once, within `timeout`.
 ///
 /// # Errors
 /// [`SourceError`]: no answer. A refusal is an answer.
-pub fn ask(config: &Accounts, login: &Login) -> Result<Parsed, SourceError> {
+pub fn ask(config: &Accounts, login: &Login, timeout: Duration) -> Result<Parsed, SourceError> {
     let url = config.url.fill(login);
     if let Some(path) = url.strip_prefix("file://") {
         return ask_file(Path::new(path), login);
     }
-    // The client's own deadline does not cover every step (looking a name up can hang in
-    // the C library), so the whole call gets one more, from outside. The thread ends with
-    // the program, a moment later.
+    // The client's own deadlines do not cover every step (looking a name up can hang in the C
+    // library) and cost a thread each, so the whole call gets one, from outside. The thread
+    // ends with the program, a moment later.
     let (sender, receiver) = mpsc::channel();
-    let timeout = config.timeout.0;
     let (config, login) = (config.clone(), login.clone());
     thread::spawn(move || {
         // Nobody listens any more once the deadline is over.
@@ -164,7 +163,6 @@ fn agent(config: &Accounts, tls: bool) -> Result<Agent, SourceError> {
         .proxy(None)
         .accept_encoding("identity")
         .user_agent(concat!("sshbox/", env!("CARGO_PKG_VERSION")))
-        .timeout_global(Some(config.timeout.0))
         .max_response_header_size(16 * 1024);
     if tls {
         let roots = authorities(&config.ca_file)?;

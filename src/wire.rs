@@ -249,6 +249,13 @@ pub enum Run {
     Sftp,
 }
 
+/// What `sshbox-shell` says when it has heard how a session ended and its client is still
+/// there. Without it the client has vanished, and what is left of the session is hung up.
+#[must_use]
+pub fn goodbye() -> Fields {
+    Fields::default().with("goodbye", b"")
+}
+
 impl From<&Request> for Fields {
     fn from(request: &Request) -> Self {
         let fields = Self::default().with("sshbox", VERSION.as_bytes());

@@ -69,6 +69,9 @@ enum Phase {
     Greeting(Instant),
     /// Runs the program with this pid, which is also the id of its session.
     Running(Pid),
+    /// The program of this session has ended and the client was told; whether the client is
+    /// still there decides what becomes of the rest of the session.
+    Told(Pid),
     /// Is over.
     Over,
 }
@@ -87,7 +90,7 @@ impl Sessions {
     /// of interest, and that is always reported.
     pub fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
         self.open.iter().map(|open| match open.phase {
-            Phase::Greeting(_) => PollFd::new(open.socket.as_fd(), PollFlags::POLLIN),
+            Phase::Greeting(_) | Phase::Told(_) => PollFd::new(open.socket.as_fd(), PollFlags::POLLIN),
             Phase::Running(_) | Phase::Over => PollFd::new(open.socket.as_fd(), PollFlags::empty()),
         })
     }
@@ -145,12 +148,15 @@ impl Sessions {
             End::Exited(status) => Reply::Exited(status),
             End::Killed(signal) => Reply::Killed(signal),
         };
-        // A client that has gone will not miss it. When the box is being stopped, a program's
-        // death says nothing of the program: the end of the connection tells the client more.
-        if !self.left {
-            let _ = open.socket.send(&(&reply).into(), &[]);
+        // When the box is being stopped, a program's death says nothing of the program: the
+        // end of the connection tells the client more.
+        if self.left {
+            open.phase = Phase::Over;
+            return;
         }
-        open.phase = Phase::Over;
+        // A client that has gone does not hear it, and does not say goodbye either.
+        let _ = open.socket.send(&(&reply).into(), &[]);
+        open.phase = Phase::Told(pid);
     }
 
     /// Hears what came in, and does what is due.
@@ -159,11 +165,19 @@ impl Sessions {
             match open.phase {
                 Phase::Greeting(by) => open.phase = greet(&open.socket, by, &self.person, self.left),
                 Phase::Running(session) if gone(&open.socket) => {
-                    signal_session(session, Signal::SIGHUP);
-                    signal_session(session, Signal::SIGCONT);
-                    self.vanished.push((session, Instant::now() + GRACE));
+                    hang_up(session, &mut self.vanished);
                     open.phase = Phase::Over;
                 }
+                Phase::Told(session) => match open.socket.receive() {
+                    // Said goodbye: what still runs was put into the background and left there.
+                    Ok(Some(_)) => open.phase = Phase::Over,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // Vanished, and the program's death was a part of that.
+                    Ok(None) | Err(_) => {
+                        hang_up(session, &mut self.vanished);
+                        open.phase = Phase::Over;
+                    }
+                },
                 Phase::Running(_) | Phase::Over => {}
             }
         }
@@ -301,6 +315,13 @@ fn why(error: &io::Error, program: &OsStr) -> String {
         }
         _ => format!("your box cannot start a program: {error}"),
     }
+}
+
+/// Tells a session that nobody is there any more; who does not listen is killed later.
+fn hang_up(session: Pid, vanished: &mut Vec<(Pid, Instant)>) {
+    signal_session(session, Signal::SIGHUP);
+    signal_session(session, Signal::SIGCONT);
+    vanished.push((session, Instant::now() + GRACE));
 }
 
 /// Whether the other end of a connection has been closed: POLLHUP, which needs no asking.
