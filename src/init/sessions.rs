@@ -6,6 +6,7 @@ use crate::process::spawn;
 use crate::tty;
 use crate::wire::{Reply, Request, Run, Session as Asked, Socket};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
@@ -18,8 +19,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Connections at once; each may hold one descriptor, three more while it starts.
-const SESSIONS_MAX: usize = 900;
+/// Descriptors that are not connections: our own, and those of a session that begins.
+const SPARE: u64 = 16;
 
 /// How long a connection may take to say what it wants.
 const GREETING: Duration = Duration::from_secs(5);
@@ -54,6 +55,8 @@ pub struct Sessions {
     open: Vec<Open>,
     /// Sessions that got SIGHUP, and when SIGKILL follows.
     vanished: Vec<(Pid, Instant)>,
+    /// Connections at once: one too many, and accepting would fail over and over.
+    most: usize,
     left: bool,
 }
 
@@ -78,10 +81,12 @@ enum Phase {
 
 impl Sessions {
     pub fn new(person: Person) -> Self {
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
             person,
             open: Vec::new(),
             vanished: Vec::new(),
+            most: usize::try_from(files.saturating_sub(SPARE).max(1)).unwrap_or(usize::MAX),
             left: false,
         }
     }
@@ -97,7 +102,7 @@ impl Sessions {
 
     /// Whether one more connection can be taken.
     pub fn room(&self) -> bool {
-        self.open.len() < SESSIONS_MAX
+        self.open.len() < self.most
     }
 
     /// When something is to be done even if nothing happens.
