@@ -6,6 +6,13 @@ SHELL := /bin/bash
 # Under sudo cargo is where the user who called it has it.
 export PATH := $(HOME)/.cargo/bin:$(if $(SUDO_USER),$(shell getent passwd "$(SUDO_USER)" | cut -d: -f6)/.cargo/bin:)$(PATH)
 
+# … and so is its toolchain, if root has none.
+ifneq ($(SUDO_USER),)
+ifeq ($(wildcard $(HOME)/.rustup),)
+export RUSTUP_HOME ?= $(shell getent passwd "$(SUDO_USER)" | cut -d: -f6)/.rustup
+endif
+endif
+
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 DEB := target/debian/sshbox_$(VERSION)_$(shell dpkg --print-architecture).deb
 STATIC := -C target-feature=+crt-static

@@ -160,29 +160,18 @@ pub fn parse(login: &Login, format: Format, body: &[u8]) -> Result<Parsed, BadBo
         }
     }
     if keys.is_empty() {
-        return Ok(Parsed {
-            left_out,
-            ..refused("no keys")
-        });
+        return Ok(Parsed { left_out, ..refused("no keys") });
     }
     account.keys = keys;
-    Ok(Parsed {
-        answer: Answer::Known(account),
-        left_out,
-    })
+    Ok(Parsed { answer: Answer::Known(account), left_out })
 }
 
 fn refused(reason: &'static str) -> Parsed {
-    Parsed {
-        answer: Answer::Refused(reason),
-        left_out: Vec::new(),
-    }
+    Parsed { answer: Answer::Refused(reason), left_out: Vec::new() }
 }
 
 fn key_lines(login: &Login, text: &str) -> Account {
-    let keys = text
-        .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let keys = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     Account {
         user: login.as_str().to_owned(),
         id: None,
@@ -240,15 +229,9 @@ mod tests {
     #[test]
     fn inactive_and_keyless_are_answers() {
         for (body, reason) in [
-            (
-                format!(r#"{{"user":"alice","id":1,"active":false,"keys":["{KEY}"]}}"#),
-                "inactive",
-            ),
+            (format!(r#"{{"user":"alice","id":1,"active":false,"keys":["{KEY}"]}}"#), "inactive"),
             (r#"{"user":"alice","id":1,"keys":[]}"#.to_owned(), "no keys"),
-            (
-                r#"{"user":"alice","id":1,"keys":["ssh-ed25519 AAAA"]}"#.to_owned(),
-                "no keys",
-            ),
+            (r#"{"user":"alice","id":1,"keys":["ssh-ed25519 AAAA"]}"#.to_owned(), "no keys"),
         ] {
             assert_eq!(json(&body).unwrap().answer, Answer::Refused(reason));
         }

@@ -70,10 +70,7 @@ impl AuthorizedKey {
         check(key.key_data())?;
         let encoded = key.to_openssh().map_err(|_| InvalidKey::Format)?;
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        Ok(Self {
-            line: encoded.trim_end().to_owned(),
-            fingerprint,
-        })
+        Ok(Self { line: encoded.trim_end().to_owned(), fingerprint })
     }
 
     /// `type base64`, encoded by us.
@@ -99,11 +96,7 @@ fn check(key: &KeyData) -> Result<(), InvalidKey> {
             let modulus = rsa.n.as_positive_bytes().ok_or(InvalidKey::Format)?;
             let leading = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
             let bits = modulus.len() * 8 - leading;
-            if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
-                Ok(())
-            } else {
-                Err(InvalidKey::Size)
-            }
+            if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) { Ok(()) } else { Err(InvalidKey::Size) }
         }
         _ => Err(InvalidKey::Type),
     }

@@ -1,8 +1,8 @@
 //! The account cache: the last answer for each user, under `/var/cache/sshbox/`.
 //!
-//! `NAME.json` holds the account and when it was asked for. `recent` is one table of fixed
+//! `NAME.json` holds the account and when it was asked for. `.recent` is one table of fixed
 //! size that remembers, for seconds, who was refused or could not be asked: a flood of names
-//! leaves no files behind. `lock` gives each user one flight at a time by a lock on one byte.
+//! leaves no files behind. `.lock` gives each user one flight at a time by a lock on one byte.
 //! A file that cannot be understood counts as absent and is replaced by the next answer.
 
 use crate::account::Account;
@@ -43,12 +43,7 @@ impl Record {
     /// A record of an answer to a question asked at `asked`.
     #[must_use]
     pub fn new(account: Account, asked: &Now) -> Self {
-        Self {
-            boot_id: asked.boot_id.clone(),
-            boottime: asked.boottime,
-            wall: asked.wall,
-            account,
-        }
+        Self { boot_id: asked.boot_id.clone(), boottime: asked.boottime, wall: asked.wall, account }
     }
 
     /// When it was asked for, since this boot; `None` if that was before.
@@ -105,10 +100,7 @@ impl Cache {
     /// `TimedOut` when another one asked all the time; else what the file system says.
     pub fn queue(&self, login: &Login, patience: Duration) -> io::Result<Flight> {
         let file = self.open("lock")?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the C library's own constants for these fields"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "the C library's own constants for these fields")]
         let lock = libc::flock {
             l_type: libc::F_WRLCK as libc::c_short,
             l_whence: libc::SEEK_SET as libc::c_short,
@@ -176,10 +168,7 @@ impl Cache {
     #[must_use]
     pub fn recent(&self, login: &Login, now: &Now) -> Option<(Outcome, Duration)> {
         let mut slot = [0; SLOT];
-        self.open("recent")
-            .ok()?
-            .read_exact_at(&mut slot, offset(login))
-            .ok()?;
+        self.open("recent").ok()?.read_exact_at(&mut slot, offset(login)).ok()?;
         let (who, rest) = slot.split_first_chunk::<8>()?;
         let (when, rest) = rest.split_first_chunk::<8>()?;
         let (what, _) = rest.split_first_chunk::<8>()?;
@@ -204,21 +193,13 @@ impl Cache {
             Outcome::Refused => 1,
             Outcome::Failed => 2,
         };
-        let slot = [fingerprint(login, asked), when, what]
-            .map(u64::to_le_bytes)
-            .concat();
+        let slot = [fingerprint(login, asked), when, what].map(u64::to_le_bytes).concat();
         self.open("recent")?.write_all_at(&slot, offset(login))
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
         let path = self.dir.join(format!(".{name}"));
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
     }
 
     fn path(&self, login: &Login) -> PathBuf {
@@ -233,13 +214,8 @@ fn offset(login: &Login) -> u64 {
 /// Who and in which boot: times of an earlier boot must not match.
 fn fingerprint(login: &Login, now: &Now) -> u64 {
     use sha2::{Digest as _, Sha256};
-    let digest = Sha256::new()
-        .chain_update(&now.boot_id)
-        .chain_update(login.as_str())
-        .finalize();
-    digest
-        .first_chunk::<8>()
-        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    let digest = Sha256::new().chain_update(&now.boot_id).chain_update(login.as_str()).finalize();
+    digest.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -330,11 +306,7 @@ mod tests {
         cache.write(&alice, &record).unwrap();
         // The new file cannot be made where a directory stands.
         fs::create_dir(dir.path().join(".alice.new")).unwrap();
-        assert!(
-            cache
-                .write(&alice, &Record::new(account("alice"), &at("a", 2, 2)))
-                .is_err()
-        );
+        assert!(cache.write(&alice, &Record::new(account("alice"), &at("a", 2, 2))).is_err());
         assert_eq!(cache.read(&alice), Some(record));
     }
 
@@ -344,19 +316,11 @@ mod tests {
         let cache = Cache::new(dir.path());
         let now = at("a", 7, 7);
         for n in 0..100_000 {
-            cache
-                .note(&login(&format!("u{n}")), Outcome::Refused, &now)
-                .unwrap();
+            cache.note(&login(&format!("u{n}")), Outcome::Refused, &now).unwrap();
         }
-        assert_eq!(
-            cache.recent(&login("u99999"), &now),
-            Some((Outcome::Refused, now.boottime))
-        );
+        assert_eq!(cache.recent(&login("u99999"), &now), Some((Outcome::Refused, now.boottime)));
         assert_eq!(cache.recent(&login("u99999"), &at("b", 7, 7)), None);
-        let files: Vec<_> = fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .collect();
+        let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap()).collect();
         assert_eq!(files.len(), 1);
         assert!(files[0].metadata().unwrap().len() <= SLOTS * SLOT as u64);
     }

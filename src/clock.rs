@@ -23,9 +23,7 @@ pub fn now() -> Now {
     Now {
         boot_id: boot_id.trim().to_owned(),
         boottime: boottime(),
-        wall: SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default(),
+        wall: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
     }
 }
 
@@ -33,9 +31,7 @@ pub fn now() -> Now {
 #[must_use]
 pub fn boottime() -> Duration {
     // The clock exists since Linux 2.6.39.
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map(Duration::from)
-        .unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 
 /// When the process that started us began, since boot; `None` when that cannot be read.
@@ -43,17 +39,9 @@ pub fn boottime() -> Duration {
 pub fn parent_start() -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", nix::unistd::getppid())).ok()?;
     // Field 22 of proc_pid_stat(5); the name in field 2 may hold spaces and parentheses.
-    let ticks: u64 = stat
-        .rsplit_once(')')?
-        .1
-        .split_ascii_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()?;
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
-    Some(Duration::from_millis(
-        ticks * 1000 / u64::try_from(per_second).ok()?.max(1),
-    ))
+    Some(Duration::from_millis(ticks * 1000 / u64::try_from(per_second).ok()?.max(1)))
 }
 
 #[cfg(test)]

@@ -80,9 +80,7 @@ pub struct Engine {
 
 impl Default for Engine {
     fn default() -> Self {
-        Self {
-            socket: "/run/docker.sock".into(),
-        }
+        Self { socket: "/run/docker.sock".into() }
     }
 }
 
@@ -143,10 +141,7 @@ impl Default for Limits {
             cpus: Cpus(2.0),
             memory: Size(8 << 30),
             pids: 512,
-            nofile: OpenFiles {
-                soft: 1024,
-                hard: 2048,
-            },
+            nofile: OpenFiles { soft: 1024, hard: 2048 },
         }
     }
 }
@@ -163,10 +158,7 @@ pub struct Reap {
 
 impl Default for Reap {
     fn default() -> Self {
-        Self {
-            idle_timeout: Span::seconds(30 * 60),
-            grace: Span::seconds(10),
-        }
+        Self { idle_timeout: Span::seconds(30 * 60), grace: Span::seconds(10) }
     }
 }
 
@@ -213,9 +205,7 @@ impl FromStr for AccountUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = ["http://", "https://", "file:///"]
-            .iter()
-            .any(|scheme| text.starts_with(scheme));
+        let known = ["http://", "https://", "file:///"].iter().any(|scheme| text.starts_with(scheme));
         if known && text.contains(PLACE) && text.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Self(text.to_owned()))
         } else {
@@ -297,11 +287,7 @@ impl TryFrom<f64> for Cpus {
 
     fn try_from(cores: f64) -> Result<Self, Self::Error> {
         // 0.01 is the engine's own lower bound.
-        if (0.01..=4096.0).contains(&cores) {
-            Ok(Self(cores))
-        } else {
-            Err("expected 0.01 to 4096 cores")
-        }
+        if (0.01..=4096.0).contains(&cores) { Ok(Self(cores)) } else { Err("expected 0.01 to 4096 cores") }
     }
 }
 
@@ -327,11 +313,7 @@ impl FromStr for OpenFiles {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str = "expected \"soft:hard\" like \"1024:2048\"";
         let (soft, hard) = pair(text).ok_or(EXPECTED)?;
-        if soft > 0 && soft <= hard {
-            Ok(Self { soft, hard })
-        } else {
-            Err(EXPECTED)
-        }
+        if soft > 0 && soft <= hard { Ok(Self { soft, hard }) } else { Err(EXPECTED) }
     }
 }
 
@@ -433,11 +415,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 
 fn check(config: &Config) -> Result<(), &'static str> {
     let home = Path::new(&config.a_box.home.0);
-    if !home.is_absolute()
-        || home
-            .components()
-            .any(|part| part == std::path::Component::ParentDir)
-    {
+    if !home.is_absolute() || home.components().any(|part| part == std::path::Component::ParentDir) {
         return Err("box.home must be an absolute path without '..'");
     }
     if !config.a_box.mount.is_absolute() || config.a_box.mount == Path::new("/") {
@@ -445,6 +423,9 @@ fn check(config: &Config) -> Result<(), &'static str> {
     }
     if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > Duration::from_secs(20) {
         return Err("accounts.timeout must lie between 1ms and 20s: sshd waits that long in each login");
+    }
+    if config.reap.grace.0 > Duration::from_secs(30) {
+        return Err("reap.grace must be 30s at most: logins wait while a box is stopped");
     }
     if config.a_box.network == "host" || config.a_box.network.starts_with("container:") {
         return Err("box.network must be a network of its own: with this one a box would be on the host's");
@@ -475,11 +456,7 @@ impl fmt::Display for InsecureFile {
             Self::NotAFile => f.write_str("it is not a regular file"),
             Self::Owner(uid) => write!(f, "it belongs to uid {uid}; chown it to root"),
             Self::Writable(mode) => {
-                write!(
-                    f,
-                    "its mode is {:04o}; chmod it so that only its owner can write",
-                    mode & 0o7777
-                )
+                write!(f, "its mode is {:04o}; chmod it so that only its owner can write", mode & 0o7777)
             }
         }
     }
@@ -532,14 +509,8 @@ mod tests {
         // The same with every line taken away: the file shows defaults, it does not set them.
         assert_eq!(format!("{:?}", parse("").unwrap()), defaults);
         let keys = shipped.lines().filter(|line| line.contains(" = ")).count();
-        let shown = shipped
-            .lines()
-            .filter(|line| line.starts_with("# ") && line.contains(" = "))
-            .count();
-        assert!(
-            keys >= 20 && shown == 0,
-            "{keys} keys, {shown} of them commented out"
-        );
+        let shown = shipped.lines().filter(|line| line.starts_with("# ") && line.contains(" = ")).count();
+        assert!(keys >= 20 && shown == 0, "{keys} keys, {shown} of them commented out");
     }
 
     #[test]
@@ -553,6 +524,8 @@ mod tests {
             ("[box]\nhome = '/srv'", "{user} in it once"),
             ("[box]\nhome = 'x/{user}'", "absolute path"),
             ("[box]\nhome = '/x/../{user}'", "absolute path"),
+            ("[reap]\ngrace = '1m'", "reap.grace"),
+            ("[box]\nnetwork = 'host'", "a network of its own"),
             ("[box]\nuser = '0:0'", "cannot be root"),
             ("[box]\nuser = 'user'", "like \"1000:1000\""),
             ("[box.limits]\nmemory = '8 potatoes'", "expected a size like"),

@@ -143,17 +143,9 @@ impl Engine {
     /// [`EngineError::Conflict`] when the name is taken, [`EngineError::NotFound`] when the
     /// image or the network is not there.
     pub async fn create(&self, spec: &Spec) -> Result<String, EngineError> {
-        let options = CreateContainerOptions {
-            name: Some(spec.name.clone()),
-            ..Default::default()
-        };
-        let made = call(
-            "make",
-            &spec.name,
-            LARGE,
-            self.docker.create_container(Some(options), body(spec)),
-        )
-        .await?;
+        let options = CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        let made =
+            call("make", &spec.name, LARGE, self.docker.create_container(Some(options), body(spec))).await?;
         Ok(made.id)
     }
 
@@ -178,9 +170,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]
     pub async fn wake_init(&self, id: &str) -> Result<(), EngineError> {
-        let options = KillContainerOptions {
-            signal: "SIGUSR1".to_owned(),
-        };
+        let options = KillContainerOptions { signal: "SIGUSR1".to_owned() };
         call("signal", id, SMALL, self.docker.kill_container(id, Some(options))).await
     }
 
@@ -190,17 +180,8 @@ impl Engine {
     /// [`EngineError`]
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
-        let options = StopContainerOptions {
-            t: Some(seconds),
-            ..Default::default()
-        };
-        call(
-            "stop",
-            id,
-            grace + LARGE,
-            self.docker.stop_container(id, Some(options)),
-        )
-        .await
+        let options = StopContainerOptions { t: Some(seconds), ..Default::default() };
+        call("stop", id, grace + LARGE, self.docker.stop_container(id, Some(options))).await
     }
 
     /// Removes a container that does not run, with its writable layer. Homes are not in it.
@@ -208,19 +189,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]
     pub async fn remove(&self, id: &str) -> Result<(), EngineError> {
-        let options = RemoveContainerOptions {
-            v: true,
-            force: false,
-            link: false,
-        };
-        match call(
-            "remove",
-            id,
-            LARGE,
-            self.docker.remove_container(id, Some(options)),
-        )
-        .await
-        {
+        let options = RemoveContainerOptions { v: true, force: false, link: false };
+        match call("remove", id, LARGE, self.docker.remove_container(id, Some(options))).await {
             Err(EngineError::NotFound(..)) => Ok(()),
             other => other,
         }
@@ -235,17 +205,11 @@ impl Engine {
             ("label".to_owned(), vec![LABEL_USER.to_owned()]),
             ("status".to_owned(), vec!["running".to_owned()]),
         ]);
-        let options = ListContainersOptions {
-            filters: Some(filters),
-            ..Default::default()
-        };
+        let options = ListContainersOptions { filters: Some(filters), ..Default::default() };
         let list = call("list", "boxes", SMALL, self.docker.list_containers(Some(options))).await?;
         let listed = list.into_iter().filter_map(|container| {
             let user = container.labels?.remove(LABEL_USER)?;
-            Some(Listed {
-                id: container.id?,
-                user,
-            })
+            Some(Listed { id: container.id?, user })
         });
         Ok(listed.collect())
     }
@@ -255,14 +219,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]
     pub async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
-        match call(
-            "inspect network",
-            name,
-            SMALL,
-            self.docker.inspect_network(name, None),
-        )
-        .await
-        {
+        match call("inspect network", name, SMALL, self.docker.inspect_network(name, None)).await {
             Ok(_) => Ok(true),
             Err(EngineError::NotFound(..)) => Ok(false),
             Err(error) => Err(error),
@@ -274,19 +231,14 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]
     pub async fn make_network(&self, name: &str) -> Result<(), EngineError> {
-        let apart = (
-            "com.docker.network.bridge.enable_icc".to_owned(),
-            "false".to_owned(),
-        );
+        let apart = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
             options: Some(HashMap::from([apart])),
             ..Default::default()
         };
-        call("make network", name, LARGE, self.docker.create_network(request))
-            .await
-            .map(drop)
+        call("make network", name, LARGE, self.docker.create_network(request)).await.map(drop)
     }
 }
 
@@ -316,10 +268,7 @@ async fn call<T>(
 
 fn found(container: ContainerInspectResponse) -> Found {
     let state = container.state.unwrap_or_default();
-    let labels = container
-        .config
-        .and_then(|config| config.labels)
-        .unwrap_or_default();
+    let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
     Found {
         id: container.id.unwrap_or_default(),
         state: match state.status {
@@ -373,8 +322,8 @@ fn host_config(spec: &Spec) -> HostConfig {
         pids_limit: Some(spec.pids),
         ulimits: Some(vec![
             ulimit("nofile", spec.nofile),
-            // A core would land in the home and count as nobody's wish.
-            ulimit("core", (0, i64::MAX)),
+            // A core goes where the host's kernel is told to put it, which is no place for a user.
+            ulimit("core", (0, 0)),
         ]),
         shm_size: Some(64 << 20),
         // The only places that can be written to: the home, and memory.
@@ -384,24 +333,12 @@ fn host_config(spec: &Spec) -> HostConfig {
             bind(&spec.run.to_string_lossy(), RUN_IN_BOX, true),
         ]),
         tmpfs: Some(HashMap::from([
-            (
-                "/tmp".to_owned(),
-                "rw,nosuid,nodev,exec,mode=1777,size=1g".to_owned(),
-            ),
-            (
-                "/var/tmp".to_owned(),
-                "rw,nosuid,nodev,exec,mode=1777,size=256m".to_owned(),
-            ),
-            (
-                "/run".to_owned(),
-                "rw,nosuid,nodev,noexec,mode=0755,size=16m".to_owned(),
-            ),
+            ("/tmp".to_owned(), "rw,nosuid,nodev,exec,mode=1777,size=1g".to_owned()),
+            ("/var/tmp".to_owned(), "rw,nosuid,nodev,exec,mode=1777,size=256m".to_owned()),
+            ("/run".to_owned(), "rw,nosuid,nodev,noexec,mode=0755,size=16m".to_owned()),
         ])),
         // What PID 1 would print goes nowhere, or a user could fill the host's disk with it.
-        log_config: Some(HostConfigLogConfig {
-            typ: Some("none".to_owned()),
-            config: None,
-        }),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         // Boxes start when their user comes.
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
@@ -414,11 +351,7 @@ fn host_config(spec: &Spec) -> HostConfig {
 }
 
 fn ulimit(name: &str, (soft, hard): (i64, i64)) -> ResourcesUlimits {
-    ResourcesUlimits {
-        name: Some(name.to_owned()),
-        soft: Some(soft),
-        hard: Some(hard),
-    }
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(soft), hard: Some(hard) }
 }
 
 fn bind(source: &str, target: &str, read_only: bool) -> Mount {

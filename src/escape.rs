@@ -39,10 +39,7 @@ mod tests {
     fn a14_only_printable_ascii_comes_out() {
         let every_byte: Vec<u8> = (0..=255).collect();
         assert!(printable(&every_byte).bytes().all(|b| (0x20..=0x7e).contains(&b)));
-        assert_eq!(
-            printable("\x1b]0;x\x07\u{202e}".as_bytes()),
-            r"\x1b]0;x\x07\xe2\x80\xae"
-        );
+        assert_eq!(printable("\x1b]0;x\x07\u{202e}".as_bytes()), r"\x1b]0;x\x07\xe2\x80\xae");
         assert_eq!(printable(br#"a"b\"#), r#"a\"b\\"#);
     }
 

@@ -4,6 +4,7 @@
 use crate::journal::Reference;
 use std::error::Error;
 use std::fmt;
+use std::process::ExitCode;
 
 /// Exit statuses of our own, numbered as in `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +34,9 @@ impl Status {
     /// The status with this number, as it came over a socket.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [
-            Self::Usage,
-            Self::Unavailable,
-            Self::Internal,
-            Self::TryAgain,
-            Self::Refused,
-            Self::Config,
-        ]
-        .into_iter()
-        .find(|status| status.code() == code)
+        [Self::Usage, Self::Unavailable, Self::Internal, Self::TryAgain, Self::Refused, Self::Config]
+            .into_iter()
+            .find(|status| status.code() == code)
     }
 }
 
@@ -64,21 +58,13 @@ impl Failure {
     #[must_use]
     pub fn new(status: Status, advice: impl Into<String>) -> Self {
         let advice = advice.into();
-        Self {
-            status,
-            cause: advice.clone(),
-            advice,
-            reference: Reference::random(),
-        }
+        Self { status, cause: advice.clone(), advice, reference: Reference::random() }
     }
 
     /// The same with the chain of `error` for the journal.
     #[must_use]
     pub fn because(status: Status, advice: impl Into<String>, error: &dyn Error) -> Self {
-        Self {
-            cause: chain(error),
-            ..Self::new(status, advice)
-        }
+        Self { cause: chain(error), ..Self::new(status, advice) }
     }
 }
 
@@ -86,6 +72,19 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sshbox: {} (ref {})", self.advice, self.reference)
     }
+}
+
+/// The arguments of a program; else what it ends with, after it has said why or helped.
+///
+/// # Errors
+/// Not an error alone: `--help` and `--version` end a program as well.
+pub fn arguments<A: clap::Parser>() -> Result<A, ExitCode> {
+    A::try_parse().map_err(|error| {
+        let wrong = error.use_stderr();
+        // There is nobody to tell if this fails.
+        let _ = error.print();
+        if wrong { Status::Usage.code().into() } else { ExitCode::SUCCESS }
+    })
 }
 
 /// An error with all its causes, outermost first.
@@ -108,11 +107,7 @@ mod tests {
     #[test]
     fn p9_a_failure_says_why_what_to_do_and_a_reference() {
         let error = std::io::Error::other("no such image");
-        let failure = Failure::because(
-            Status::Unavailable,
-            "your box has no image; tell your admin",
-            &error,
-        );
+        let failure = Failure::because(Status::Unavailable, "your box has no image; tell your admin", &error);
         let reference = failure.reference.to_string();
         assert_eq!(reference.len(), 8);
         assert_eq!(

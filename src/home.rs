@@ -43,11 +43,7 @@ impl fmt::Display for HomeError {
             Self::Make(path, _) => write!(f, "cannot make the home {}", path.display()),
             Self::Note(path, _) => write!(f, "cannot use {}", path.display()),
             Self::OtherAccount { home, was, now } => {
-                write!(
-                    f,
-                    "home {} belongs to account {was}, not to account {now}",
-                    home.display()
-                )
+                write!(f, "home {} belongs to account {was}, not to account {now}", home.display())
             }
         }
     }
@@ -90,21 +86,11 @@ pub fn claim(
         Ok(()) => {
             let new = openat(&base_fd, name, directory | OFlag::O_NOFOLLOW, Mode::empty()).map_err(failed)?;
             fchmod(&new, Mode::S_IRWXU).map_err(failed)?;
-            fchown(
-                &new,
-                Some(Uid::from_raw(owner.uid)),
-                Some(Gid::from_raw(owner.gid)),
-            )
-            .map_err(failed)?;
+            fchown(&new, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(failed)?;
         }
         Err(Errno::EEXIST) => {
-            openat(
-                &base_fd,
-                name,
-                directory | OFlag::O_NOFOLLOW | OFlag::O_PATH,
-                Mode::empty(),
-            )
-            .map_err(failed)?;
+            openat(&base_fd, name, directory | OFlag::O_NOFOLLOW | OFlag::O_PATH, Mode::empty())
+                .map_err(failed)?;
         }
         Err(errno) => return Err(failed(errno)),
     }
@@ -118,19 +104,12 @@ fn check_note(base: &OwnedFd, note: &str, account: &str, path: &Path, home: &Pat
     match openat(base, note, flags | OFlag::O_RDONLY, Mode::empty()) {
         Ok(fd) => {
             let mut was = String::new();
-            File::from(fd)
-                .take(ID_MAX)
-                .read_to_string(&mut was)
-                .map_err(failed)?;
+            File::from(fd).take(ID_MAX).read_to_string(&mut was).map_err(failed)?;
             if was.trim_end() == account {
                 return Ok(());
             }
             let (was, now) = (was.trim_end().to_owned(), account.to_owned());
-            Err(HomeError::OtherAccount {
-                home: home.to_owned(),
-                was,
-                now,
-            })
+            Err(HomeError::OtherAccount { home: home.to_owned(), was, now })
         }
         Err(Errno::ENOENT) => {
             // One start of a box at a time, so nobody else writes this note. A note that is
@@ -140,8 +119,7 @@ fn check_note(base: &OwnedFd, note: &str, account: &str, path: &Path, home: &Pat
             let mode = Mode::S_IRUSR | Mode::S_IWUSR;
             let fd = openat(base, new.as_str(), create, mode).map_err(|errno| failed(errno.into()))?;
             let mut file = File::from(fd);
-            file.write_all(format!("{account}\n").as_bytes())
-                .map_err(failed)?;
+            file.write_all(format!("{account}\n").as_bytes()).map_err(failed)?;
             nix::fcntl::renameat(base, new.as_str(), base, note).map_err(|errno| failed(errno.into()))
         }
         Err(errno) => Err(failed(errno.into())),
@@ -160,10 +138,7 @@ mod tests {
 
     /// The test's own user, who can always chown to themselves.
     fn me() -> Owner {
-        Owner {
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-        }
+        Owner { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
     fn template(dir: &Path) -> Template {
@@ -176,10 +151,7 @@ mod tests {
         let home = claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap();
         assert_eq!(fs::metadata(&home).unwrap().mode() & 0o777, 0o700);
         fs::write(home.join("thesis"), "x").unwrap();
-        assert_eq!(
-            claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap(),
-            home
-        );
+        assert_eq!(claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap(), home);
         // A source that tells no id, such as a forge, has nothing to compare.
         claim(&template(dir.path()), &alice(), None, me()).unwrap();
         assert!(home.join("thesis").exists());
@@ -190,12 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap();
         let error = claim(&template(dir.path()), &alice(), Some("43"), me()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .ends_with("belongs to account 42, not to account 43"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("belongs to account 42, not to account 43"), "{error}");
     }
 
     #[test]
@@ -203,21 +170,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("alice");
         symlink("/etc", &home).unwrap();
-        assert!(matches!(
-            claim(&template(dir.path()), &alice(), None, me()),
-            Err(HomeError::Make(..))
-        ));
+        assert!(matches!(claim(&template(dir.path()), &alice(), None, me()), Err(HomeError::Make(..))));
         fs::remove_file(&home).unwrap();
         fs::write(&home, "").unwrap();
-        assert!(matches!(
-            claim(&template(dir.path()), &alice(), None, me()),
-            Err(HomeError::Make(..))
-        ));
+        assert!(matches!(claim(&template(dir.path()), &alice(), None, me()), Err(HomeError::Make(..))));
         symlink("/etc/passwd", dir.path().join(".alice.sshbox-id")).unwrap();
-        assert!(matches!(
-            claim(&template(dir.path()), &alice(), Some("1"), me()),
-            Err(HomeError::Note(..))
-        ));
+        assert!(matches!(claim(&template(dir.path()), &alice(), Some("1"), me()), Err(HomeError::Note(..))));
     }
 
     #[test]

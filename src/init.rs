@@ -99,10 +99,7 @@ fn signals() -> io::Result<SignalFd> {
         set.add(signal);
     }
     set.thread_block()?;
-    Ok(SignalFd::with_flags(
-        &set,
-        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-    )?)
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
 fn call_host() -> Option<Socket> {
@@ -112,9 +109,7 @@ fn call_host() -> Option<Socket> {
 /// The listening socket, if the host has sent it; tells the host that we serve.
 fn take_listener(host: &Socket) -> Option<Socket> {
     let mut ready = [PollFd::new(host.as_fd(), PollFlags::POLLIN)];
-    poll(&mut ready, PollTimeout::ZERO)
-        .ok()
-        .filter(|count| *count > 0)?;
+    poll(&mut ready, PollTimeout::ZERO).ok().filter(|count| *count > 0)?;
     let (_, fds) = host.receive().ok()??;
     let listener: OwnedFd = fds.into_iter().next()?;
     rustix::io::ioctl_fionbio(&listener, true).ok()?;
@@ -139,10 +134,7 @@ fn wait(
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     let listener = listener.filter(|_| sessions.room());
     fds.extend(
-        [listener, host]
-            .into_iter()
-            .flatten()
-            .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
+        [listener, host].into_iter().flatten().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
     );
     fds.extend(sessions.watched());
     match poll(&mut fds, timeout) {

@@ -35,11 +35,7 @@ impl Reference {
         let mut bytes = [0; 4];
         // Without randomness the pid must do; a reference is a search term, not a secret.
         let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);
-        let number = if filled == Ok(bytes.len()) {
-            u32::from_ne_bytes(bytes)
-        } else {
-            process::id()
-        };
+        let number = if filled == Ok(bytes.len()) { u32::from_ne_bytes(bytes) } else { process::id() };
         Self(format!("{number:08x}"))
     }
 
@@ -85,14 +81,9 @@ mod tests {
 
     #[test]
     fn a15_a_value_cannot_forge_a_line_or_a_field() {
-        let line = line(
-            "session refused",
-            &[("user", "alice"), ("command", "x\" ref=\"0\n<0>sshd: root in")],
-        );
-        assert_eq!(
-            line,
-            r#"session refused user="alice" command="x\" ref=\"0\x0a<0>sshd: root in""#
-        );
+        let line =
+            line("session refused", &[("user", "alice"), ("command", "x\" ref=\"0\n<0>sshd: root in")]);
+        assert_eq!(line, r#"session refused user="alice" command="x\" ref=\"0\x0a<0>sshd: root in""#);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::authorized_key::AuthorizedKey;
 use crate::cache::{Cache, Outcome, Record};
 use crate::clock::{self, Now};
 use crate::config::{self, Accounts};
-use crate::exit::{Status, chain};
+use crate::exit::{self, Status, chain};
 use crate::journal::{Level, Reference, log};
 use crate::presence::{Place, RUN};
 use crate::source::{self, SourceError};
@@ -38,17 +38,9 @@ struct Arguments {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments: Arguments = match exit::arguments() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version go to stdout, the rest to stderr.
-            drop(error.print());
-            return if error.use_stderr() {
-                Status::Usage.code().into()
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
+        Err(end) => return end,
     };
     let Ok(login) = Login::parse(arguments.user.as_bytes()) else {
         return ExitCode::SUCCESS;
@@ -56,16 +48,16 @@ pub fn run() -> ExitCode {
     let config = match config::load(&arguments.config) {
         Ok(config) => config.accounts,
         Err(error) => {
-            log(
-                PROGRAM,
-                Level::Error,
-                "configuration refused",
-                &[("error", &chain(&error))],
-            );
+            log(PROGRAM, Level::Error, "configuration refused", &[("error", &chain(&error))]);
             return Status::Config.code().into();
         }
     };
-    let Some(account) = account(&config, &login) else {
+    let cache = Cache::new(&config.cache);
+    let began = Instant::now();
+    // Held until the program ends. Who waits in vain goes on with what the cache has.
+    let flight = cache.queue(&login, config.timeout.0);
+    let left = config.timeout.0.saturating_sub(began.elapsed());
+    let Some(account) = account(&config, &login, &cache, flight.is_ok(), left) else {
         return ExitCode::SUCCESS;
     };
     let Some(key) = offered(&account, &arguments.fingerprint) else {
@@ -84,36 +76,21 @@ pub fn run() -> ExitCode {
 }
 
 fn offered(account: &Account, fingerprint: &str) -> Option<AuthorizedKey> {
-    let keys = account
-        .keys
-        .iter()
-        .filter_map(|line| AuthorizedKey::parse(line).ok());
+    let keys = account.keys.iter().filter_map(|line| AuthorizedKey::parse(line).ok());
     keys.into_iter().find(|key| key.fingerprint() == fingerprint)
 }
 
 /// Who this user is, by the rules of "Account" in ARCHITECTURE.md: the answer of this login
 /// if it was asked for already, else a new one, else the last one.
-fn account(config: &Accounts, login: &Login) -> Option<Account> {
-    let cache = Cache::new(&config.cache);
-    let began = Instant::now();
-    // Held until the program ends. Who waits in vain goes on with what the cache has.
-    let flight = cache.queue(login, config.timeout.0);
-    let left = config.timeout.0.saturating_sub(began.elapsed());
+fn account(config: &Accounts, login: &Login, cache: &Cache, alone: bool, left: Duration) -> Option<Account> {
     let now = clock::now();
     let record = cache.read(login);
     let recent = cache.recent(login, &now);
-    let known = next(
-        record,
-        recent,
-        &now,
-        clock::parent_start(),
-        config,
-        flight.is_ok(),
-    );
+    let known = next(record, recent, &now, clock::parent_start(), config, alone);
     match known {
         Known::Allowed(account) => Some(*account),
         Known::Refused => None,
-        Known::Ask(last) => settle(source::ask(config, login, left), login, &cache, last, &now),
+        Known::Ask(last) => settle(source::ask(config, login, left), login, cache, last, &now),
     }
 }
 
@@ -202,17 +179,8 @@ fn settle(
             }
         }
         Err(error) => {
-            let serves = if last.is_some() {
-                "the cached account"
-            } else {
-                "nothing"
-            };
-            let fields = [
-                user,
-                ("error", &chain(&error)),
-                ("serves", serves),
-                ("ref", &reference),
-            ];
+            let serves = if last.is_some() { "the cached account" } else { "nothing" };
+            let fields = [user, ("error", &chain(&error)), ("serves", serves), ("ref", &reference)];
             log(PROGRAM, Level::Warning, "account source failed", &fields);
             not_kept(cache.note(login, Outcome::Failed, now));
             last.map(|account| *account)
@@ -229,11 +197,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn at(seconds: u32) -> Now {
-        Now {
-            boot_id: "a".to_owned(),
-            boottime: SECOND * seconds,
-            wall: SECOND * seconds,
-        }
+        Now { boot_id: "a".to_owned(), boottime: SECOND * seconds, wall: SECOND * seconds }
     }
 
     fn alice() -> Account {
@@ -264,19 +228,10 @@ mod tests {
     #[test]
     fn a5_one_login_asks_once() {
         let began = Some(SECOND * 100);
-        assert_eq!(
-            next(None, None, &at(101), began, &accounts(), true),
-            Known::Ask(None)
-        );
-        assert_eq!(
-            next(record(101), None, &at(102), began, &accounts(), true),
-            allowed()
-        );
+        assert_eq!(next(None, None, &at(101), began, &accounts(), true), Known::Ask(None));
+        assert_eq!(next(record(101), None, &at(102), began, &accounts(), true), allowed());
         let refused = Some((Outcome::Refused, SECOND * 101));
-        assert_eq!(
-            next(None, refused, &at(102), began, &accounts(), true),
-            Known::Refused
-        );
+        assert_eq!(next(None, refused, &at(102), began, &accounts(), true), Known::Refused);
     }
 
     #[test]
@@ -285,76 +240,40 @@ mod tests {
         let ask = Known::Ask(Some(Box::new(alice())));
         assert_eq!(next(record(101), None, &at(103), began, &accounts(), true), ask);
         let refused = Some((Outcome::Refused, SECOND * 101));
-        assert_eq!(
-            next(None, refused, &at(103), began, &accounts(), true),
-            Known::Ask(None)
-        );
+        assert_eq!(next(None, refused, &at(103), began, &accounts(), true), Known::Ask(None));
     }
 
     #[test]
     fn an_answer_of_a_slow_login_grows_old() {
         let began = Some(SECOND * 100);
-        assert!(matches!(
-            next(record(101), None, &at(107), began, &accounts(), true),
-            Known::Ask(Some(_))
-        ));
+        assert!(matches!(next(record(101), None, &at(107), began, &accounts(), true), Known::Ask(Some(_))));
     }
 
     #[test]
     fn without_knowing_when_the_login_began_nothing_is_fresh() {
-        assert!(matches!(
-            next(record(101), None, &at(101), None, &accounts(), true),
-            Known::Ask(Some(_))
-        ));
+        assert!(matches!(next(record(101), None, &at(101), None, &accounts(), true), Known::Ask(Some(_))));
     }
 
     #[test]
     fn f29_after_one_failure_the_cache_serves_at_once() {
         let (began, failed) = (Some(SECOND * 100), Some((Outcome::Failed, SECOND * 101)));
-        assert_eq!(
-            next(record(50), failed, &at(104), began, &accounts(), true),
-            allowed()
-        );
-        assert_eq!(
-            next(None, failed, &at(104), began, &accounts(), true),
-            Known::Refused
-        );
-        let none = Accounts {
-            stale: Span(Duration::ZERO),
-            ..accounts()
-        };
-        assert_eq!(
-            next(record(50), failed, &at(104), began, &none, true),
-            Known::Refused
-        );
+        assert_eq!(next(record(50), failed, &at(104), began, &accounts(), true), allowed());
+        assert_eq!(next(None, failed, &at(104), began, &accounts(), true), Known::Refused);
+        let none = Accounts { stale: Span(Duration::ZERO), ..accounts() };
+        assert_eq!(next(record(50), failed, &at(104), began, &none, true), Known::Refused);
     }
 
     #[test]
     fn p3_stale_zero_still_serves_the_answer_of_this_login() {
-        let none = Accounts {
-            stale: Span(Duration::ZERO),
-            ..accounts()
-        };
-        assert_eq!(
-            next(record(101), None, &at(102), Some(SECOND * 100), &none, true),
-            allowed()
-        );
-        assert_eq!(
-            next(record(99), None, &at(102), Some(SECOND * 100), &none, true),
-            Known::Ask(None)
-        );
+        let none = Accounts { stale: Span(Duration::ZERO), ..accounts() };
+        assert_eq!(next(record(101), None, &at(102), Some(SECOND * 100), &none, true), allowed());
+        assert_eq!(next(record(99), None, &at(102), Some(SECOND * 100), &none, true), Known::Ask(None));
     }
 
     #[test]
     fn f30_who_waited_in_vain_takes_what_the_cache_has() {
         let began = Some(SECOND * 100);
-        assert_eq!(
-            next(record(50), None, &at(104), began, &accounts(), false),
-            allowed()
-        );
-        assert_eq!(
-            next(None, None, &at(104), began, &accounts(), false),
-            Known::Refused
-        );
+        assert_eq!(next(record(50), None, &at(104), began, &accounts(), false), allowed());
+        assert_eq!(next(None, None, &at(104), began, &accounts(), false), Known::Refused);
     }
 }

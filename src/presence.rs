@@ -113,11 +113,7 @@ impl Place {
     /// # Errors
     /// `NotFound` when this user never had a box since boot, `TimedOut`, or what the kernel says.
     pub fn enter(&self, patience: Duration) -> io::Result<Held> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(nofollow())
-            .open(self.live())?;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(self.live())?;
         wait(patience, || file.try_lock_shared())?;
         Ok(Held(file))
     }
@@ -154,10 +150,7 @@ impl Place {
     /// What the file system says.
     pub fn last_seen(&self) -> io::Result<Option<Duration>> {
         let text = fs::read_to_string(self.live())?;
-        Ok(text
-            .strip_suffix('\n')
-            .and_then(|text| text.parse().ok())
-            .map(Duration::from_millis))
+        Ok(text.strip_suffix('\n').and_then(|text| text.parse().ok()).map(Duration::from_millis))
     }
 
     /// Writes down that somebody was there at `moment`. For root, who may have no lock.

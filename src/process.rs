@@ -43,9 +43,7 @@ pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
     };
     // SAFETY: between fork and exec only system calls are made: no allocation, no lock.
     let child = unsafe { command.pre_exec(prepare) }.spawn()?;
-    Ok(Pid::from_raw(
-        i32::try_from(child.id()).map_err(io::Error::other)?,
-    ))
+    Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
 }
 
 /// Ends this process by `number`, so that who waits for it sees what became of the program

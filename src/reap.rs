@@ -7,7 +7,7 @@ use crate::clock::boottime;
 use crate::config::{self, Config};
 use crate::engine::{Engine, Listed};
 use crate::escape::printable;
-use crate::exit::{Status, chain};
+use crate::exit::{self, Status, chain};
 use crate::journal::{Level, log};
 use crate::presence::{Place, RUN};
 use crate::spec::State;
@@ -33,7 +33,7 @@ struct Arguments {
     /// Configuration file
     #[arg(long, default_value = config::PATH)]
     config: PathBuf,
-    /// Say what would be done, and do nothing
+    /// Say what would be done, and stop nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -41,7 +41,10 @@ struct Arguments {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = match exit::arguments() {
+        Ok(arguments) => arguments,
+        Err(end) => return end,
+    };
     let config = match config::load(&arguments.config) {
         Ok(config) => config,
         Err(error) => return failed(Status::Config, &error),
@@ -78,15 +81,10 @@ async fn reap(config: &Config, dry_run: bool) -> ExitCode {
         Ok(boxes) => boxes,
         Err(error) => return failed(Status::Unavailable, &error),
     };
-    let outcomes = stream::iter(&boxes)
-        .map(|one| judge(&engine, config, one, dry_run))
-        .buffer_unordered(AT_ONCE);
+    let outcomes =
+        stream::iter(&boxes).map(|one| judge(&engine, config, one, dry_run)).buffer_unordered(AT_ONCE);
     let failures = outcomes.filter(|went| std::future::ready(!went)).count().await;
-    if failures == 0 {
-        ExitCode::SUCCESS
-    } else {
-        Status::TryAgain.code().into()
-    }
+    if failures == 0 { ExitCode::SUCCESS } else { Status::TryAgain.code().into() }
 }
 
 /// Judges one box and does what follows; whether that went well.
@@ -106,12 +104,7 @@ async fn judge(engine: &Engine, config: &Config, one: &Listed, dry_run: bool) ->
     let _ = writeln!(io::stdout(), "{user}: {what}: {reason}");
     // A kept box is no event; one line each, every five minutes, would bury those that are.
     if what != "kept" && !dry_run {
-        log(
-            PROGRAM,
-            level,
-            "box judged",
-            &[("user", &user), ("verdict", what), ("reason", &reason)],
-        );
+        log(PROGRAM, level, "box judged", &[("user", &user), ("verdict", what), ("reason", &reason)]);
     }
     went
 }
@@ -141,13 +134,8 @@ async fn reap_one(
         place.saw(boottime())?;
         return kept("somebody is there");
     };
-    let account = Cache::new(&config.accounts.cache)
-        .read(login)
-        .map(|record| record.account);
-    let timeout = account
-        .and_then(|account| account.idle_timeout)
-        .unwrap_or(config.reap.idle_timeout)
-        .0;
+    let account = Cache::new(&config.accounts.cache).read(login).map(|record| record.account);
+    let timeout = account.and_then(|account| account.idle_timeout).unwrap_or(config.reap.idle_timeout).0;
     let now = boottime();
     let seen = place.last_seen()?;
     let Some(reason) = overdue(seen, now, timeout) else {
@@ -155,19 +143,13 @@ async fn reap_one(
             // Unknown counts as just seen, from now on.
             place.saw(now)?;
         }
-        return kept(&format!(
-            "idle for less than {}",
-            humantime::format_duration(timeout)
-        ));
+        return kept(&format!("idle for less than {}", humantime::format_duration(timeout)));
     };
     // The listing is older than the locks: look again.
     match engine.find(&one.id).await? {
         Some(found)
             if found.state == State::Running
-                && found
-                    .labels
-                    .as_ref()
-                    .is_some_and(|labels| labels.user == one.user) => {}
+                && found.labels.as_ref().is_some_and(|labels| labels.user == one.user) => {}
         _ => return kept("it does not run any more"),
     }
     if dry_run {
@@ -197,10 +179,7 @@ mod tests {
     fn a_box_is_overdue_when_nobody_was_there_for_its_timeout() {
         let seen = Some(MINUTE * 100);
         assert_eq!(overdue(seen, MINUTE * 129, MINUTE * 30), None);
-        assert_eq!(
-            overdue(seen, MINUTE * 131, MINUTE * 30).unwrap(),
-            "idle for 31m, allowed are 30m"
-        );
+        assert_eq!(overdue(seen, MINUTE * 131, MINUTE * 30).unwrap(), "idle for 31m, allowed are 30m");
         assert!(overdue(seen, MINUTE * 100, Duration::ZERO).is_some());
     }
 

@@ -111,17 +111,10 @@ fn follow_parent() {
 fn who() -> Result<Login, Failure> {
     let name = env::var_os("LOGNAME").unwrap_or_default();
     let login = Login::parse(name.as_bytes()).map_err(|error| {
-        Failure::because(
-            Status::Usage,
-            "this is started by sshbox's sshd, not by hand",
-            &error,
-        )
+        Failure::because(Status::Usage, "this is started by sshbox's sshd, not by hand", &error)
     })?;
     if nix::unistd::getuid().as_raw() != login.uid() {
-        return Err(Failure::new(
-            Status::Usage,
-            "this is started by sshbox's sshd, not by hand",
-        ));
+        return Err(Failure::new(Status::Usage, "this is started by sshbox's sshd, not by hand"));
     }
     Ok(login)
 }
@@ -133,10 +126,8 @@ fn what(original: Option<OsString>) -> Result<Request, Failure> {
         Some(command) if command == b"internal-sftp" => Run::Sftp,
         Some(command) if command.starts_with(b"@") => {
             let word = command.split(|byte| *byte == b' ').next().unwrap_or_default();
-            let advice = format!(
-                "unknown word {}; commands that begin with @ are for sshbox itself",
-                printable(word)
-            );
+            let advice =
+                format!("unknown word {}; commands that begin with @ are for sshbox itself", printable(word));
             return Err(Failure::new(Status::Usage, advice));
         }
         Some(command) => Run::Command(command),
@@ -151,11 +142,7 @@ fn what(original: Option<OsString>) -> Result<Request, Failure> {
         let size = tty::size(stdin.as_fd()).unwrap_or_default();
         (size, tty::modes(stdin.as_fd()).unwrap_or_default())
     });
-    Ok(Request::Session(Session {
-        run,
-        environment,
-        terminal,
-    }))
+    Ok(Request::Session(Session { run, environment, terminal }))
 }
 
 /// Variables that reach the box: those that a client sends to plain sshd, and those with
@@ -239,10 +226,7 @@ fn not_understood() -> Failure {
 fn open_to_the_box(fds: [BorrowedFd<'_>; 3]) {
     for fd in fds {
         // What is not ours to open up stays as it is.
-        let _ = rustix::fs::fchmod(
-            fd,
-            rustix::fs::Mode::from_raw_mode(Permissions::from_mode(0o666).mode()),
-        );
+        let _ = rustix::fs::fchmod(fd, rustix::fs::Mode::from_raw_mode(Permissions::from_mode(0o666).mode()));
     }
 }
 
@@ -266,25 +250,10 @@ fn wake(login: &Login) -> Result<(), Failure> {
     if fields.get("running").is_some() {
         return Ok(());
     }
-    let status = fields
-        .parse("status")
-        .and_then(Status::from_code)
-        .unwrap_or(Status::Internal);
-    let advice = printable(
-        fields
-            .get("failed")
-            .unwrap_or(b"your box cannot be started; tell your admin"),
-    );
-    let reference = fields
-        .text("ref")
-        .and_then(Reference::parse)
-        .unwrap_or_else(Reference::random);
-    Err(Failure {
-        status,
-        cause: advice.clone(),
-        advice,
-        reference,
-    })
+    let status = fields.parse("status").and_then(Status::from_code).unwrap_or(Status::Internal);
+    let advice = printable(fields.get("failed").unwrap_or(b"your box cannot be started; tell your admin"));
+    let reference = fields.text("ref").and_then(Reference::parse).unwrap_or_else(Reference::random);
+    Err(Failure { status, cause: advice.clone(), advice, reference })
 }
 
 /// Waits for the end of a session without a terminal. Its program holds sshd's own pipes;
@@ -297,18 +266,12 @@ fn wait_for_end(socket: &Socket) -> Result<End, Failure> {
     }
     loop {
         let stderr = io::stderr();
-        let mut fds = [
-            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stderr.as_fd(), PollFlags::empty()),
-        ];
+        let mut fds =
+            [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(stderr.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => continue,
             Err(error) => {
-                return Err(Failure::because(
-                    Status::Internal,
-                    "the session cannot be watched",
-                    &error,
-                ));
+                return Err(Failure::because(Status::Internal, "the session cannot be watched", &error));
             }
             Ok(_) => {}
         }
@@ -323,12 +286,9 @@ fn wait_for_end(socket: &Socket) -> Result<End, Failure> {
 fn end_of(socket: &Socket) -> Result<End, Failure> {
     let Ok(Some((fields, _))) = socket.receive() else {
         let reference = Reference::random();
-        log(
-            PROGRAM,
-            Level::Info,
-            "box ended under a session",
-            &[("ref", &reference.to_string())],
-        );
+        let user = env::var("LOGNAME").unwrap_or_default();
+        let fields = [("user", &*user), ("ref", &reference.to_string())];
+        log(PROGRAM, Level::Info, "box ended under a session", &fields);
         let _ = writeln!(
             io::stderr(),
             "sshbox: your box was stopped; log in again to start it (ref {reference})"
@@ -349,26 +309,12 @@ mod tests {
 
     #[test]
     fn a6_only_harmless_variables_travel() {
-        for name in [
-            "TERM",
-            "LANG",
-            "LC_ALL",
-            "LC_CTYPE",
-            "SSH_CONNECTION",
-            "SSH_CLIENT",
-        ] {
+        for name in ["TERM", "LANG", "LC_ALL", "LC_CTYPE", "SSH_CONNECTION", "SSH_CLIENT"] {
             assert!(travels(name.as_bytes()), "{name}");
         }
-        for name in [
-            "LD_PRELOAD",
-            "PATH",
-            "SSH_USER_AUTH",
-            "SSH_ORIGINAL_COMMAND",
-            "HOME",
-            "USER",
-            "LC",
-            "LANGUAGE",
-        ] {
+        for name in
+            ["LD_PRELOAD", "PATH", "SSH_USER_AUTH", "SSH_ORIGINAL_COMMAND", "HOME", "USER", "LC", "LANGUAGE"]
+        {
             assert!(!travels(name.as_bytes()), "{name}");
         }
     }

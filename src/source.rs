@@ -55,11 +55,7 @@ impl fmt::Display for SourceError {
             Self::Body(_) => f.write_str("the web app's answer cannot be used"),
             Self::Read(path, _) => write!(f, "cannot read {}", path.display()),
             Self::Insecure(path, _) => write!(f, "{} is not safe to use", path.display()),
-            Self::Token(path) => write!(
-                f,
-                "{} holds no token: one line of printable ASCII",
-                path.display()
-            ),
+            Self::Token(path) => write!(f, "{} holds no token: one line of printable ASCII", path.display()),
             Self::Authorities(path) => write!(f, "{} holds no certificate", path.display()),
         }
     }
@@ -95,9 +91,7 @@ pub fn ask(config: &Accounts, login: &Login, timeout: Duration) -> Result<Parsed
         // Nobody listens any more once the deadline is over.
         let _ = sender.send(ask_http(&config, &url, &login));
     });
-    receiver
-        .recv_timeout(timeout)
-        .unwrap_or(Err(SourceError::Timeout(timeout)))
+    receiver.recv_timeout(timeout).unwrap_or(Err(SourceError::Timeout(timeout)))
 }
 
 fn ask_file(path: &Path, login: &Login) -> Result<Parsed, SourceError> {
@@ -112,9 +106,7 @@ fn ask_file(path: &Path, login: &Login) -> Result<Parsed, SourceError> {
 
 fn ask_http(config: &Accounts, url: &str, login: &Login) -> Result<Parsed, SourceError> {
     let agent = agent(config, url.starts_with("https://"))?;
-    let mut request = agent
-        .get(url)
-        .header(header::ACCEPT, "application/json, text/plain");
+    let mut request = agent.get(url).header(header::ACCEPT, "application/json, text/plain");
     if let Some(token) = token(&config.token_file)? {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
@@ -134,12 +126,7 @@ fn ask_http(config: &Accounts, url: &str, login: &Login) -> Result<Parsed, Sourc
             return Err(SourceError::ContentType(kind));
         }
     };
-    let body = response
-        .body_mut()
-        .with_config()
-        .limit(BODY_MAX)
-        .read_to_vec()
-        .map_err(http)?;
+    let body = response.body_mut().with_config().limit(BODY_MAX).read_to_vec().map_err(http)?;
     account::parse(login, format, &body).map_err(SourceError::Body)
 }
 
@@ -148,10 +135,7 @@ fn http(error: ureq::Error) -> SourceError {
 }
 
 fn refused(reason: &'static str) -> Parsed {
-    Parsed {
-        answer: Answer::Refused(reason),
-        left_out: Vec::new(),
-    }
+    Parsed { answer: Answer::Refused(reason), left_out: Vec::new() }
 }
 
 /// No redirect (the token would travel), no proxy from the environment, no compression.

@@ -74,23 +74,17 @@ impl Spec {
     /// The same, made from the image that was found under its name.
     #[must_use]
     pub fn of_image(self, image_id: &str) -> Self {
-        Self {
-            image_id: image_id.to_owned(),
-            ..self
-        }
+        Self { image_id: image_id.to_owned(), ..self }
     }
 
     /// What tells one spec from another: half a SHA-256, in hexadecimal digits.
     #[must_use]
     pub fn hash(&self) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();
-        Sha256::digest(text)
-            .iter()
-            .take(16)
-            .fold(String::new(), |mut hash, byte| {
-                let _ = write!(hash, "{byte:02x}");
-                hash
-            })
+        Sha256::digest(text).iter().take(16).fold(String::new(), |mut hash, byte| {
+            let _ = write!(hash, "{byte:02x}");
+            hash
+        })
     }
 }
 
@@ -226,35 +220,20 @@ mod tests {
     }
 
     fn found(state: State, labels: Option<Labels>) -> Found {
-        Found {
-            id: "x".to_owned(),
-            state,
-            labels,
-            exit_code: 0,
-        }
+        Found { id: "x".to_owned(), state, labels, exit_code: 0 }
     }
 
     fn labels(user: &str, spec: &str) -> Labels {
-        Labels {
-            user: user.to_owned(),
-            account: "42".to_owned(),
-            spec: spec.to_owned(),
-        }
+        Labels { user: user.to_owned(), account: "42".to_owned(), spec: spec.to_owned() }
     }
 
     #[test]
     fn limits_are_the_accounts_up_to_the_ceiling() {
         let small = spec(r#"{"cpus":0.5,"memory":"512MiB","pids":64}"#);
-        assert_eq!(
-            (small.nano_cpus, small.memory, small.pids),
-            (500_000_000, 512 << 20, 64)
-        );
+        assert_eq!((small.nano_cpus, small.memory, small.pids), (500_000_000, 512 << 20, 64));
         let greedy = spec(r#"{"cpus":64,"memory":"1TiB","pids":100000}"#);
         assert_eq!(greedy, spec("{}"));
-        assert_eq!(
-            (greedy.nano_cpus, greedy.memory, greedy.pids),
-            (2_000_000_000, 8 << 30, 512)
-        );
+        assert_eq!((greedy.nano_cpus, greedy.memory, greedy.pids), (2_000_000_000, 8 << 30, 512));
         assert_eq!(spec(r#"{"pids":0}"#).pids, 1);
     }
 
@@ -278,28 +257,16 @@ mod tests {
     fn f8_a_box_of_another_spec_is_made_anew_when_it_does_not_run() {
         let wanted = spec("{}");
         let old = Some(labels("alice", &wanted.clone().of_image("sha256:0").hash()));
-        assert_eq!(
-            next(Some(&found(State::Stopped, old.clone())), &wanted),
-            Step::Recreate
-        );
+        assert_eq!(next(Some(&found(State::Stopped, old.clone())), &wanted), Step::Recreate);
         assert_eq!(next(Some(&found(State::Running, old)), &wanted), Step::Ask);
     }
 
     #[test]
     fn a2_a_foreign_container_is_left_alone_in_every_state() {
         let wanted = spec("{}");
-        for state in [
-            State::Stopped,
-            State::Running,
-            State::Paused,
-            State::Busy,
-            State::Dead,
-        ] {
+        for state in [State::Stopped, State::Running, State::Paused, State::Busy, State::Dead] {
             assert_eq!(next(Some(&found(state, None)), &wanted), Step::Refuse);
-            assert_eq!(
-                next(Some(&found(state, Some(labels("bob", &wanted.hash())))), &wanted),
-                Step::Refuse
-            );
+            assert_eq!(next(Some(&found(state, Some(labels("bob", &wanted.hash())))), &wanted), Step::Refuse);
         }
     }
 
@@ -307,26 +274,11 @@ mod tests {
     fn every_part_of_a_spec_counts() {
         let base = spec("{}");
         for other in [
-            Spec {
-                account: None,
-                ..base.clone()
-            },
-            Spec {
-                image_id: "sha256:2".to_owned(),
-                ..base.clone()
-            },
-            Spec {
-                home: "/other".into(),
-                ..base.clone()
-            },
-            Spec {
-                memory: 1,
-                ..base.clone()
-            },
-            Spec {
-                network: "other".to_owned(),
-                ..base.clone()
-            },
+            Spec { account: None, ..base.clone() },
+            Spec { image_id: "sha256:2".to_owned(), ..base.clone() },
+            Spec { home: "/other".into(), ..base.clone() },
+            Spec { memory: 1, ..base.clone() },
+            Spec { network: "other".to_owned(), ..base.clone() },
         ] {
             assert_ne!(base.hash(), other.hash());
         }

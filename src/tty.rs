@@ -43,10 +43,7 @@ impl Drop for Raw<'_> {
 /// What the kernel says.
 pub fn size(terminal: BorrowedFd<'_>) -> io::Result<String> {
     let size = tcgetwinsize(terminal)?;
-    Ok(format!(
-        "{}:{}:{}:{}",
-        size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel
-    ))
+    Ok(format!("{}:{}:{}:{}", size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel))
 }
 
 /// Gives `to` the size of `from`; its foreground processes get SIGWINCH if that is new.
@@ -109,12 +106,7 @@ pub fn name(slave: &OwnedFd) -> io::Result<Vec<u8>> {
 fn parse_size(text: &str) -> Option<Winsize> {
     let mut numbers = text.split(':').map(str::parse);
     let mut next = || numbers.next()?.ok();
-    Some(Winsize {
-        ws_row: next()?,
-        ws_col: next()?,
-        ws_xpixel: next()?,
-        ws_ypixel: next()?,
-    })
+    Some(Winsize { ws_row: next()?, ws_col: next()?, ws_xpixel: next()?, ws_ypixel: next()? })
 }
 
 fn set_modes(termios: &mut Termios, text: &str) -> Option<()> {

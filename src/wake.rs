@@ -8,7 +8,7 @@ use crate::account::Account;
 use crate::cache::Cache;
 use crate::config::{self, Config};
 use crate::engine::{Engine, EngineError};
-use crate::exit::{Failure, Status, chain};
+use crate::exit::{self, Failure, Status, chain};
 use crate::home::{self, HomeError};
 use crate::journal::{Level, log};
 use crate::presence::{Place, RUN};
@@ -28,8 +28,14 @@ const PROGRAM: &str = "sshbox-wake";
 /// How long the caller may take to say whose box it wants.
 const REQUEST: Duration = Duration::from_secs(2);
 
-/// How long to wait for another start or stop of the same box.
-const TRANSITION: Duration = Duration::from_secs(60);
+/// How long to wait for another start or stop of the same box, each bounded like ours.
+const TRANSITION: Duration = Duration::from_secs(45);
+
+/// How long to wait for another of us who makes the network.
+const NETWORK: Duration = Duration::from_secs(10);
+
+/// How long the steps of one start may take together, whatever their single deadlines allow.
+const START: Duration = Duration::from_secs(80);
 
 /// How often the state of a box may change under our hands before we give up.
 const ATTEMPTS: u32 = 20;
@@ -49,7 +55,10 @@ struct Arguments {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = match exit::arguments() {
+        Ok(arguments) => arguments,
+        Err(end) => return end,
+    };
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(Socket::from_fd) else {
         return Status::Internal.code().into();
     };
@@ -69,10 +78,8 @@ fn serve(socket: &Socket, config: &Path) -> Result<(), Failure> {
     let login = caller(socket).inspect_err(|failure| report(failure, "unknown"))?;
     let begun = Instant::now();
     let done = config::load(config).map_err(unusable).and_then(|config| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
                 Failure::because(
                     Status::TryAgain,
                     "the host is short of resources; try again in a minute",
@@ -84,12 +91,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<(), Failure> {
     match done {
         Ok(what) => {
             let took = begun.elapsed().as_millis().to_string();
-            log(
-                PROGRAM,
-                Level::Info,
-                what,
-                &[("user", login.as_str()), ("ms", &took)],
-            );
+            log(PROGRAM, Level::Info, what, &[("user", login.as_str()), ("ms", &took)]);
             Ok(())
         }
         Err(failure) => {
@@ -111,37 +113,25 @@ fn report(failure: &Failure, user: &str) {
 
 /// Who calls: the name that was sent, if the kernel attests its uid.
 fn caller(socket: &Socket) -> Result<Login, Failure> {
-    let refused = |cause: String| Failure {
-        cause,
-        ..Failure::new(Status::Refused, "this box is not yours")
-    };
+    let refused = |cause: String| Failure { cause, ..Failure::new(Status::Refused, "this box is not yours") };
     let read = || {
         socket.set_patience(REQUEST)?;
         Ok::<_, io::Error>((socket.peer_uid()?, socket.receive()?))
     };
     let (uid, request) = read().map_err(|error| refused(format!("no request: {error}")))?;
     let fields = request.map(|(fields, _)| fields).unwrap_or_default();
-    let name = fields
-        .get("wake")
-        .ok_or_else(|| refused(format!("uid {uid} sent no name")))?;
+    let name = fields.get("wake").ok_or_else(|| refused(format!("uid {uid} sent no name")))?;
     let login =
         Login::parse(name).map_err(|error| refused(format!("uid {uid} sent a name that is {error}")))?;
     if uid != login.uid() {
-        return Err(refused(format!(
-            "uid {uid} asked for the box of {login}, whose uid is {}",
-            login.uid()
-        )));
+        return Err(refused(format!("uid {uid} asked for the box of {login}, whose uid is {}", login.uid())));
     }
     Ok(login)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn unusable(error: config::ConfigError) -> Failure {
-    Failure::because(
-        Status::Config,
-        "sshbox is not set up right; tell your admin",
-        &error,
-    )
+    Failure::because(Status::Config, "sshbox is not set up right; tell your admin", &error)
 }
 
 /// Brings the box up and returns what that took, for the journal.
@@ -149,11 +139,7 @@ async fn bring_up(config: &Config, login: &Login) -> Result<&'static str, Failur
     let run = Path::new(RUN);
     let place = Place::of(run, login);
     place.prepare().map_err(|error| {
-        Failure::because(
-            Status::TryAgain,
-            "the host cannot make room for your box; tell your admin",
-            &error,
-        )
+        Failure::because(Status::TryAgain, "the host cannot make room for your box; tell your admin", &error)
     })?;
     // From here on nobody else starts or stops this box.
     let _transition = place.transition(TRANSITION).map_err(|error| {
@@ -164,31 +150,17 @@ async fn bring_up(config: &Config, login: &Login) -> Result<&'static str, Failur
         )
     })?;
     let account = account(config, login)?;
-    let home = home::claim(
-        &config.a_box.home,
-        login,
-        account.id.as_deref(),
-        config.a_box.user,
-    )
-    .map_err(no_home)?;
+    let home =
+        home::claim(&config.a_box.home, login, account.id.as_deref(), config.a_box.user).map_err(no_home)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let spec = Spec::new(
-        &config.a_box,
-        login,
-        &account,
-        home,
-        place.seen_by_box().to_owned(),
-    );
-    let done = advance(&engine, &place, spec).await?;
-    place
-        .belongs_to(account.id.as_deref().unwrap_or_default())
-        .map_err(|error| {
-            Failure::because(
-                Status::TryAgain,
-                "the host cannot make room for your box; tell your admin",
-                &error,
-            )
-        })?;
+    let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned());
+    let done = tokio::time::timeout(START, advance(&engine, &place, spec)).await.map_err(|error| {
+        let advice = "your box takes too long to start; try again in a minute, then tell your admin";
+        Failure::because(Status::TryAgain, advice, &error)
+    })??;
+    place.belongs_to(account.id.as_deref().unwrap_or_default()).map_err(|error| {
+        Failure::because(Status::TryAgain, "the host cannot make room for your box; tell your admin", &error)
+    })?;
     Ok(done)
 }
 
@@ -196,10 +168,7 @@ async fn bring_up(config: &Config, login: &Login) -> Result<&'static str, Failur
 fn account(config: &Config, login: &Login) -> Result<Account, Failure> {
     let record = Cache::new(&config.accounts.cache).read(login);
     record.map(|record| record.account).ok_or_else(|| {
-        Failure::new(
-            Status::TryAgain,
-            "your account is not known here; log in again, then tell your admin",
-        )
+        Failure::new(Status::TryAgain, "your account is not known here; log in again, then tell your admin")
     })
 }
 
@@ -259,10 +228,7 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
     if spec.image_id.is_empty() {
         let cause = format!("image {} is not on this host", spec.image);
         let advice = "the image of your box is not on this host; tell your admin";
-        return Err(Failure {
-            cause,
-            ..Failure::new(Status::Unavailable, advice)
-        });
+        return Err(Failure { cause, ..Failure::new(Status::Unavailable, advice) });
     }
     ensure_network(engine, &spec.network).await?;
     match engine.create(spec).await {
@@ -287,7 +253,7 @@ async fn ensure_network(engine: &Engine, name: &str) -> Result<(), Failure> {
     if engine.has_network(name).await.map_err(engine_failed)? {
         return Ok(());
     }
-    let _turn = crate::presence::host_lock(Path::new(RUN), TRANSITION).map_err(|error| {
+    let _turn = crate::presence::host_lock(Path::new(RUN), NETWORK).map_err(|error| {
         let advice = "the network of the boxes is being made; try again in a minute";
         Failure::because(Status::TryAgain, advice, &error)
     })?;
@@ -306,10 +272,7 @@ async fn pause(attempt: u32) {
 fn foreign(name: &str) -> Failure {
     let cause = format!("container {name} exists and is not ours: it has not our labels");
     let advice = "a container that is not yours has the name of your box; tell your admin";
-    Failure {
-        cause,
-        ..Failure::new(Status::Refused, advice)
-    }
+    Failure { cause, ..Failure::new(Status::Refused, advice) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
@@ -320,32 +283,21 @@ fn no_home(error: HomeError) -> Failure {
             "the home of this name belongs to an earlier account; your admin must decide what becomes of it",
             &error,
         ),
-        _ => Failure::because(
-            Status::Unavailable,
-            "your home cannot be opened; tell your admin",
-            &error,
-        ),
+        _ => Failure::because(Status::Unavailable, "your home cannot be opened; tell your admin", &error),
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn engine_failed(error: EngineError) -> Failure {
     let (status, advice) = match error {
-        EngineError::Unreachable(..) => (
-            Status::Unavailable,
-            "boxes cannot be started now: Docker does not run; tell your admin",
-        ),
+        EngineError::Unreachable(..) => {
+            (Status::Unavailable, "boxes cannot be started now: Docker does not run; tell your admin")
+        }
         EngineError::Timeout(..) => (
             Status::TryAgain,
             "Docker is too slow to start your box; try again in a minute, then tell your admin",
         ),
-        _ => (
-            Status::Unavailable,
-            "Docker cannot start your box; tell your admin",
-        ),
+        _ => (Status::Unavailable, "Docker cannot start your box; tell your admin"),
     };
-    Failure {
-        cause: chain(&error),
-        ..Failure::new(status, advice)
-    }
+    Failure { cause: chain(&error), ..Failure::new(status, advice) }
 }

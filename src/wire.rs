@@ -66,9 +66,7 @@ impl Socket {
     /// # Errors
     /// What the kernel says.
     pub fn accept(&self) -> io::Result<Self> {
-        Ok(Self(retry_on_intr(|| {
-            rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC)
-        })?))
+        Ok(Self(retry_on_intr(|| rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC))?))
     }
 
     /// Gives up each later step after this time.
@@ -95,18 +93,12 @@ impl Socket {
     /// What the kernel says; `InvalidInput` when the packet is too long.
     pub fn send(&self, fields: &Fields, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         if fields.0.len() > PACKET_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the message is too long",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"));
         }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "too many descriptors",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors"));
         }
         let packet = [IoSlice::new(&fields.0)];
         retry_on_intr(|| rustix::net::sendmsg(&self.0, &packet, &mut control, SendFlags::NOSIGNAL))?;
@@ -139,10 +131,7 @@ impl Socket {
             return Ok(None);
         }
         if received.flags.contains(ReturnFlags::TRUNC) || received.bytes > PACKET_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the message is too long",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
         }
         packet.truncate(received.bytes);
         Ok(Some((Fields(packet), fds)))
@@ -162,12 +151,7 @@ impl From<Socket> for OwnedFd {
 }
 
 fn new() -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
 /// A packet: `name=value` fields, each ended by a NUL.
@@ -199,9 +183,7 @@ impl Fields {
     /// The first field of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(found, _)| *found == name.as_bytes())
-            .map(|(_, value)| value)
+        self.iter().find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// The first field of this name, if it is text.
@@ -269,9 +251,7 @@ impl From<&Request> for Fields {
             Run::Command(command) => fields.with("ask", b"command").with("command", command),
         };
         if let Some((size, modes)) = &session.terminal {
-            fields = fields
-                .with("size", size.as_bytes())
-                .with("modes", modes.as_bytes());
+            fields = fields.with("size", size.as_bytes()).with("modes", modes.as_bytes());
         }
         for (name, value) in &session.environment {
             fields = fields.with("env", &[name, &b"="[..], value].concat());
@@ -291,25 +271,15 @@ impl Request {
             b"command" => Run::Command(fields.get("command")?.to_vec()),
             _ => return None,
         };
-        let environment = fields
-            .iter()
-            .filter(|(name, _)| *name == b"env")
-            .filter_map(|(_, value)| {
-                let at = value.iter().position(|byte| *byte == b'=')?;
-                let (name, value) = value.split_at(at);
-                Some((name.to_vec(), value.get(1..)?.to_vec()))
-            });
-        let terminal = fields.text("size").map(|size| {
-            (
-                size.to_owned(),
-                fields.text("modes").unwrap_or_default().to_owned(),
-            )
+        let environment = fields.iter().filter(|(name, _)| *name == b"env").filter_map(|(_, value)| {
+            let at = value.iter().position(|byte| *byte == b'=')?;
+            let (name, value) = value.split_at(at);
+            Some((name.to_vec(), value.get(1..)?.to_vec()))
         });
-        Some(Self::Session(Session {
-            run,
-            environment: environment.collect(),
-            terminal,
-        }))
+        let terminal = fields
+            .text("size")
+            .map(|size| (size.to_owned(), fields.text("modes").unwrap_or_default().to_owned()));
+        Some(Self::Session(Session { run, environment: environment.collect(), terminal }))
     }
 }
 
@@ -364,11 +334,7 @@ mod tests {
     fn requests_survive_with_every_byte_that_can_occur() {
         let every: Vec<u8> = (1..=255).collect();
         round(&Request::Ping);
-        round(&Request::Session(Session {
-            run: Run::Sftp,
-            environment: vec![],
-            terminal: None,
-        }));
+        round(&Request::Session(Session { run: Run::Sftp, environment: vec![], terminal: None }));
         round(&Request::Session(Session {
             run: Run::Command(every.clone()),
             environment: vec![(b"LC_ALL".to_vec(), every), (b"LANG".to_vec(), vec![])],
@@ -378,12 +344,7 @@ mod tests {
 
     #[test]
     fn replies_survive() {
-        for reply in [
-            Reply::Started,
-            Reply::Exited(255),
-            Reply::Killed(9),
-            Reply::Failed("no".to_owned()),
-        ] {
+        for reply in [Reply::Started, Reply::Exited(255), Reply::Killed(9), Reply::Failed("no".to_owned())] {
             assert_eq!(Reply::parse(&Fields::from(&reply)), Some(reply));
         }
     }
@@ -419,9 +380,7 @@ mod tests {
         drop((client, writer));
         let (fields, fds) = server.receive().unwrap().unwrap();
         assert_eq!(fields, large);
-        std::fs::File::from(fds.into_iter().next().unwrap())
-            .set_len(0)
-            .unwrap_err();
+        std::fs::File::from(fds.into_iter().next().unwrap()).set_len(0).unwrap_err();
         let mut rest = String::new();
         reader.read_to_string(&mut rest).unwrap();
         assert!(server.receive().unwrap().is_none());
@@ -435,10 +394,7 @@ mod tests {
         let client = Socket::connect(&path, Duration::from_secs(5)).unwrap();
         let server = listener.accept().unwrap();
         let long = Fields::default().with("x", &vec![b'x'; PACKET_MAX]);
-        assert_eq!(
-            client.send(&long, &[]).unwrap_err().kind(),
-            io::ErrorKind::InvalidInput
-        );
+        assert_eq!(client.send(&long, &[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         rustix::net::send(&client.0, &vec![b'x'; PACKET_MAX + 2], SendFlags::empty()).unwrap();
         assert_eq!(server.receive().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

@@ -27,12 +27,8 @@ pub unsafe extern "C" fn _nss_sshbox_getpwnam_r(
         return NOT_FOUND;
     }
     // SAFETY: by the contract above; the slice lives only in this function.
-    let (name, bytes) = unsafe {
-        (
-            CStr::from_ptr(name),
-            slice::from_raw_parts_mut(buffer.cast::<u8>(), length),
-        )
-    };
+    let (name, bytes) =
+        unsafe { (CStr::from_ptr(name), slice::from_raw_parts_mut(buffer.cast::<u8>(), length)) };
     match look_up(name.to_bytes(), bytes) {
         Answer::Found(entry) => {
             let at = |offset: usize| buffer.wrapping_add(offset);

@@ -100,10 +100,7 @@ mod tests {
         for length in 0..needed {
             assert_eq!(look_up(b"alice", &mut large[..length]), Answer::TooSmall);
         }
-        assert!(matches!(
-            look_up(b"alice", &mut large[..needed]),
-            Answer::Found(_)
-        ));
+        assert!(matches!(look_up(b"alice", &mut large[..needed]), Answer::Found(_)));
     }
 
     #[test]

@@ -79,10 +79,7 @@ mod tests {
     #[test]
     fn the_user_is_found_by_number() {
         let user = Person::find(1000, PASSWD).unwrap();
-        assert_eq!(
-            (user.name.to_str(), user.home.to_str()),
-            (Some("user"), Some("/home/user"))
-        );
+        assert_eq!((user.name.to_str(), user.home.to_str()), (Some("user"), Some("/home/user")));
         assert_eq!(Person::find(7, PASSWD).unwrap().shell, Path::new("/bin/sh"));
         assert_eq!(Person::find(8, PASSWD), None);
         assert_eq!(Person::find(0, b""), None);

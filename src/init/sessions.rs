@@ -132,20 +132,15 @@ impl Sessions {
                 return;
             };
             if rustix::io::ioctl_fionbio(&socket, true).is_ok() {
-                self.open.push(Open {
-                    socket,
-                    phase: Phase::Greeting(Instant::now() + GREETING),
-                });
+                self.open.push(Open { socket, phase: Phase::Greeting(Instant::now() + GREETING) });
             }
         }
     }
 
     /// A child of ours ended; if it was a session's program, its client is told.
     pub fn ended(&mut self, pid: Pid, end: End) {
-        let Some(open) = self
-            .open
-            .iter_mut()
-            .find(|open| matches!(open.phase, Phase::Running(p) if p == pid))
+        let Some(open) =
+            self.open.iter_mut().find(|open| matches!(open.phase, Phase::Running(p) if p == pid))
         else {
             return;
         };
@@ -216,10 +211,7 @@ fn greet(socket: &Socket, by: Instant, person: &Person, left: bool) -> Phase {
                 }
             };
         }
-        None => (
-            Reply::Failed("the box does not understand the request".to_owned()),
-            Phase::Over,
-        ),
+        None => (Reply::Failed("the box does not understand the request".to_owned()), Phase::Over),
     };
     let _ = socket.send(&(&reply).into(), &[]);
     phase
@@ -243,16 +235,10 @@ fn begin(socket: &Socket, session: &Asked, fds: Vec<OwnedFd>, person: &Person) -
 fn on_terminal(command: &mut Command, size: &str, modes: &str) -> io::Result<(Pid, Option<OwnedFd>)> {
     let (master, slave) = tty::open(size, modes)?;
     command.env("SSH_TTY", OsStr::from_bytes(&tty::name(&slave)?));
-    command
-        .stdin(slave.try_clone()?)
-        .stdout(slave.try_clone()?)
-        .stderr(slave);
+    command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
     let pid = spawn(command, true)?;
     // Our copies of the slave must go, or the terminal never ends.
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok((pid, Some(master)))
 }
 
@@ -262,10 +248,7 @@ fn on_pipes(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<(Pid, Option
     };
     command.stdin(stdin).stdout(stdout).stderr(stderr);
     let pid = spawn(command, false)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok((pid, None))
 }
 
@@ -305,11 +288,7 @@ fn environment(command: &mut Command, session: &Asked, person: &Person) {
     for (name, value) in &session.environment {
         command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
     }
-    command.current_dir(if person.home.is_dir() {
-        &person.home
-    } else {
-        Path::new("/")
-    });
+    command.current_dir(if person.home.is_dir() { &person.home } else { Path::new("/") });
 }
 
 fn why(error: &io::Error, program: &OsStr) -> String {
@@ -362,6 +341,5 @@ fn session_of(pid: i32) -> Option<i32> {
 fn ignores_hangup(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & 1 != 0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }

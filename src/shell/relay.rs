@@ -58,10 +58,7 @@ fn signals() -> io::Result<SignalFd> {
         set.add(signal);
     }
     set.thread_block()?;
-    Ok(SignalFd::with_flags(
-        &set,
-        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-    )?)
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
 fn relay(
@@ -109,15 +106,9 @@ fn relay(
 fn last_words(shown: &mut Way<'_>) -> io::Result<()> {
     let until = Instant::now() + LAST_WORDS;
     while Instant::now() < until && shown.go() == Flow::Goes {
-        let mut fds = [
-            PollFd::new(shown.from, shown.reads()),
-            PollFd::new(shown.to, shown.writes()),
-        ];
+        let mut fds = [PollFd::new(shown.from, shown.reads()), PollFd::new(shown.to, shown.writes())];
         let timeout = if shown.is_empty() { SILENCE } else { LAST_WORDS };
-        match poll(
-            &mut fds,
-            PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO),
-        ) {
+        match poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO)) {
             Ok(0) => return Ok(()),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -147,13 +138,7 @@ struct Way<'fd> {
 
 impl<'fd> Way<'fd> {
     fn new(from: BorrowedFd<'fd>, to: BorrowedFd<'fd>) -> Self {
-        Self {
-            from,
-            to,
-            store: Vec::with_capacity(STORE),
-            written: 0,
-            ended: false,
-        }
+        Self { from, to, store: Vec::with_capacity(STORE), written: 0, ended: false }
     }
 
     fn is_empty(&self) -> bool {
@@ -162,20 +147,12 @@ impl<'fd> Way<'fd> {
 
     /// What to wait for at the source.
     fn reads(&self) -> PollFlags {
-        if self.is_empty() && !self.ended {
-            PollFlags::POLLIN
-        } else {
-            PollFlags::empty()
-        }
+        if self.is_empty() && !self.ended { PollFlags::POLLIN } else { PollFlags::empty() }
     }
 
     /// What to wait for at the destination.
     fn writes(&self) -> PollFlags {
-        if self.is_empty() {
-            PollFlags::empty()
-        } else {
-            PollFlags::POLLOUT
-        }
+        if self.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT }
     }
 
     /// Reads once and writes once, as far as that goes without waiting.
@@ -204,11 +181,7 @@ impl<'fd> Way<'fd> {
                 }
             }
         }
-        if self.ended && self.is_empty() {
-            Flow::Ended
-        } else {
-            Flow::Goes
-        }
+        if self.ended && self.is_empty() { Flow::Ended } else { Flow::Goes }
     }
 }
 

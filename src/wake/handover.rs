@@ -49,11 +49,7 @@ impl<'a> Doors<'a> {
             let boot = listen(&place.boot_socket())?;
             place.give_boot_socket()?;
             boot.set_patience(LOOK)?;
-            Ok::<_, io::Error>(Self {
-                place,
-                sessions,
-                boot,
-            })
+            Ok::<_, io::Error>(Self { place, sessions, boot })
         };
         open().map_err(|error| {
             let advice = "the host cannot make room for your box; tell your admin";
@@ -73,10 +69,7 @@ impl<'a> Doors<'a> {
             if let Some(dead) = found.filter(|found| found.state != State::Running) {
                 let cause = format!("the box ended at once with exit code {}", dead.exit_code);
                 let advice = "your box started and ended at once; tell your admin";
-                return Err(Failure {
-                    cause,
-                    ..Failure::new(Status::Unavailable, advice)
-                });
+                return Err(Failure { cause, ..Failure::new(Status::Unavailable, advice) });
             }
         }
         let advice = "your box runs but does not answer; try again in a minute, then tell your admin";
@@ -102,11 +95,6 @@ fn listen(path: &Path) -> io::Result<Socket> {
 /// Gives the listening socket to the init that called; whether it is ready to use it.
 fn give(init: &Socket, sessions: &Socket) -> io::Result<bool> {
     init.set_patience(PING)?;
-    init.send(
-        &crate::wire::Fields::default().with("listen", b""),
-        &[sessions.as_fd()],
-    )?;
-    Ok(init
-        .receive()?
-        .is_some_and(|(fields, _)| fields.get("ready").is_some()))
+    init.send(&crate::wire::Fields::default().with("listen", b""), &[sessions.as_fd()])?;
+    Ok(init.receive()?.is_some_and(|(fields, _)| fields.get("ready").is_some()))
 }

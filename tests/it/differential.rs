@@ -18,9 +18,7 @@ fn a3_what_ssh_keygen_makes_is_read_as_ssh_keygen_reads_it() {
     ] {
         let path = dir.path().join(format!("{kind}{bits}"));
         let mut command = Command::new("ssh-keygen");
-        command
-            .args(["-q", "-N", "", "-C", "a comment", "-t", kind, "-f"])
-            .arg(&path);
+        command.args(["-q", "-N", "", "-C", "a comment", "-t", kind, "-f"]).arg(&path);
         if !bits.is_empty() {
             command.args(["-b", bits]);
         }
@@ -31,11 +29,7 @@ fn a3_what_ssh_keygen_makes_is_read_as_ssh_keygen_reads_it() {
         assert_eq!(key.is_ok(), wanted, "{kind} {bits}: {key:?}");
         let Ok(key) = key else { continue };
         assert_eq!(key.line(), text.trim_end().strip_suffix(" a comment").unwrap());
-        let listed = Command::new("ssh-keygen")
-            .arg("-lf")
-            .arg(&public)
-            .output()
-            .unwrap();
+        let listed = Command::new("ssh-keygen").arg("-lf").arg(&public).output().unwrap();
         let listed = String::from_utf8(listed.stdout).unwrap();
         assert_eq!(listed.split(' ').nth(1), Some(key.fingerprint()), "{kind} {bits}");
     }

@@ -37,11 +37,7 @@ impl Site {
         fs::write(dir.path().join("sshbox.toml"), config).unwrap();
         let behaviour: Arc<Mutex<Arc<Behaviour>>> = Arc::new(Mutex::new(Arc::new(Box::new(good))));
         let requests = Arc::new(AtomicUsize::new(0));
-        let site = Self {
-            dir,
-            behaviour: Arc::clone(&behaviour),
-            requests: Arc::clone(&requests),
-        };
+        let site = Self { dir, behaviour: Arc::clone(&behaviour), requests: Arc::clone(&requests) };
         // Ends with the test program.
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -77,10 +73,7 @@ impl Site {
         let output = self.login(&fingerprint(KEY));
         assert!(output.status.success(), "{output:?}");
         let printed = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            printed.is_empty() || printed == format!("restrict,pty {KEY}\n"),
-            "{printed:?}"
-        );
+        assert!(printed.is_empty() || printed == format!("restrict,pty {KEY}\n"), "{printed:?}");
         !printed.is_empty()
     }
 }
@@ -90,13 +83,7 @@ impl Site {
 fn keys(config: &Path, fingerprint: &str, user: &str) -> Output {
     thread::sleep(Duration::from_millis(30));
     Command::new("sh")
-        .args([
-            "-c",
-            "sleep 0.03; \"$@\"; exit $?",
-            "sh",
-            env!("CARGO_BIN_EXE_sshbox-keys"),
-            "--config",
-        ])
+        .args(["-c", "sleep 0.03; \"$@\"; exit $?", "sh", env!("CARGO_BIN_EXE_sshbox-keys"), "--config"])
         .arg(config)
         .args(["--fingerprint", fingerprint, "--", user])
         .output()
@@ -104,10 +91,7 @@ fn keys(config: &Path, fingerprint: &str, user: &str) -> Output {
 }
 
 pub fn fingerprint(line: &str) -> String {
-    sshbox::authorized_key::AuthorizedKey::parse(line)
-        .unwrap()
-        .fingerprint()
-        .to_owned()
+    sshbox::authorized_key::AuthorizedKey::parse(line).unwrap().fingerprint().to_owned()
 }
 
 fn account(keys: &str) -> String {
@@ -115,21 +99,12 @@ fn account(keys: &str) -> String {
 }
 
 fn good(stream: TcpStream, _request: &str) {
-    respond(
-        stream,
-        "application/json",
-        account(&format!("\"{KEY}\"")).as_bytes(),
-    );
+    respond(stream, "application/json", account(&format!("\"{KEY}\"")).as_bytes());
 }
 
 fn respond(mut stream: impl Write, kind: &str, body: &[u8]) {
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let _ = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(body));
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
 }
 
 fn raw(bytes: &'static [u8]) -> impl Fn(TcpStream, &str) + Send + Sync + 'static {
@@ -224,11 +199,7 @@ fn a4_no_answer_is_an_answer_and_none_outlives_its_deadline() {
                 let began = Instant::now();
                 assert!(!site.lets_in(), "{name}");
                 // Room for a busy machine; what has no deadline here takes 20 s.
-                assert!(
-                    began.elapsed() < TIMEOUT + Duration::from_secs(8),
-                    "{name}: {:?}",
-                    began.elapsed()
-                );
+                assert!(began.elapsed() < TIMEOUT + Duration::from_secs(8), "{name}: {:?}", began.elapsed());
                 // Somebody is known: the last answer serves, and stays.
                 let before = site.behaviour.lock().unwrap().clone();
                 site.behaves(good);
@@ -249,27 +220,12 @@ fn a4_no_answer_is_an_answer_and_none_outlives_its_deadline() {
 fn p3_a_no_is_an_answer_and_the_cache_forgets() {
     let key = format!("\"{KEY}\"");
     let answers: Vec<(&str, Behaviour)> = vec![
-        (
-            "403",
-            Box::new(raw(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")),
-        ),
-        (
-            "404",
-            Box::new(raw(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")),
-        ),
-        (
-            "410",
-            Box::new(raw(b"HTTP/1.1 410 No\r\nContent-Length: 0\r\n\r\n")),
-        ),
+        ("403", Box::new(raw(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))),
+        ("404", Box::new(raw(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"))),
+        ("410", Box::new(raw(b"HTTP/1.1 410 No\r\nContent-Length: 0\r\n\r\n"))),
         ("no keys", Box::new(json(account("")))),
-        (
-            "inactive",
-            Box::new(json(account(&key).replace("42", "42,\"active\":false"))),
-        ),
-        (
-            "an empty text",
-            Box::new(|stream, _| respond(stream, "text/plain", b"")),
-        ),
+        ("inactive", Box::new(json(account(&key).replace("42", "42,\"active\":false")))),
+        ("an empty text", Box::new(|stream, _| respond(stream, "text/plain", b""))),
     ];
     for (name, behaviour) in answers {
         let site = Site::new("http", "");
@@ -312,11 +268,7 @@ fn a3_hostile_keys_are_left_out_and_good_ones_stay() {
 fn a_forge_serves_as_it_is() {
     let site = Site::new("http", "");
     site.behaves(|stream, _| {
-        respond(
-            stream,
-            "text/plain; charset=utf-8",
-            format!("{KEY}\nssh-dss x\n").as_bytes(),
-        );
+        respond(stream, "text/plain; charset=utf-8", format!("{KEY}\nssh-dss x\n").as_bytes());
     });
     assert!(site.lets_in());
 }
@@ -325,9 +277,7 @@ fn a_forge_serves_as_it_is() {
 fn a16_the_token_goes_to_the_site_and_nowhere_else() {
     let site = Site::new("http", "");
     site.behaves(|stream, request| {
-        let asked = request
-            .to_ascii_lowercase()
-            .contains("authorization: bearer canary-token")
+        let asked = request.to_ascii_lowercase().contains("authorization: bearer canary-token")
             && request.starts_with("GET /alice ");
         if asked {
             good(stream, request);
@@ -372,9 +322,7 @@ fn a1_ten_thousand_names_leave_no_file_and_no_question() {
     let mut state = 42_u64;
     let mut names = Vec::new();
     for _ in 0..10_000 {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let length = (state >> 60) + 1;
         let name: Vec<u8> = (0..length)
             .map(|n| {
@@ -400,11 +348,7 @@ fn a1_ten_thousand_names_leave_no_file_and_no_question() {
             .arg(std::ffi::OsStr::from_bytes(name))
             .output()
             .unwrap();
-        assert_eq!(
-            (output.status.code(), &output.stdout[..]),
-            (Some(0), &b""[..]),
-            "{name:?}"
-        );
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b""[..]), "{name:?}");
     }
     assert_eq!(site.requests.load(Ordering::SeqCst), 0);
     assert_eq!(fs::read_dir(site.dir.path().join("cache")).unwrap().count(), 0);

@@ -31,21 +31,13 @@ fn strangers_wrong_keys_and_inactive_users_hear_the_same() {
         "-c",
         "from django.contrib.auth.models import User; User.objects.filter(username='inactive').update(is_active=False)",
     ]);
-    let stranger = User {
-        name: "nosuchuser".to_owned(),
-    };
-    let outputs = [
-        stranger.ssh().run("id"),
-        alice().ssh().key("stranger").run("id"),
-        inactive.ssh().run("id"),
-    ];
+    let stranger = User { name: "nosuchuser".to_owned() };
+    let outputs =
+        [stranger.ssh().run("id"), alice().ssh().key("stranger").run("id"), inactive.ssh().run("id")];
     let texts: Vec<String> = outputs
         .iter()
         .map(|output| {
-            text(&output.stderr)
-                .replace("nosuchuser", "X")
-                .replace("inactive", "X")
-                .replace("alice", "X")
+            text(&output.stderr).replace("nosuchuser", "X").replace("inactive", "X").replace("alice", "X")
         })
         .collect();
     assert!(outputs.iter().all(refused), "{texts:?}");
@@ -62,17 +54,9 @@ fn f29_without_django_known_users_get_in_and_others_do_not() {
         run("tests/system/web", &["start"]);
         until("Django answers", user_is_known_to_django);
     });
-    until("Django is gone", || {
-        fs::metadata(format!("{STATE}/web.pid")).is_err()
-    });
+    until("Django is gone", || fs::metadata(format!("{STATE}/web.pid")).is_err());
     assert_eq!(user.says("echo in"), "in\n");
-    assert!(refused(
-        &User {
-            name: "nosuchuser".to_owned()
-        }
-        .ssh()
-        .run("id")
-    ));
+    assert!(refused(&User { name: "nosuchuser".to_owned() }.ssh().run("id")));
     assert!(refused(&user.ssh().key("stranger").run("id")));
     let _config = Changed::config("stale = \"24h\"", "stale = \"0s\"");
     assert!(refused(&user.ssh().run("id")));
@@ -81,13 +65,7 @@ fn f29_without_django_known_users_get_in_and_others_do_not() {
 
 fn user_is_known_to_django() -> bool {
     std::process::Command::new("curl")
-        .args([
-            "--silent",
-            "--fail",
-            "--output",
-            "/dev/null",
-            "http://127.0.0.1:8000/",
-        ])
+        .args(["--silent", "--fail", "--output", "/dev/null", "http://127.0.0.1:8000/"])
         .status()
         .unwrap()
         .success()
@@ -101,12 +79,8 @@ fn f29_p6_a_django_that_hangs_costs_one_deadline() {
     let _back = Undo(|| drop(run("tests/system/web", &["thaw"])));
     let began = Instant::now();
     assert_eq!(user.says("echo in"), "in\n");
-    // The promise itself: the deadline of a question is 3 s, and one login asks once.
-    assert!(
-        began.elapsed() < Duration::from_millis(3500),
-        "{:?}",
-        began.elapsed()
-    );
+    // The promise itself: one login asks once, for 1.5 s, which sshd stretches up to 3 s.
+    assert!(began.elapsed() < Duration::from_millis(3500), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -117,10 +91,7 @@ fn a5_a_flood_of_keys_is_one_question() {
     let mut ssh = user.ssh().key("flood1");
     run(
         "sh",
-        &[
-            "-c",
-            &format!("for n in 1 2 3 4 5; do ssh-keygen -q -t ed25519 -N '' -f {STATE}/flood$n; done"),
-        ],
+        &["-c", &format!("for n in 1 2 3 4 5; do ssh-keygen -q -t ed25519 -N '' -f {STATE}/flood$n; done")],
     );
     for n in 2..=5 {
         ssh = ssh.args(&["-i", &format!("{STATE}/flood{n}")]);
@@ -135,16 +106,9 @@ fn a5_a_flood_of_keys_is_one_question() {
 fn f30_one_login_is_one_question_and_so_is_a_refused_one() {
     let _world = world_alone();
     let user = alice();
-    for (user, key, accepted) in [
-        (user, "key", true),
-        (
-            User {
-                name: "nosuchuser2".to_owned(),
-            },
-            "key",
-            false,
-        ),
-    ] {
+    for (user, key, accepted) in
+        [(user, "key", true), (User { name: "nosuchuser2".to_owned() }, "key", false)]
+    {
         let before = requests_for(&user.name);
         assert_eq!(user.ssh().key(key).run("true").status.success(), accepted);
         assert_eq!(requests_for(&user.name) - before, 1, "{}", user.name);
@@ -153,9 +117,7 @@ fn f30_one_login_is_one_question_and_so_is_a_refused_one() {
 
 fn requests_for(user: &str) -> usize {
     let log = fs::read_to_string(format!("{STATE}/access.log")).unwrap();
-    log.lines()
-        .filter(|line| line.contains(&format!("GET /sshbox/accounts/{user} ")))
-        .count()
+    log.lines().filter(|line| line.contains(&format!("GET /sshbox/accounts/{user} "))).count()
 }
 
 #[test]
@@ -166,9 +128,7 @@ fn keys_can_come_from_files_and_no_web_app_at_all() {
         "url = \"file:///etc/sshbox/keys/{user}\"",
     );
     fs::create_dir_all("/etc/sshbox/keys").unwrap();
-    let user = User {
-        name: "filed".to_owned(),
-    };
+    let user = User { name: "filed".to_owned() };
     assert!(refused(&user.ssh().run("echo in")));
     fs::copy(format!("{STATE}/key.pub"), "/etc/sshbox/keys/filed").unwrap();
     assert_eq!(user.says("echo in"), "in\n");
@@ -194,29 +154,17 @@ fn a18_a_name_that_went_to_somebody_else_is_refused_and_told() {
         let output = user.ssh().run("cat diary");
         assert_eq!(output.status.code(), Some(77), "{output:?}");
         assert_eq!(text(&output.stdout), "");
-        assert!(
-            text(&output.stderr).contains("belongs to an earlier account"),
-            "{output:?}"
-        );
+        assert!(text(&output.stderr).contains("belongs to an earlier account"), "{output:?}");
     }
     let output = text(&user.ssh().run("cat diary").stderr);
-    let reference = output
-        .split("(ref ")
-        .nth(1)
-        .unwrap()
-        .trim_end()
-        .trim_end_matches(')')
-        .to_owned();
+    let reference = output.split("(ref ").nth(1).unwrap().trim_end().trim_end_matches(')').to_owned();
     let line = journal()
         .lines()
         .find(|line| line.contains(&reference) && line.contains("wake failed"))
         .unwrap()
         .to_owned();
     assert!(line.contains("belongs to account"), "{line}");
-    assert_eq!(
-        fs::read_to_string(format!("{}/diary", user.home())).unwrap(),
-        "secret\n"
-    );
+    assert_eq!(fs::read_to_string(format!("{}/diary", user.home())).unwrap(), "secret\n");
 }
 
 #[test]
@@ -228,11 +176,7 @@ fn a16_the_token_is_seen_nowhere() {
     let mut session = user.ssh().begin(&["echo began; sleep 60"]);
     session.line();
     assert!(!journal().contains(&token));
-    assert!(
-        !fs::read_to_string("/run/sshbox-by-hand/sshd.log")
-            .unwrap()
-            .contains(&token)
-    );
+    assert!(!fs::read_to_string("/run/sshbox-by-hand/sshd.log").unwrap().contains(&token));
     assert!(!run("docker", &["inspect", &user.container()]).contains(&token));
     for pid in user.host_processes() {
         for file in ["environ", "cmdline"] {

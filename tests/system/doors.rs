@@ -34,10 +34,7 @@ fn a6_no_forwarding_of_any_kind() {
     }
     // -R and stream-local listening are refused when asked for.
     for value in ["4002:127.0.0.1:22", "/tmp/reverse.sock:127.0.0.1:22", "0"] {
-        let output = user
-            .ssh()
-            .args(&["-R", value, "-o", "ExitOnForwardFailure=yes"])
-            .run("echo in");
+        let output = user.ssh().args(&["-R", value, "-o", "ExitOnForwardFailure=yes"]).run("echo in");
         assert_eq!(
             (output.status.code(), text(&output.stdout)),
             (Some(255), String::new()),
@@ -47,19 +44,10 @@ fn a6_no_forwarding_of_any_kind() {
     // Agent, X11 and tunnels leave no trace in the session.
     let agent = run("ssh-agent", &["-s"]);
     let socket = agent.split(['=', ';']).nth(1).unwrap().to_owned();
-    let pid = agent
-        .split("SSH_AGENT_PID=")
-        .nth(1)
-        .unwrap()
-        .split(';')
-        .next()
-        .unwrap()
-        .to_owned();
+    let pid = agent.split("SSH_AGENT_PID=").nth(1).unwrap().split(';').next().unwrap().to_owned();
     let _agent = Undo(move || drop(run("kill", &[&pid])));
-    let output = user
-        .ssh()
-        .args(&["-A", "-o", &format!("IdentityAgent={socket}")])
-        .run("echo \"<$SSH_AUTH_SOCK>\"");
+    let output =
+        user.ssh().args(&["-A", "-o", &format!("IdentityAgent={socket}")]).run("echo \"<$SSH_AUTH_SOCK>\"");
     assert_eq!(text(&output.stdout), "<>\n");
     let output = Command::new("ssh")
         .env("DISPLAY", ":9")
@@ -74,32 +62,17 @@ fn a6_no_forwarding_of_any_kind() {
             "-o",
             "UserKnownHostsFile=/dev/null",
         ])
-        .args([
-            "-i",
-            &format!("{STATE}/key"),
-            "-p",
-            "2200",
-            "alice@127.0.0.1",
-            "echo \"<$DISPLAY>\"",
-        ])
+        .args(["-i", &format!("{STATE}/key"), "-p", "2200", "alice@127.0.0.1", "echo \"<$DISPLAY>\""])
         .output()
         .unwrap();
     assert_eq!(text(&output.stdout), "<>\n");
-    let output = user
-        .ssh()
-        .args(&["-w", "0:0", "-o", "ExitOnForwardFailure=yes"])
-        .run("echo in");
+    let output = user.ssh().args(&["-w", "0:0", "-o", "ExitOnForwardFailure=yes"]).run("echo in");
     assert_eq!(text(&output.stdout), "", "{output:?}");
     // Without a session there is nothing to hold on to either.
-    let mut idle = user
-        .ssh()
-        .args(&["-N", "-L", "127.0.0.1:4003:/run/docker.sock"])
-        .begin(&[]);
+    let mut idle = user.ssh().args(&["-N", "-L", "127.0.0.1:4003:/run/docker.sock"]).begin(&[]);
     thread::sleep(Duration::from_millis(700));
-    let answer = Command::new("curl")
-        .args(["-s", "-m", "3", "http://127.0.0.1:4003/version"])
-        .output()
-        .unwrap();
+    let answer =
+        Command::new("curl").args(["-s", "-m", "3", "http://127.0.0.1:4003/version"]).output().unwrap();
     assert!(answer.stdout.is_empty(), "{answer:?}");
     idle.kill();
 }
@@ -118,14 +91,7 @@ fn a6_nothing_of_the_users_runs_on_the_host() {
 fn as_login(name: &str, command: &str) -> Output {
     let uid = Login::parse(name.as_bytes()).unwrap().uid();
     Command::new("setpriv")
-        .args([
-            &format!("--reuid={uid}"),
-            "--regid=1879048192",
-            "--clear-groups",
-            "sh",
-            "-c",
-            command,
-        ])
+        .args([&format!("--reuid={uid}"), "--regid=1879048192", "--clear-groups", "sh", "-c", command])
         .output()
         .unwrap()
 }
@@ -146,28 +112,16 @@ fn a7_the_login_uid_opens_nothing_of_others() {
         "/etc/sshbox/token",
         "/etc/ssh/ssh_host_ed25519_key",
     ] {
-        assert!(
-            std::fs::symlink_metadata(path).is_ok(),
-            "{path} is not there to be tried"
-        );
-        let output = as_login(
-            "alice",
-            &format!("if [ -d {path} ]; then ls {path}; else cat {path}; fi 2>&1"),
-        );
+        assert!(std::fs::symlink_metadata(path).is_ok(), "{path} is not there to be tried");
+        let output =
+            as_login("alice", &format!("if [ -d {path} ]; then ls {path}; else cat {path}; fi 2>&1"));
         let told = text(&output.stdout);
-        assert!(
-            !output.status.success() && told.contains("Permission denied"),
-            "{path}: {told}"
-        );
+        assert!(!output.status.success() && told.contains("Permission denied"), "{path}: {told}");
     }
     for socket in ["/run/docker.sock", "/run/sshbox/users/bob/init.sock"] {
         let script = format!(
             "import socket,sys\ns=socket.socket(socket.AF_UNIX,socket.{})\ntry: s.connect('{socket}')\nexcept PermissionError: sys.exit(13)",
-            if socket.contains("docker") {
-                "SOCK_STREAM"
-            } else {
-                "SOCK_SEQPACKET"
-            }
+            if socket.contains("docker") { "SOCK_STREAM" } else { "SOCK_SEQPACKET" }
         );
         let output = as_login("alice", &format!("/usr/bin/python3 -c \"{script}\""));
         assert_eq!(output.status.code(), Some(13), "{socket}: {output:?}");
@@ -193,11 +147,7 @@ fn a8_the_wake_socket_serves_everybody_only_themselves() {
     let bob = User::new("bob");
     bob.says("true");
     run("docker", &["stop", "-t", "0", &bob.container()]);
-    assert!(
-        ask_wake("alice", "b'wake=alice\\\\0'").contains("running="),
-        "{}",
-        alice.name
-    );
+    assert!(ask_wake("alice", "b'wake=alice\\\\0'").contains("running="), "{}", alice.name);
     for packet in [
         "b'wake=bob\\\\0'",
         "b'wake=../bob\\\\0'",
@@ -224,10 +174,7 @@ fn a8_the_wake_socket_serves_everybody_only_themselves() {
 #[test]
 fn the_login_shell_is_of_no_use_by_hand() {
     let _world = world();
-    let by_hand = Command::new("/usr/lib/sshbox/sshbox-shell")
-        .env("LOGNAME", "alice")
-        .output()
-        .unwrap();
+    let by_hand = Command::new("/usr/lib/sshbox/sshbox-shell").env("LOGNAME", "alice").output().unwrap();
     assert_eq!(by_hand.status.code(), Some(64), "{by_hand:?}");
     let other = as_login("alice", "LOGNAME=bob /usr/lib/sshbox/sshbox-shell");
     assert_eq!(other.status.code(), Some(64), "{other:?}");
@@ -237,9 +184,7 @@ fn the_login_shell_is_of_no_use_by_hand() {
 fn a13_boxes_do_not_see_each_other() {
     let _world = world();
     let (alice, bob) = (alice(), User::new("bob"));
-    let mut server = bob
-        .ssh()
-        .begin(&["echo began; exec python3 -m http.server 8099 --bind 0.0.0.0"]);
+    let mut server = bob.ssh().begin(&["echo began; exec python3 -m http.server 8099 --bind 0.0.0.0"]);
     server.line();
     let address = bob.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
     assert_eq!(
@@ -248,12 +193,7 @@ fn a13_boxes_do_not_see_each_other() {
         )),
         0
     );
-    assert_ne!(
-        alice
-            .ssh()
-            .status(&format!("curl -s -m 3 -o /dev/null http://{address}:8099/")),
-        0
-    );
+    assert_ne!(alice.ssh().status(&format!("curl -s -m 3 -o /dev/null http://{address}:8099/")), 0);
     server.kill();
 }
 
@@ -287,10 +227,7 @@ fn the_configuration_of_sshd_is_what_we_say_it_is() {
         assert!(effective.lines().any(|found| found == line), "{line}");
     }
     assert_eq!(
-        effective
-            .lines()
-            .filter(|line| line.starts_with("acceptenv "))
-            .collect::<Vec<_>>(),
+        effective.lines().filter(|line| line.starts_with("acceptenv ")).collect::<Vec<_>>(),
         ["acceptenv LANG", "acceptenv LC_*"]
     );
 }

@@ -5,12 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 fn engine_answers() -> bool {
-    Command::new("docker")
-        .args(["version"])
-        .output()
-        .unwrap()
-        .status
-        .success()
+    Command::new("docker").args(["version"]).output().unwrap().status.success()
 }
 
 #[test]
@@ -79,26 +74,13 @@ fn unrelated_containers_are_not_touched() {
     let _world = world_alone();
     run(
         "docker",
-        &[
-            "run",
-            "-d",
-            "--name",
-            "neighbour",
-            "--network",
-            "none",
-            "sshbox-user:latest",
-            "sleep",
-            "600",
-        ],
+        &["run", "-d", "--name", "neighbour", "--network", "none", "sshbox-user:latest", "sleep", "600"],
     );
     let began = run("docker", &["inspect", "-f", "{{.State.StartedAt}}", "neighbour"]);
     let user = User::new("neighbourly");
     user.says("true");
     run("docker", &["stop", "-t", "0", &user.container()]);
     user.says("true");
-    assert_eq!(
-        run("docker", &["inspect", "-f", "{{.State.StartedAt}}", "neighbour"]),
-        began
-    );
+    assert_eq!(run("docker", &["inspect", "-f", "{{.State.StartedAt}}", "neighbour"]), began);
     run("docker", &["rm", "-f", "neighbour"]);
 }

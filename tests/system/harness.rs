@@ -37,18 +37,9 @@ fn booted() {
 
 /// Runs a script of the world, or any command, and expects it to succeed.
 pub fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
     let text = text(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {}{}",
-        text,
-        self::text(&output.stderr)
-    );
+    assert!(output.status.success(), "{program} {arguments:?}: {}{}", text, self::text(&output.stderr));
     text
 }
 
@@ -94,43 +85,21 @@ pub struct User {
 impl User {
     /// Registers a user of this name, with the key that all tests use, in Django.
     pub fn new(name: &str) -> Self {
-        manage(&[
-            "sshbox_key",
-            "add",
-            name,
-            &format!("{STATE}/key.pub"),
-            "--create-user",
-        ]);
-        Self {
-            name: name.to_owned(),
-        }
+        manage(&["sshbox_key", "add", name, &format!("{STATE}/key.pub"), "--create-user"]);
+        Self { name: name.to_owned() }
     }
 
     /// The local account behind plain sshd.
     pub fn plain() -> Self {
-        Self {
-            name: "plain".to_owned(),
-        }
+        Self { name: "plain".to_owned() }
     }
 
     pub fn ssh(&self) -> Ssh {
         let mut command = Command::new("ssh");
-        command.args([
-            "-F",
-            "/dev/null",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "StrictHostKeyChecking=no",
-        ]);
+        command.args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
         command.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]);
         command.args(["-o", "IdentitiesOnly=yes", "-o", "ControlPath=none"]);
-        Ssh {
-            command,
-            key: format!("{STATE}/key"),
-            user: self.clone(),
-            input: Vec::new(),
-        }
+        Ssh { command, key: format!("{STATE}/key"), user: self.clone(), input: Vec::new() }
     }
 
     /// Runs a command and expects it to succeed quietly.
@@ -155,25 +124,17 @@ impl User {
 
     /// A field of the container, as `docker inspect` shows it.
     pub fn inspect(&self, format: &str) -> String {
-        run("docker", &["inspect", "--format", format, &self.container()])
-            .trim()
-            .to_owned()
+        run("docker", &["inspect", "--format", format, &self.container()]).trim().to_owned()
     }
 
     /// Ids of the processes of this user on the host: sshd's child and sshbox-shell.
     pub fn host_processes(&self) -> Vec<i32> {
-        processes()
-            .into_iter()
-            .filter(|pid| uid_of(*pid) == Some(self.uid()))
-            .collect()
+        processes().into_iter().filter(|pid| uid_of(*pid) == Some(self.uid())).collect()
     }
 
     /// Whether a process with this word in its command line runs in the box.
     pub fn runs_in_box(&self, word: &str) -> bool {
-        let top = Command::new("docker")
-            .args(["top", &self.container(), "-o", "pid,args"])
-            .output()
-            .unwrap();
+        let top = Command::new("docker").args(["top", &self.container(), "-o", "pid,args"]).output().unwrap();
         text(&top.stdout).contains(word)
     }
 }
@@ -205,8 +166,7 @@ impl Ssh {
 
     fn finish(mut self, words: &[&str]) -> (Command, Vec<u8>) {
         let port = if self.user.name == "plain" { "22" } else { "2200" };
-        self.command
-            .args(["-i", &self.key, "-p", port, "-l", &self.user.name, "127.0.0.1"]);
+        self.command.args(["-i", &self.key, "-p", port, "-l", &self.user.name, "127.0.0.1"]);
         self.command.args(words);
         (self.command, self.input)
     }
@@ -214,12 +174,8 @@ impl Ssh {
     /// Runs a command to its end.
     pub fn run(self, command: &str) -> Output {
         let (mut command, input) = self.finish(&["--", command]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let writer = thread::spawn(move || {
             // A command that ends without reading all of its input is no failure of the test.
@@ -237,12 +193,8 @@ impl Ssh {
     /// Begins a command, or a login shell, and lets it run.
     pub fn begin(self, words: &[&str]) -> Running {
         let (mut command, _) = self.finish(words);
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Running(child)
     }
 
@@ -255,32 +207,16 @@ impl Ssh {
         let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
         resize(&slave, rows, columns);
         command.env("TERM", "xterm-256color");
-        command
-            .stdin(slave.try_clone().unwrap())
-            .stdout(slave.try_clone().unwrap());
+        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap());
         command.stderr(slave.try_clone().unwrap());
         let child = command.spawn().unwrap();
         rustix::io::ioctl_fionbio(&master, true).unwrap();
-        Terminal {
-            child: Running(child),
-            master,
-            slave,
-            seen: String::new(),
-        }
+        Terminal { child: Running(child), master, slave, seen: String::new() }
     }
 }
 
 fn resize(terminal: &OwnedFd, ws_row: u16, ws_col: u16) {
-    tcsetwinsize(
-        terminal,
-        Winsize {
-            ws_row,
-            ws_col,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        },
-    )
-    .unwrap();
+    tcsetwinsize(terminal, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
 }
 
 /// A client that runs; ended by the test, whatever happens.
@@ -322,18 +258,11 @@ impl Running {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         self.0.stdout.take().unwrap().read_to_end(&mut out).unwrap();
         self.0.stderr.take().unwrap().read_to_end(&mut err).unwrap();
-        (
-            self.0.wait().unwrap().code().unwrap_or(-1),
-            text(&out),
-            text(&err),
-        )
+        (self.0.wait().unwrap().code().unwrap_or(-1), text(&out), text(&err))
     }
 
     fn over(&mut self) -> Option<i32> {
-        self.0
-            .try_wait()
-            .unwrap()
-            .map(|status| status.code().unwrap_or(-1))
+        self.0.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
 }
 
@@ -408,11 +337,7 @@ impl Terminal {
                 self.look();
                 return status;
             }
-            assert!(
-                Instant::now() < end,
-                "the client does not end, saw {:?}",
-                self.seen
-            );
+            assert!(Instant::now() < end, "the client does not end, saw {:?}", self.seen);
         }
     }
 
@@ -427,21 +352,14 @@ pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
 
 pub fn processes() -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap();
-    entries
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
-        .collect()
+    entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect()
 }
 
 /// A line of `/proc/PID/status`.
 pub fn status_of(pid: i32, field: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(field))?;
-    Some(
-        line[field.len() + 1..]
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" "),
-    )
+    Some(line[field.len() + 1..].split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn uid_of(pid: i32) -> Option<u32> {

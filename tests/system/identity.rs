@@ -32,17 +32,7 @@ fn every_name_has_its_own_uid_and_no_group_of_the_host() {
     );
     let longest = "x".repeat(64);
     let mut hostnames = BTreeSet::new();
-    for name in [
-        "root",
-        "mail",
-        "localadmin",
-        "sshd-x",
-        "Alice",
-        "aLICE",
-        "a.b",
-        "a_b",
-        &longest,
-    ] {
+    for name in ["root", "mail", "localadmin", "sshd-x", "Alice", "aLICE", "a.b", "a_b", &longest] {
         let user = User::new(name);
         let (uid, gid, groups) = rights(&user);
         let expected = user.uid().to_string();
@@ -63,29 +53,13 @@ fn local_accounts_never_log_in_here() {
     let _world = world();
     // Django knows it, sshd finds it in the files, AllowGroups refuses it.
     for name in ["sshd", "sshbox-keys", "nobody"] {
-        let user = User {
-            name: name.to_owned(),
-        };
+        let user = User { name: name.to_owned() };
         assert_eq!(user.ssh().run("id").status.code(), Some(255), "{name}");
     }
     // `plain` is a local account with a key file of its own and unknown to Django.
     let output = Command::new("ssh")
-        .args([
-            "-F",
-            "/dev/null",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "StrictHostKeyChecking=no",
-        ])
-        .args([
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-i",
-            "/run/sshbox-tests/key",
-            "-p",
-            "2200",
-        ])
+        .args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"])
+        .args(["-o", "UserKnownHostsFile=/dev/null", "-i", "/run/sshbox-tests/key", "-p", "2200"])
         .args(["plain@127.0.0.1", "id"])
         .output()
         .unwrap();
@@ -100,15 +74,8 @@ fn the_host_knows_nothing_of_our_names() {
         let output = Command::new("getent").args(["passwd", name]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
     }
-    assert!(
-        !fs::read_to_string("/etc/nsswitch.conf")
-            .unwrap()
-            .contains("sshbox")
-    );
-    assert_eq!(
-        run("getent", &["passwd", "root"]),
-        "root:x:0:0:root:/root:/bin/bash\n"
-    );
+    assert!(!fs::read_to_string("/etc/nsswitch.conf").unwrap().contains("sshbox"));
+    assert_eq!(run("getent", &["passwd", "root"]), "root:x:0:0:root:/root:/bin/bash\n");
 }
 
 fn hostile_names() -> Vec<String> {
@@ -201,15 +168,7 @@ fn hostile_names() -> Vec<String> {
 fn traces() -> BTreeSet<String> {
     let find = run(
         "find",
-        &[
-            "/var/cache/sshbox",
-            "/var/lib/sshbox",
-            "/run/sshbox",
-            "/etc/sshbox",
-            "-not",
-            "-name",
-            "*.sock",
-        ],
+        &["/var/cache/sshbox", "/var/lib/sshbox", "/run/sshbox", "/etc/sshbox", "-not", "-name", "*.sock"],
     );
     find.lines().map(str::to_owned).collect()
 }
@@ -227,18 +186,11 @@ fn a1_hostile_names_are_refused_and_leave_no_trace() {
             .args(["--fingerprint", "SHA256:x", "--", name])
             .output()
             .unwrap();
-        assert_eq!(
-            (output.stdout.len(), output.status.code()),
-            (0, Some(0)),
-            "{name:?}"
-        );
+        assert_eq!((output.stdout.len(), output.status.code()), (0, Some(0)), "{name:?}");
     }
     // Through the whole way, a part of them: those that a client can send, and that sshd does
     // not cut off itself at `:` or `/`, where it looks for a style or a role.
-    let sent = names
-        .iter()
-        .filter(|name| name.len() < 100 && !name.contains([':', '/', '\n']))
-        .take(60);
+    let sent = names.iter().filter(|name| name.len() < 100 && !name.contains([':', '/', '\n'])).take(60);
     for name in sent {
         let status = Command::new("ssh")
             .args([
@@ -251,14 +203,7 @@ fn a1_hostile_names_are_refused_and_leave_no_trace() {
                 "-o",
                 "LogLevel=ERROR",
             ])
-            .args([
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-i",
-                "/run/sshbox-tests/key",
-                "-p",
-                "2200",
-            ])
+            .args(["-o", "UserKnownHostsFile=/dev/null", "-i", "/run/sshbox-tests/key", "-p", "2200"])
             .args(["-l", name, "127.0.0.1", "id"])
             .output()
             .unwrap();

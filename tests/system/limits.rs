@@ -8,27 +8,16 @@ fn limits_are_seen_from_inside() {
     let user = alice();
     assert_eq!(user.says("ulimit -Sn; ulimit -Hn"), "1024\n2048\n");
     let read = |v1: &str, v2: &str| {
-        user.says(&format!(
-            "cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}"
-        ))
-        .trim()
-        .to_owned()
+        user.says(&format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}"))
+            .trim()
+            .to_owned()
     };
-    assert_eq!(
-        read("memory/memory.limit_in_bytes", "memory.max"),
-        (8_u64 << 30).to_string()
-    );
+    assert_eq!(read("memory/memory.limit_in_bytes", "memory.max"), (8_u64 << 30).to_string());
     assert_eq!(read("pids/pids.max", "pids.max"), "512");
     let quota = user.says("cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us 2>/dev/null || cat /sys/fs/cgroup/cpu.max");
-    let quota: Vec<u64> = quota
-        .split_whitespace()
-        .map(|number| number.parse().unwrap())
-        .collect();
+    let quota: Vec<u64> = quota.split_whitespace().map(|number| number.parse().unwrap()).collect();
     assert_eq!(quota[0], 2 * quota[1]);
-    assert_eq!(
-        user.inspect("{{.HostConfig.MemorySwap}}"),
-        (8_u64 << 30).to_string()
-    );
+    assert_eq!(user.inspect("{{.HostConfig.MemorySwap}}"), (8_u64 << 30).to_string());
 }
 
 #[test]
@@ -40,10 +29,7 @@ fn a9_no_privilege_is_left() {
     for name in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert!(fields.contains(&(name, "0000000000000000")), "{status}");
     }
-    assert!(
-        fields.contains(&("NoNewPrivs", "1")) && fields.contains(&("Seccomp", "2")),
-        "{status}"
-    );
+    assert!(fields.contains(&("NoNewPrivs", "1")) && fields.contains(&("Seccomp", "2")), "{status}");
     for (command, what) in [
         ("touch /x", "a file in the root"),
         ("touch /usr/bin/x", "a file in /usr"),
@@ -64,10 +50,7 @@ fn a9_no_privilege_is_left() {
         assert_ne!(user.ssh().status(&format!("{command} 2>/dev/null")), 0, "{what}");
     }
     // Root of the box is nobody here, and no file makes one root.
-    assert_eq!(
-        user.says("find / -xdev -type f -perm /6000 2>/dev/null | wc -l"),
-        "0\n"
-    );
+    assert_eq!(user.says("find / -xdev -type f -perm /6000 2>/dev/null | wc -l"), "0\n");
 }
 
 #[test]
@@ -76,25 +59,17 @@ fn only_home_and_memory_can_be_written() {
     let user = alice();
     let writable = user.says("for d in / /etc /usr /var /opt /srv /home /root /tmp /var/tmp /run /dev/shm ~; do [ -w $d ] && echo $d; done; true");
     assert_eq!(writable, "/tmp\n/var/tmp\n/dev/shm\n/home/user\n");
-    assert_ne!(
-        user.ssh()
-            .status("head -c 100M /dev/zero > /dev/shm/full 2>/dev/null"),
-        0
-    );
+    assert_ne!(user.ssh().status("head -c 100M /dev/zero > /dev/shm/full 2>/dev/null"), 0);
     user.says("rm -f /dev/shm/full");
-    assert_eq!(
-        user.inspect("{{.HostConfig.LogConfig.Type}} {{.HostConfig.RestartPolicy.Name}}"),
-        "none no"
-    );
+    assert_eq!(user.inspect("{{.HostConfig.LogConfig.Type}} {{.HostConfig.RestartPolicy.Name}}"), "none no");
 }
 
 #[test]
 fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
     let _world = world();
     let user = User::new("bomber");
-    let mut session = user
-        .ssh()
-        .begin(&["echo began; for n in $(seq 600); do sleep 300 & done 2>/dev/null; sleep 300"]);
+    let mut session =
+        user.ssh().begin(&["echo began; for n in $(seq 600); do sleep 300 & done 2>/dev/null; sleep 300"]);
     session.line();
     crate::harness::until("the box is full", || user.ssh().status("true") != 0);
     let output = user.ssh().run("true");
@@ -119,15 +94,9 @@ fn f6_a_memory_bomb_ends_the_bomb_and_not_the_box() {
     let user = User::new("hungry");
     assert_eq!(user.says("echo in"), "in\n");
     let began = user.inspect("{{.State.StartedAt}}");
-    let status = user
-        .ssh()
-        .status("python3 -c 'x = bytearray(512 << 20)' 2>/dev/null");
+    let status = user.ssh().status("python3 -c 'x = bytearray(512 << 20)' 2>/dev/null");
     assert_ne!(status, 0);
     assert_eq!(user.says("echo in"), "in\n");
-    assert_eq!(
-        user.inspect("{{.State.StartedAt}}"),
-        began,
-        "the box was restarted"
-    );
+    assert_eq!(user.inspect("{{.State.StartedAt}}"), began, "the box was restarted");
     run("docker", &["rm", "-f", &user.container()]);
 }

@@ -7,10 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 fn reap(arguments: &[&str]) -> Output {
-    Command::new("/usr/lib/sshbox/sshbox-reap")
-        .args(arguments)
-        .output()
-        .unwrap()
+    Command::new("/usr/lib/sshbox/sshbox-reap").args(arguments).output().unwrap()
 }
 
 /// The reaper's line on this user.
@@ -35,19 +32,13 @@ fn an_idle_box_is_stopped_and_one_with_a_session_is_not() {
     thread::sleep(std::time::Duration::from_millis(1100));
 
     let dry = reap(&["--dry-run"]);
-    assert!(
-        verdict(&dry, &idle).starts_with("would stop: idle for "),
-        "{dry:?}"
-    );
+    assert!(verdict(&dry, &idle).starts_with("would stop: idle for "), "{dry:?}");
     assert_eq!(verdict(&dry, &busy), "kept: somebody is there");
     assert_eq!(idle.inspect("{{.State.Status}}"), "running");
 
     let output = reap(&[]);
     assert!(output.status.success(), "{output:?}");
-    assert!(
-        verdict(&output, &idle).starts_with("stopped: idle for "),
-        "{output:?}"
-    );
+    assert!(verdict(&output, &idle).starts_with("stopped: idle for "), "{output:?}");
     assert_eq!(verdict(&output, &busy), "kept: somebody is there");
     assert_eq!(idle.inspect("{{.State.Status}}"), "exited");
     assert!(crate::harness::journal().contains(r#"box judged user="idle" verdict="stopped""#));
@@ -65,10 +56,7 @@ fn the_time_runs_from_the_end_of_the_last_session() {
     let user = User::new("recent");
     // Longer than the timeout, so that its begin would count as overdue.
     user.says("sleep 5");
-    assert!(
-        verdict(&reap(&[]), &user).starts_with("kept: idle for less than"),
-        "begin counted"
-    );
+    assert!(verdict(&reap(&[]), &user).starts_with("kept: idle for less than"), "begin counted");
     thread::sleep(std::time::Duration::from_millis(4100));
     assert!(verdict(&reap(&[]), &user).starts_with("stopped: "));
 }
@@ -110,30 +98,14 @@ fn f24_one_bad_box_does_not_keep_the_reaper_from_the_others() {
     );
     run(
         "docker",
-        &[
-            "run",
-            "-d",
-            "--name",
-            "unrelated",
-            "--network",
-            "none",
-            "sshbox-user:latest",
-            "sleep",
-            "600",
-        ],
+        &["run", "-d", "--name", "unrelated", "--network", "none", "sshbox-user:latest", "sleep", "600"],
     );
     let output = reap(&[]);
     assert!(!output.status.success());
-    assert!(
-        text(&output.stdout).contains("../bad: failed: not a login name"),
-        "{output:?}"
-    );
+    assert!(text(&output.stdout).contains("../bad: failed: not a login name"), "{output:?}");
     assert!(verdict(&output, &user).starts_with("stopped: "), "{output:?}");
     assert_eq!(
-        run(
-            "docker",
-            &["inspect", "-f", "{{.State.Status}}", "bad", "unrelated"]
-        ),
+        run("docker", &["inspect", "-f", "{{.State.Status}}", "bad", "unrelated"]),
         "running\nrunning\n"
     );
     run("docker", &["rm", "-f", "bad", "unrelated"]);
@@ -174,10 +146,8 @@ fn f3_no_login_is_lost_to_the_reaper() {
         let reaper = scope.spawn(|| {
             let mut stopped = 0;
             while !over.load(Ordering::Relaxed) {
-                stopped += text(&reap(&[]).stdout)
-                    .lines()
-                    .filter(|line| line.contains(": stopped: "))
-                    .count();
+                stopped +=
+                    text(&reap(&[]).stdout).lines().filter(|line| line.contains(": stopped: ")).count();
             }
             stopped
         });

@@ -30,13 +30,22 @@ fn f5_a_box_wakes_from_every_state() {
     run("docker", &["rm", "-f", &user.container()]);
     assert_eq!(user.says("cat file"), "kept\n");
     // Made, but never started.
-    run("docker", &["rm", "-f", &user.container()]);
-    let user = User::new("created");
-    user.says("true");
-    run("docker", &["stop", &user.container()]);
-    run("docker", &["rename", &user.container(), "elsewhere"]);
-    user.says("true");
-    run("docker", &["rm", "-f", "elsewhere"]);
+    run("docker", &["stop", "-t", "0", &user.container()]);
+    let labels = user
+        .inspect("--label sshbox.user=woken --label sshbox.spec={{index .Config.Labels \"sshbox.spec\"}}");
+    run("docker", &["rm", &user.container()]);
+    let init =
+        "-v /usr/lib/sshbox/sshbox-init:/sbin/sshbox-init:ro -v /run/sshbox/boxes/woken:/run/sshbox:ro";
+    let home = format!("-v {}:/home/user", user.home());
+    let create = format!(
+        "docker create --name {} {labels} {init} {home} --entrypoint /sbin/sshbox-init sshbox-user:latest",
+        user.container()
+    );
+    run("sh", &["-c", &create]);
+    let id = user.inspect("{{.Id}}");
+    assert_eq!(user.inspect("{{.State.Status}}"), "created");
+    assert_eq!(user.says("cat file"), "kept\n");
+    assert_eq!(user.inspect("{{.Id}}"), id);
 }
 
 #[test]
@@ -86,27 +95,14 @@ fn f1_thirty_two_first_logins_at_once_make_one_box() {
 fn a2_a_foreign_container_of_our_name_is_refused() {
     let _world = world();
     let user = User::new("taken");
-    run(
-        "docker",
-        &[
-            "create",
-            "--name",
-            "sshbox-taken",
-            "--network",
-            "none",
-            "sshbox-user:latest",
-        ],
-    );
+    run("docker", &["create", "--name", "sshbox-taken", "--network", "none", "sshbox-user:latest"]);
     let output = user.ssh().run("id");
     assert_eq!(output.status.code(), Some(77), "{output:?}");
     assert!(
         text(&output.stderr).contains("a container that is not yours has the name of your box"),
         "{output:?}"
     );
-    assert_eq!(
-        run("docker", &["inspect", "-f", "{{.State.Status}}", "sshbox-taken"]),
-        "created\n"
-    );
+    assert_eq!(run("docker", &["inspect", "-f", "{{.State.Status}}", "sshbox-taken"]), "created\n");
     run("docker", &["rm", "sshbox-taken"]);
     user.says("true");
 }
@@ -150,15 +146,11 @@ fn f8_a_missing_image_is_told_and_a_new_one_is_used_at_the_next_cold_start() {
 fn f22_exit_statuses_and_signals_are_those_of_plain_sshd() {
     let _world = world();
     let user = alice();
-    for status in [
-        0, 1, 2, 7, 42, 64, 69, 70, 75, 77, 78, 126, 127, 128, 137, 200, 254, 255,
-    ] {
+    for status in [0, 1, 2, 7, 42, 64, 69, 70, 75, 77, 78, 126, 127, 128, 137, 200, 254, 255] {
         assert_eq!(user.ssh().status(&format!("exit {status}")), status);
     }
     assert_eq!(user.ssh().status("no-such-command"), 127);
-    for signal in [
-        "HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "ALRM", "TERM", "USR1",
-    ] {
+    for signal in ["HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "ALRM", "TERM", "USR1"] {
         let says = |user: &User| {
             let output = user.ssh().args(&["-v"]).run(&format!("kill -{signal} $$"));
             let told: Vec<String> = text(&output.stderr)
@@ -182,13 +174,7 @@ fn f22_exit_statuses_and_signals_are_those_of_plain_sshd() {
 fn everyday_clients_work() {
     let _world = world();
     let user = alice();
-    run(
-        "sh",
-        &[
-            "-c",
-            "mkdir -p /tmp/tree && seq 100000 > /tmp/tree/a && echo b > /tmp/tree/b",
-        ],
-    );
+    run("sh", &["-c", "mkdir -p /tmp/tree && seq 100000 > /tmp/tree/a && echo b > /tmp/tree/b"]);
     let shell = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -i /run/sshbox-tests/key -p 2200";
     let options = shell.replacen("ssh ", "", 1).replace("-p 2200", "-P 2200");
     run(
@@ -200,20 +186,8 @@ fn everyday_clients_work() {
             ),
         ],
     );
-    run(
-        "sh",
-        &[
-            "-c",
-            &format!("echo 'put /tmp/tree/a sftp-a' | sftp -b - {options} alice@127.0.0.1"),
-        ],
-    );
-    run(
-        "sh",
-        &[
-            "-c",
-            &format!("rsync -a --delete -e '{shell}' /tmp/tree/ alice@127.0.0.1:tree/"),
-        ],
-    );
+    run("sh", &["-c", &format!("echo 'put /tmp/tree/a sftp-a' | sftp -b - {options} alice@127.0.0.1")]);
+    run("sh", &["-c", &format!("rsync -a --delete -e '{shell}' /tmp/tree/ alice@127.0.0.1:tree/")]);
     run(
         "sh",
         &[
@@ -236,12 +210,7 @@ fn variables_of_a_session_are_those_that_people_expect() {
     let user = alice();
     let output = user
         .ssh()
-        .args(&[
-            "-o",
-            "SetEnv=LANG=en_US.UTF-8 LC_TIME=C LD_PRELOAD=/x PATH=/x",
-            "-o",
-            "SendEnv=HOME",
-        ])
+        .args(&["-o", "SetEnv=LANG=en_US.UTF-8 LC_TIME=C LD_PRELOAD=/x PATH=/x", "-o", "SendEnv=HOME"])
         .run("env");
     let env = text(&output.stdout);
     for line in [
@@ -256,10 +225,7 @@ fn variables_of_a_session_are_those_that_people_expect() {
     ] {
         assert!(env.lines().any(|found| found == line), "{line}: {env}");
     }
-    assert!(
-        env.contains("SSH_CONNECTION=127.0.0.1 ") && env.contains("SSH_CLIENT=127.0.0.1 "),
-        "{env}"
-    );
+    assert!(env.contains("SSH_CONNECTION=127.0.0.1 ") && env.contains("SSH_CLIENT=127.0.0.1 "), "{env}");
     assert!(
         !env.contains("LD_PRELOAD")
             && !env.contains("SSH_USER_AUTH")
@@ -274,28 +240,17 @@ fn p9_words_of_our_own_are_refused_with_a_reason() {
     let output = alice().ssh().run("@nonsense\u{1b}[31m now");
     assert_eq!(output.status.code(), Some(64));
     let error = text(&output.stderr);
-    assert!(
-        error.starts_with(r"sshbox: unknown word @nonsense\x1b[31m; "),
-        "{error}"
-    );
+    assert!(error.starts_with(r"sshbox: unknown word @nonsense\x1b[31m; "), "{error}");
     let reference = error.split("(ref ").nth(1).unwrap()[..8].to_owned();
-    until("the journal has it", || {
-        crate::harness::journal().contains(&reference)
-    });
+    until("the journal has it", || crate::harness::journal().contains(&reference));
 }
 
 #[test]
 fn one_connection_carries_many_sessions() {
     let _world = world();
     let user = alice();
-    let control = [
-        "-o",
-        "ControlPath=/tmp/control-%p",
-        "-o",
-        "ControlMaster=auto",
-        "-o",
-        "ControlPersist=20",
-    ];
+    let control =
+        ["-o", "ControlPath=/tmp/control-%p", "-o", "ControlMaster=auto", "-o", "ControlPersist=20"];
     // The first of several options counts, so these must replace the harness's own.
     let output = std::process::Command::new("bash")
         .arg("-c")
@@ -309,13 +264,6 @@ fn one_connection_carries_many_sessions() {
         .output()
         .unwrap();
     let lines = text(&output.stdout);
-    assert_eq!(
-        lines.lines().filter(|line| line.parse::<u32>().is_ok()).count(),
-        30,
-        "{output:?}"
-    );
-    assert!(
-        lines.contains(&format!("total {}", (1..=30).sum::<u32>())),
-        "{output:?}"
-    );
+    assert_eq!(lines.lines().filter(|line| line.parse::<u32>().is_ok()).count(), 30, "{output:?}");
+    assert!(lines.contains(&format!("total {}", (1..=30).sum::<u32>())), "{output:?}");
 }

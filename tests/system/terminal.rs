@@ -17,11 +17,8 @@ fn the_first_size_is_right_every_time() {
 #[test]
 fn f21_a_new_size_arrives_and_the_last_one_counts() {
     let _world = world();
-    let mut terminal = alice().ssh().terminal(
-        24,
-        80,
-        &["trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done"],
-    );
+    let mut terminal =
+        alice().ssh().terminal(24, 80, &["trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done"]);
     terminal.shows("ready");
     terminal.resizes(50, 132);
     terminal.shows("50 132");
@@ -81,9 +78,7 @@ fn all_output_arrives_before_the_end() {
 #[test]
 fn what_still_holds_the_terminal_does_not_hold_the_session() {
     let _world = world();
-    let mut terminal = alice()
-        .ssh()
-        .terminal(24, 80, &["setsid sleep 300 & sleep 0.2; echo last; exit 6"]);
+    let mut terminal = alice().ssh().terminal(24, 80, &["setsid sleep 300 & sleep 0.2; echo last; exit 6"]);
     terminal.shows("last");
     assert_eq!(terminal.ends(), 6);
     alice().says("pkill -f 'sleep 300'");
@@ -109,11 +104,7 @@ fn the_local_terminal_is_restored_whatever_ends_the_session() {
         let before = terminal.modes();
         terminal.types("echo rea''dy\n");
         terminal.shows("ready");
-        assert_ne!(
-            terminal.modes(),
-            before,
-            "the client has not switched to raw mode"
-        );
+        assert_ne!(terminal.modes(), before, "the client has not switched to raw mode");
         match end {
             "shell" => {
                 let shell = user
@@ -129,11 +120,7 @@ fn the_local_terminal_is_restored_whatever_ends_the_session() {
         assert_eq!(terminal.modes(), before, "{end}");
         if end == "box" {
             assert_eq!(status, 137);
-            assert!(
-                terminal.seen().contains("your box was stopped"),
-                "{:?}",
-                terminal.seen()
-            );
+            assert!(terminal.seen().contains("your box was stopped"), "{:?}", terminal.seen());
         }
     }
 }

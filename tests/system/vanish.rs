@@ -80,16 +80,9 @@ fn a_session_that_ends_by_itself_leaves_its_background_alone() {
     let _world = world();
     // As plain sshd: who puts a job into the background and leaves means it.
     for (user, time) in [(alice(), "5.5"), (User::plain(), "5.6")] {
-        let output = user
-            .ssh()
-            .run(&format!("sleep {time} </dev/null >/dev/null 2>&1 & exit 0"));
+        let output = user.ssh().run(&format!("sleep {time} </dev/null >/dev/null 2>&1 & exit 0"));
         assert!(output.status.success());
-        assert_eq!(
-            user.says(&format!("pgrep -xfc 'sleep {time}'")),
-            "1\n",
-            "{}",
-            user.name
-        );
+        assert_eq!(user.says(&format!("pgrep -xfc 'sleep {time}'")), "1\n", "{}", user.name);
     }
 }
 
