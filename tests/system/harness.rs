@@ -67,9 +67,12 @@ pub fn journal() -> String {
     fs::read_to_string("/run/sshbox-by-hand/journal").unwrap()
 }
 
-/// Waits until `ready`, for at most 20 s.
+/// How long a test waits for what must come: long, for a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `ready`.
 pub fn until(what: &str, ready: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while !ready() {
         assert!(Instant::now() < end, "gave up waiting: {what}");
         thread::sleep(Duration::from_millis(20));
@@ -295,7 +298,7 @@ impl Terminal {
 
     /// Waits until the screen shows `text`, and forgets what stood before its end.
     pub fn shows(&mut self, text: &str) -> String {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + PATIENCE;
         loop {
             if let Some(at) = self.seen.find(text) {
                 let rest = self.seen.split_off(at + text.len());
@@ -330,7 +333,7 @@ impl Terminal {
 
     /// Waits for the end of the client.
     pub fn ends(&mut self) -> i32 {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + PATIENCE;
         loop {
             self.look();
             if let Some(status) = self.child.over() {
