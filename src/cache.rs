@@ -10,11 +10,11 @@ use crate::clock::Now;
 use crate::config::Span;
 use identity::Login;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -25,6 +25,9 @@ const SLOTS: u64 = 4096;
 
 /// Bytes of a slot: a hash of who, when, and what.
 const SLOT: usize = 24;
+
+/// Longest record that is read, in bytes: twice the longest answer.
+const LONGEST: u64 = 512 * 1024;
 
 /// How often a lock that another login holds is tried again.
 const RETRY: Duration = Duration::from_millis(10);
@@ -126,7 +129,14 @@ impl Cache {
     /// The record of this user. Torn, foreign or empty files count as none.
     #[must_use]
     pub fn read(&self, login: &Login) -> Option<Record> {
-        let text = fs::read(self.path(login)).ok()?;
+        // Root reads here what another user wrote: no link, no FIFO, no end of the world.
+        let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(self.path(login)).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut text = Vec::new();
+        file.take(LONGEST).read_to_end(&mut text).ok()?;
         let record: Record = serde_json::from_slice(&text).ok()?;
         (record.account.user == login.as_str()).then_some(record)
     }
@@ -295,6 +305,18 @@ mod tests {
             fs::write(dir.path().join("alice.json"), text).unwrap();
             assert_eq!(cache.read(&login("alice")), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_fifo_or_a_link_in_place_of_a_record_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let path = dir.path().join("alice.json");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(cache.read(&login("alice")), None);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert_eq!(cache.read(&login("alice")), None);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn claim(
 /// Compares the note with the account, or writes it if there is none yet.
 fn check_note(base: &OwnedFd, note: &str, account: &str, path: &Path, home: &Path) -> Result<(), HomeError> {
     let failed = |error: io::Error| HomeError::Note(path.join(note), error);
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     match openat(base, note, flags | OFlag::O_RDONLY, Mode::empty()) {
         Ok(fd) => {
             let mut was = String::new();

@@ -52,9 +52,13 @@ fn serve() -> io::Result<()> {
     loop {
         wait(&signals, listener.as_ref(), host.as_ref(), &mut sessions)?;
         while let Ok(Some(info)) = signals.read_signal() {
+            // A process in the box may signal us as well; the host has no number here.
+            if info.ssi_pid != 0 {
+                continue;
+            }
             match i32::try_from(info.ssi_signo).map(Signal::try_from) {
                 Ok(Ok(Signal::SIGTERM)) => leaving = true,
-                Ok(Ok(Signal::SIGUSR1)) => host = call_host(),
+                Ok(Ok(Signal::SIGUSR1)) if !sessions.left() => host = call_host(),
                 _ => {}
             }
         }

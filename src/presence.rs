@@ -2,7 +2,8 @@
 //!
 //! `users/NAME/` is the host's side: `live.lock`, held shared by every session and holding
 //! the last moment at which somebody was there; `state.lock`, held by whoever starts or
-//! stops the box; `init.sock`, which leads into the box. `boxes/NAME/` is what the box sees
+//! stops the box; `wake.lock`, held by the session that has it started; `init.sock`, which
+//! leads into the box. `boxes/NAME/` is what the box sees
 //! of it: `boot.sock` and nothing else. `accounts/NAME` is where `sshbox-keys` says which
 //! account the name stands for. Locks are the kernel's and die with their process.
 
@@ -38,6 +39,14 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Held(File);
 
+/// The turn to have a box started, until this is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    /// Whether another session had it first.
+    pub waited: bool,
+    _held: Held,
+}
+
 impl Place {
     /// The place of this user below `run`.
     #[must_use]
@@ -61,12 +70,10 @@ impl Place {
         if let Some(parent) = self.seen_by_box.parent() {
             fs::set_permissions(parent, Permissions::from_mode(0o700))?;
         }
-        let live = open(&self.live())?;
-        rustix::fs::fchown(
-            &live,
-            Some(rustix::fs::Uid::from_raw(self.uid)),
-            Some(rustix::fs::Gid::from_raw(GID)),
-        )?;
+        for lock in [self.live(), self.wake()] {
+            let owner = Some(rustix::fs::Uid::from_raw(self.uid));
+            rustix::fs::fchown(&open(&lock)?, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
+        }
         open(&self.state())?;
         Ok(())
     }
@@ -116,6 +123,17 @@ impl Place {
         let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(self.live())?;
         wait(patience, || file.try_lock_shared())?;
         Ok(Held(file))
+    }
+
+    /// Waits for one's turn to have the box started: one session of a user at a time does.
+    ///
+    /// # Errors
+    /// `TimedOut`, or what the kernel says.
+    pub fn turn_to_wake(&self, patience: Duration) -> io::Result<Turn> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(self.wake())?;
+        let began = Instant::now();
+        wait(patience, || file.try_lock())?;
+        Ok(Turn { waited: began.elapsed() >= RETRY, _held: Held(file) })
     }
 
     /// Claims that nobody is there; `None` when somebody is. For the reaper.
@@ -195,6 +213,10 @@ impl Place {
 
     fn live(&self) -> PathBuf {
         self.user.join("live.lock")
+    }
+
+    fn wake(&self) -> PathBuf {
+        self.user.join("wake.lock")
     }
 
     fn state(&self) -> PathBuf {

@@ -11,7 +11,7 @@ use crate::journal::{Level, Reference, log};
 use crate::presence::{Held, Place, RUN, WAKE_SOCKET};
 use crate::process::die_by;
 use crate::tty;
-use crate::wire::{self, Fields, Reply, Request, Run, Session, Socket};
+use crate::wire::{self, Fields, Reply, Request, Run, Socket};
 use identity::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -103,7 +103,7 @@ fn client_vanished() -> bool {
 /// When the sshd of this connection dies in whatever way, this session is over.
 fn follow_parent() {
     // Without it a client that vanishes is noticed a little later, by its closed pipes.
-    let _ = prctl::set_pdeathsig(Signal::SIGHUP);
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
 }
 
 /// The login that sshd has let in. sshd sets LOGNAME after all that a client may set, and
@@ -142,7 +142,7 @@ fn what(original: Option<OsString>) -> Result<Request, Failure> {
         let size = tty::size(stdin.as_fd()).unwrap_or_default();
         (size, tty::modes(stdin.as_fd()).unwrap_or_default())
     });
-    Ok(Request::Session(Session { run, environment, terminal }))
+    Ok(Request { run, environment, terminal })
 }
 
 /// Variables that reach the box: those that a client sends to plain sshd, and those with
@@ -157,26 +157,32 @@ fn travels(name: &[u8]) -> bool {
 /// lock was taken stays. Only the very first login finds no lock to take before the start.
 fn enter(login: &Login, request: &Request) -> Result<(Held, Socket, Option<OwnedFd>), Failure> {
     let place = Place::of(Path::new(RUN), login);
+    // A box that was started for an earlier account of this name is not entered.
+    let enter = || if place.is_of_this_account() { begin(&place, request) } else { Ok(None) };
     for _ in 0..ATTEMPTS {
-        match place.enter(STOPPING) {
-            Ok(presence) => {
-                let _ = presence.saw(clock::boottime());
-                // A box that was started for an earlier account of this name is not entered.
-                if place.is_of_this_account()
-                    && let Some((socket, master)) = begin(&place, request)?
-                {
-                    return Ok((presence, socket, master));
-                }
+        let presence = match place.enter(STOPPING) {
+            Ok(presence) => presence,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 wake(login)?;
-                if let Some((socket, master)) = begin(&place, request)? {
-                    return Ok((presence, socket, master));
-                }
+                continue;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => wake(login)?,
-            Err(error) => {
-                let advice = "your box is being stopped and does not end; try again in a minute";
-                return Err(Failure::because(Status::TryAgain, advice, &error));
-            }
+            Err(error) => return Err(no_entry(&error)),
+        };
+        let _ = presence.saw(clock::boottime());
+        if let Some((socket, master)) = enter()? {
+            return Ok((presence, socket, master));
+        }
+        // One session of a user at a time has the box started; who waited for that looks first.
+        let turn = place.turn_to_wake(WAKING).map_err(|error| no_entry(&error))?;
+        if turn.waited
+            && let Some((socket, master)) = enter()?
+        {
+            return Ok((presence, socket, master));
+        }
+        wake(login)?;
+        drop(turn);
+        if let Some((socket, master)) = begin(&place, request)? {
+            return Ok((presence, socket, master));
         }
     }
     Err(Failure::new(
@@ -185,11 +191,24 @@ fn enter(login: &Login, request: &Request) -> Result<(Held, Socket, Option<Owned
     ))
 }
 
+fn no_entry(error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::TimedOut => {
+            "your box is being started or stopped and does not end; try again in a minute"
+        }
+        _ => "the host cannot make room for your session; tell your admin",
+    };
+    Failure::because(Status::TryAgain, advice, error)
+}
+
 /// Begins the session in a running box; `None` when none answers.
 fn begin(place: &Place, request: &Request) -> Result<Option<(Socket, Option<OwnedFd>)>, Failure> {
     let Ok(socket) = Socket::connect(&place.init_socket(), BEGIN) else {
         return Ok(None);
     };
+    if !matches!(socket.receive(), Ok(Some((fields, _))) if wire::is_hello(&fields)) {
+        return Ok(None);
+    }
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let with_terminal = stdin.is_terminal();
@@ -337,10 +356,7 @@ mod tests {
             (Some("internal-sftp "), Run::Command(b"internal-sftp ".to_vec())),
             (Some("ls | wc"), Run::Command(b"ls | wc".to_vec())),
         ] {
-            let Request::Session(session) = what(original.map(OsString::from)).unwrap() else {
-                panic!("no session");
-            };
-            assert_eq!(session.run, run);
+            assert_eq!(what(original.map(OsString::from)).unwrap().run, run);
         }
     }
 }

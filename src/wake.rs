@@ -15,7 +15,7 @@ use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, Step, next};
 use crate::wire::{Fields, Socket};
 use clap::Parser;
-use handover::{Doors, answers};
+use handover::{Doors, Handed, answers};
 use identity::Login;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -195,8 +195,10 @@ async fn advance(engine: &Engine, place: &Place, spec: Spec) -> Result<&'static 
             (Step::Ask, Some(found)) => {
                 let doors = Doors::open(place)?;
                 engine.wake_init(&found.id).await.map_err(engine_failed)?;
-                doors.hand_over(engine, &found.id).await?;
-                return Ok("box reconnected");
+                if doors.hand_over(engine, &found.id).await? == Handed::Over {
+                    return Ok("box reconnected");
+                }
+                // It was being stopped; from the next look on it is one that can be started.
             }
             (Step::Unpause, Some(found)) => engine.unpause(&found.id).await.map_err(engine_failed)?,
             (Step::Recreate, Some(found)) => match engine.remove(&found.id).await {
@@ -242,7 +244,14 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
 async fn start(engine: &Engine, place: &Place, id: &str) -> Result<bool, Failure> {
     let doors = Doors::open(place)?;
     match engine.start(id).await {
-        Ok(()) => doors.hand_over(engine, id).await.map(|()| true),
+        Ok(()) => match doors.hand_over(engine, id).await? {
+            Handed::Over => Ok(true),
+            Handed::Gone(code) => {
+                let cause = format!("the box ended at once with exit code {code}");
+                let advice = "your box started and ended at once; try again, then tell your admin";
+                Err(Failure { cause, ..Failure::new(Status::Unavailable, advice) })
+            }
+        },
         Err(EngineError::NotFound(..)) => Ok(false),
         Err(error) => Err(engine_failed(error)),
     }

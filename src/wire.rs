@@ -199,18 +199,23 @@ impl Fields {
     }
 }
 
-/// What `sshbox-shell` asks of the init of a box.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Whether it is there.
-    Ping,
-    /// A session. Without a terminal, the descriptors 0, 1 and 2 travel beside it.
-    Session(Session),
+/// What the init of a box says first. Before it has, nothing is sent to it: a box that is
+/// frozen would keep a command, and sshd's own pipes with it, and run it when nobody waits.
+#[must_use]
+pub fn hello() -> Fields {
+    Fields::default().with("hello", VERSION.as_bytes())
 }
 
-/// A session to start.
+/// Whether this is what an init says first.
+#[must_use]
+pub fn is_hello(fields: &Fields) -> bool {
+    fields.get("hello").is_some()
+}
+
+/// A session that `sshbox-shell` asks the init of a box for. Without a terminal, the
+/// descriptors 0, 1 and 2 travel beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
+pub struct Request {
     /// The program.
     pub run: Run,
     /// Variables from the client's side.
@@ -241,19 +246,15 @@ pub fn goodbye() -> Fields {
 impl From<&Request> for Fields {
     fn from(request: &Request) -> Self {
         let fields = Self::default().with("sshbox", VERSION.as_bytes());
-        let session = match request {
-            Request::Ping => return fields.with("ask", b"ping"),
-            Request::Session(session) => session,
-        };
-        let mut fields = match &session.run {
+        let mut fields = match &request.run {
             Run::Shell => fields.with("ask", b"shell"),
             Run::Sftp => fields.with("ask", b"sftp"),
             Run::Command(command) => fields.with("ask", b"command").with("command", command),
         };
-        if let Some((size, modes)) = &session.terminal {
+        if let Some((size, modes)) = &request.terminal {
             fields = fields.with("size", size.as_bytes()).with("modes", modes.as_bytes());
         }
-        for (name, value) in &session.environment {
+        for (name, value) in &request.environment {
             fields = fields.with("env", &[name, &b"="[..], value].concat());
         }
         fields
@@ -265,7 +266,6 @@ impl Request {
     #[must_use]
     pub fn parse(fields: &Fields) -> Option<Self> {
         let run = match fields.get("ask")? {
-            b"ping" => return Some(Self::Ping),
             b"shell" => Run::Shell,
             b"sftp" => Run::Sftp,
             b"command" => Run::Command(fields.get("command")?.to_vec()),
@@ -279,14 +279,14 @@ impl Request {
         let terminal = fields
             .text("size")
             .map(|size| (size.to_owned(), fields.text("modes").unwrap_or_default().to_owned()));
-        Some(Self::Session(Session { run, environment: environment.collect(), terminal }))
+        Some(Self { run, environment: environment.collect(), terminal })
     }
 }
 
 /// What the init of a box answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// It is there; or the session has begun. The terminal's master travels beside it.
+    /// The session has begun. The terminal's master travels beside it.
     Started,
     /// The program ended with this status.
     Exited(u8),
@@ -333,13 +333,12 @@ mod tests {
     #[test]
     fn requests_survive_with_every_byte_that_can_occur() {
         let every: Vec<u8> = (1..=255).collect();
-        round(&Request::Ping);
-        round(&Request::Session(Session { run: Run::Sftp, environment: vec![], terminal: None }));
-        round(&Request::Session(Session {
+        round(&Request { run: Run::Sftp, environment: vec![], terminal: None });
+        round(&Request {
             run: Run::Command(every.clone()),
             environment: vec![(b"LC_ALL".to_vec(), every), (b"LANG".to_vec(), vec![])],
             terminal: Some(("24:80:0:0".to_owned(), "1:2:3:4:5".to_owned())),
-        }));
+        });
     }
 
     #[test]

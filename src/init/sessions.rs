@@ -4,7 +4,7 @@
 use super::person::Person;
 use crate::process::spawn;
 use crate::tty;
-use crate::wire::{Reply, Request, Run, Session as Asked, Socket};
+use crate::wire::{Reply, Request, Run, Socket, hello};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -24,6 +24,9 @@ const SPARE: u64 = 16;
 
 /// How long a connection may take to say what it wants.
 const GREETING: Duration = Duration::from_secs(5);
+
+/// How long no connection is taken after one could not be.
+const REST: Duration = Duration::from_millis(100);
 
 /// Time between SIGHUP and SIGKILL for what a vanished client left.
 const GRACE: Duration = Duration::from_secs(2);
@@ -55,6 +58,8 @@ pub struct Sessions {
     open: Vec<Open>,
     /// Sessions that got SIGHUP, and when SIGKILL follows.
     vanished: Vec<(Pid, Instant)>,
+    /// No connection is taken before then.
+    tired: Option<Instant>,
     /// Connections at once: one too many, and accepting would fail over and over.
     most: usize,
     left: bool,
@@ -86,6 +91,7 @@ impl Sessions {
             person,
             open: Vec::new(),
             vanished: Vec::new(),
+            tired: None,
             most: usize::try_from(files.saturating_sub(SPARE).max(1)).unwrap_or(usize::MAX),
             left: false,
         }
@@ -102,7 +108,7 @@ impl Sessions {
 
     /// Whether one more connection can be taken.
     pub fn room(&self) -> bool {
-        self.open.len() < self.most
+        self.open.len() < self.most && self.tired.is_none_or(|until| until <= Instant::now())
     }
 
     /// When something is to be done even if nothing happens.
@@ -111,7 +117,8 @@ impl Sessions {
             Phase::Greeting(by) => Some(by),
             _ => None,
         });
-        greetings.chain(self.vanished.iter().map(|(_, at)| *at)).min()
+        let rest = self.tired.filter(|until| *until > Instant::now());
+        greetings.chain(self.vanished.iter().map(|(_, at)| *at)).chain(rest).min()
     }
 
     /// No session begins any more; the box is being stopped.
@@ -127,11 +134,18 @@ impl Sessions {
     /// Takes all connections that wait.
     pub fn accept(&mut self, listener: &Socket) {
         while self.room() {
-            // Whatever the error, the next turn tries again.
-            let Ok(socket) = listener.accept() else {
-                return;
+            let socket = match listener.accept() {
+                Ok(socket) => socket,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Out of descriptors, say: the connection waits, and so do we.
+                Err(_) => {
+                    self.tired = Some(Instant::now() + REST);
+                    return;
+                }
             };
-            if rustix::io::ioctl_fionbio(&socket, true).is_ok() {
+            let greeted =
+                rustix::io::ioctl_fionbio(&socket, true).is_ok() && socket.send(&hello(), &[]).is_ok();
+            if greeted {
                 self.open.push(Open { socket, phase: Phase::Greeting(Instant::now() + GREETING) });
             }
         }
@@ -198,30 +212,24 @@ fn greet(socket: &Socket, by: Instant, person: &Person, left: bool) -> Phase {
         }
         _ => return Phase::Over,
     };
-    let (reply, phase) = match request {
-        Some(Request::Ping) => (Reply::Started, Phase::Over),
-        // Who waited behind a frozen box and went away must not start anything.
-        Some(Request::Session(_)) if left || gone(socket) => return Phase::Over,
-        Some(Request::Session(session)) => {
-            return match begin(socket, &session, fds, person) {
-                Ok(pid) => Phase::Running(pid),
-                Err(reason) => {
-                    let _ = socket.send(&(&Reply::Failed(reason)).into(), &[]);
-                    Phase::Over
-                }
-            };
-        }
-        None => (Reply::Failed("the box does not understand the request".to_owned()), Phase::Over),
+    // Who went away meanwhile must not start anything.
+    let Some(request) = request.filter(|_| !left && !gone(socket)) else {
+        return Phase::Over;
     };
-    let _ = socket.send(&(&reply).into(), &[]);
-    phase
+    match begin(socket, &request, fds, person) {
+        Ok(pid) => Phase::Running(pid),
+        Err(reason) => {
+            let _ = socket.send(&(&Reply::Failed(reason)).into(), &[]);
+            Phase::Over
+        }
+    }
 }
 
 /// Starts the program and tells the client so.
-fn begin(socket: &Socket, session: &Asked, fds: Vec<OwnedFd>, person: &Person) -> Result<Pid, String> {
-    let mut command = command(&session.run, person)?;
-    environment(&mut command, session, person);
-    let started = match &session.terminal {
+fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person) -> Result<Pid, String> {
+    let mut command = command(&request.run, person)?;
+    environment(&mut command, request, person);
+    let started = match &request.terminal {
         Some((size, modes)) => on_terminal(&mut command, size, modes),
         None => on_pipes(&mut command, fds),
     };
@@ -278,17 +286,18 @@ fn command(run: &Run, person: &Person) -> Result<Command, String> {
 }
 
 /// The image's variables, then the user's, then the client's; as sshd has them.
-fn environment(command: &mut Command, session: &Asked, person: &Person) {
+fn environment(command: &mut Command, request: &Request, person: &Person) {
     if std::env::var_os("PATH").is_none() {
         command.env("PATH", PATH);
     }
     command.env_remove("HOSTNAME").env_remove("TERM");
     command.env("USER", &person.name).env("LOGNAME", &person.name);
     command.env("HOME", &person.home).env("SHELL", &person.shell);
-    for (name, value) in &session.environment {
+    for (name, value) in &request.environment {
         command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
     }
-    command.current_dir(if person.home.is_dir() { &person.home } else { Path::new("/") });
+    let home = rustix::fs::access(&person.home, rustix::fs::Access::EXEC_OK).is_ok();
+    command.current_dir(if home { &person.home } else { Path::new("/") });
 }
 
 fn why(error: &io::Error, program: &OsStr) -> String {

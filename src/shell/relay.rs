@@ -24,6 +24,9 @@ const SILENCE: Duration = Duration::from_millis(50);
 /// Most time spent on what a program that has ended left in its terminal.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
+/// Most bytes of it: more than a terminal holds, for something else may go on writing there.
+const LAST_BYTES: usize = 2 * STORE;
+
 /// Relays until the program ends, the box goes, or the client vanishes.
 pub(super) fn run(socket: &Socket, master: &OwnedFd) -> Result<End, Failure> {
     let failed = |error: io::Error| Failure::because(Status::Internal, "the terminal cannot be used", &error);
@@ -54,9 +57,8 @@ enum Ending {
 
 fn signals() -> io::Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGWINCH, Signal::SIGHUP, Signal::SIGTERM] {
-        set.add(signal);
-    }
+    // Only this one: what ends us must do so even if a box gets us to wait on its descriptor.
+    set.add(Signal::SIGWINCH);
     set.thread_block()?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
@@ -85,10 +87,7 @@ fn relay(
         }
         let [told, signalled, here, there] = fds.map(|fd| fd.any().unwrap_or(true));
         if signalled {
-            while let Ok(Some(info)) = signals.read_signal() {
-                if info.ssi_signo != Signal::SIGWINCH as u32 {
-                    return Ok(Ending::Vanished);
-                }
+            while let Ok(Some(_)) = signals.read_signal() {
                 tty::copy_size(terminal, master)?;
             }
         }
@@ -105,7 +104,11 @@ fn relay(
 /// Shows what the program still had in its terminal when it ended.
 fn last_words(shown: &mut Way<'_>) -> io::Result<()> {
     let until = Instant::now() + LAST_WORDS;
+    let enough = shown.read + LAST_BYTES;
     while Instant::now() < until && shown.go() == Flow::Goes {
+        if shown.read > enough && shown.is_empty() {
+            return Ok(());
+        }
         let mut fds = [PollFd::new(shown.from, shown.reads()), PollFd::new(shown.to, shown.writes())];
         let timeout = if shown.is_empty() { SILENCE } else { LAST_WORDS };
         match poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO)) {
@@ -133,12 +136,14 @@ struct Way<'fd> {
     to: BorrowedFd<'fd>,
     store: Vec<u8>,
     written: usize,
+    /// Bytes read in all.
+    read: usize,
     ended: bool,
 }
 
 impl<'fd> Way<'fd> {
     fn new(from: BorrowedFd<'fd>, to: BorrowedFd<'fd>) -> Self {
-        Self { from, to, store: Vec::with_capacity(STORE), written: 0, ended: false }
+        Self { from, to, store: Vec::with_capacity(STORE), written: 0, read: 0, ended: false }
     }
 
     fn is_empty(&self) -> bool {
@@ -164,7 +169,7 @@ impl<'fd> Way<'fd> {
             self.store.truncate(*read.as_ref().unwrap_or(&0));
             match read {
                 Ok(0) => self.ended = true,
-                Ok(_) => {}
+                Ok(count) => self.read += count,
                 Err(error) if again(error) => return Flow::Goes,
                 // The master of a terminal that nobody holds any more reads EIO.
                 Err(_) => self.ended = true,

@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::exit::{Failure, Status};
 use crate::presence::Place;
 use crate::spec::State;
-use crate::wire::{Reply, Request, Socket};
+use crate::wire::{Socket, is_hello};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -19,17 +19,22 @@ const READY: Duration = Duration::from_secs(20);
 /// How often to look whether a silent box has died.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How long the init of a running box may take to say that it is there.
+/// How long the init of a running box may take to say hello, or that it is ready.
 const PING: Duration = Duration::from_secs(2);
 
-/// Whether the box takes sessions: its init answers a ping.
+/// What became of a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handed {
+    /// The box takes sessions.
+    Over,
+    /// It ended with this exit code.
+    Gone(i64),
+}
+
+/// Whether the box takes sessions: its init says hello.
 pub fn answers(place: &Place) -> bool {
-    let ask = || {
-        let socket = Socket::connect(&place.init_socket(), PING)?;
-        socket.send(&(&Request::Ping).into(), &[])?;
-        socket.receive()
-    };
-    matches!(ask(), Ok(Some((fields, _))) if Reply::parse(&fields) == Some(Reply::Started))
+    let heard = Socket::connect(&place.init_socket(), PING).and_then(|socket| socket.receive());
+    matches!(heard, Ok(Some((fields, _))) if is_hello(&fields))
 }
 
 /// The two sockets of a box, listening: the one that it will take sessions at, and the one
@@ -58,18 +63,16 @@ impl<'a> Doors<'a> {
     }
 
     /// Waits for the call of the box and hands it its socket.
-    pub async fn hand_over(self, engine: &Engine, id: &str) -> Result<(), Failure> {
+    pub async fn hand_over(self, engine: &Engine, id: &str) -> Result<Handed, Failure> {
         let until = Instant::now() + READY;
         while Instant::now() < until {
             // Nobody called yet, or whoever did hung up: look why.
             if let Ok(true) = self.boot.accept().and_then(|init| give(&init, &self.sessions)) {
-                return Ok(());
+                return Ok(Handed::Over);
             }
             let found = engine.find(id).await.map_err(engine_failed)?;
             if let Some(dead) = found.filter(|found| found.state != State::Running) {
-                let cause = format!("the box ended at once with exit code {}", dead.exit_code);
-                let advice = "your box started and ended at once; tell your admin";
-                return Err(Failure { cause, ..Failure::new(Status::Unavailable, advice) });
+                return Ok(Handed::Gone(dead.exit_code));
             }
         }
         let advice = "your box runs but does not answer; try again in a minute, then tell your admin";

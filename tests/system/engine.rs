@@ -84,3 +84,23 @@ fn unrelated_containers_are_not_touched() {
     assert_eq!(run("docker", &["inspect", "-f", "{{.State.StartedAt}}", "neighbour"]), began);
     run("docker", &["rm", "-f", "neighbour"]);
 }
+
+#[test]
+fn f11_a_frozen_box_and_a_hung_engine_end_with_a_word() {
+    let _world = world_alone();
+    let user = User::new("frozen");
+    user.says("true");
+    run("docker", &["pause", &user.container()]);
+    run("tests/system/engine", &["freeze"]);
+    let back = Undo(|| drop(run("tests/system/engine", &["thaw"])));
+    // ssh ends: nothing of the session hangs on in the frozen box.
+    let output = user.ssh().run("echo ran >> ran");
+    assert_eq!(output.status.code(), Some(75), "{output:?}");
+    drop(back);
+    until("dockerd is back", engine_answers);
+    assert_eq!(
+        user.says("cat ran 2>/dev/null; echo in"),
+        "in\n",
+        "a command ran when nobody waited any more"
+    );
+}

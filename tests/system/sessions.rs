@@ -267,3 +267,12 @@ fn one_connection_carries_many_sessions() {
     assert_eq!(lines.lines().filter(|line| line.parse::<u32>().is_ok()).count(), 30, "{output:?}");
     assert!(lines.contains(&format!("total {}", (1..=30).sum::<u32>())), "{output:?}");
 }
+
+#[test]
+fn a_home_that_cannot_be_entered_does_not_lock_its_owner_out() {
+    let _world = world();
+    let user = User::new("closed");
+    user.says("chmod 000 ~");
+    assert_eq!(user.ssh().run("pwd; chmod 700 ~").stdout, b"/\n");
+    assert_eq!(user.says("pwd"), "/home/user\n");
+}

@@ -135,3 +135,15 @@ fn f18_closing_the_window_hangs_up() {
     terminal.kill();
     until("the program is gone", || !user.runs_in_box("sleep 4242"));
 }
+
+#[test]
+fn a_job_that_goes_on_printing_does_not_hold_the_session() {
+    let _world = world();
+    let user = User::new("chatty");
+    let mut terminal = user.ssh().terminal(24, 80, &[]);
+    terminal.types("set +m; (trap '' HUP; exec yes) & sleep 0.5; exit 3\n");
+    let began = std::time::Instant::now();
+    assert_eq!(terminal.ends(), 3);
+    // The bound on what is still shown is in bytes; 10 s would be the bound in time.
+    assert!(began.elapsed() < std::time::Duration::from_secs(9), "{:?}", began.elapsed());
+}

@@ -97,3 +97,36 @@ fn nothing_is_left_on_the_host() {
     }
     crate::harness::until("the host is clean", || user.host_processes().is_empty());
 }
+
+#[test]
+fn a_user_who_signals_everything_keeps_the_box() {
+    let _world = world();
+    let user = User::new("wild");
+    user.says("true");
+    let began = user.inspect("{{.State.StartedAt}}");
+    // PID 1 has the same uid; only the host may tell it to leave.
+    let stubborn =
+        "setsid sh -c 'trap \"\" TERM HUP INT USR1; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &";
+    user.ssh().run(&format!(
+        "{stubborn} sleep 0.3; kill -TERM 1; kill -USR1 1; kill -HUP 1; kill -KILL 1; pkill -u user"
+    ));
+    for _ in 0..3 {
+        assert_eq!(user.says("echo in"), "in\n");
+    }
+    assert_eq!(user.inspect("{{.State.StartedAt}}"), began);
+}
+
+#[test]
+fn f23_a_login_while_the_admin_stops_the_box_waits_and_starts_it() {
+    let _world = world();
+    let user = User::new("halted");
+    user.says("setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 0.2; done' >/dev/null 2>&1 </dev/null & sleep 0.3");
+    let stop = {
+        let container = user.container();
+        thread::spawn(move || crate::harness::run("docker", &["stop", "-t", "4", &container]))
+    };
+    thread::sleep(Duration::from_millis(700));
+    assert_eq!(user.says("echo in"), "in\n");
+    stop.join().unwrap();
+    assert_eq!(user.says("echo still"), "still\n");
+}
