@@ -2,7 +2,7 @@
 //! that exists is that. Knows no engine.
 
 use crate::account::Account;
-use crate::config::{self, Limits, OpenFiles, Owner, Size};
+use crate::config::{self, Limits, OpenFiles, Size};
 use identity::Login;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -59,7 +59,7 @@ impl Spec {
             account: account.id.clone(),
             image: image(config, account).to_owned(),
             image_id: String::new(),
-            owner: owner(config.user),
+            owner: config.user.to_string(),
             home,
             mount: config.mount.clone(),
             run,
@@ -86,10 +86,6 @@ impl Spec {
             hash
         })
     }
-}
-
-fn owner(owner: Owner) -> String {
-    owner.to_string()
 }
 
 fn image<'a>(config: &'a config::Box, account: &'a Account) -> &'a str {

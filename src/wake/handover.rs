@@ -20,7 +20,7 @@ const READY: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long the init of a running box may take to say hello, or that it is ready.
-const PING: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// What became of a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Handed {
 
 /// Whether the box takes sessions: its init says hello.
 pub fn answers(place: &Place) -> bool {
-    let heard = Socket::connect(&place.init_socket(), PING).and_then(|socket| socket.receive());
+    let heard = Socket::connect(&place.init_socket(), ANSWER).and_then(|socket| socket.receive());
     matches!(heard, Ok(Some((fields, _))) if is_hello(&fields))
 }
 
@@ -97,7 +97,7 @@ fn listen(path: &Path) -> io::Result<Socket> {
 
 /// Gives the listening socket to the init that called; whether it is ready to use it.
 fn give(init: &Socket, sessions: &Socket) -> io::Result<bool> {
-    init.set_patience(PING)?;
+    init.set_patience(ANSWER)?;
     init.send(&crate::wire::Fields::default().with("listen", b""), &[sessions.as_fd()])?;
     Ok(init.receive()?.is_some_and(|(fields, _)| fields.get("ready").is_some()))
 }
