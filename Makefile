@@ -35,7 +35,7 @@ deb: build ## Build the Debian package into target/debian
 	cargo deb --no-build --no-strip --output $(DEB)
 
 .PHONY: bench
-bench: ## Compare with plain sshd and two usual gates (as root): BENCH=--quick for a look
+bench: ## Compare with plain sshd and others (as root): BENCH=--quick for a look, --short for figures
 	bench/run $(BENCH)
 
 .PHONY: demo

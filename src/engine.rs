@@ -12,8 +12,9 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
-    StopContainerOptions,
+    StatsOptions, StopContainerOptions,
 };
+use futures_util::StreamExt as _;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -89,6 +90,17 @@ pub struct Listed {
     pub id: String,
     /// `sshbox.user`, as it stands there.
     pub user: String,
+}
+
+/// What a box has used and uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time since its start.
+    pub cpu: Duration,
+    /// Memory in bytes, without what the kernel could drop.
+    pub memory: u64,
+    /// Processes and threads.
+    pub processes: u64,
 }
 
 impl Engine {
@@ -196,6 +208,29 @@ impl Engine {
         }
     }
 
+    /// What a running box uses now; `None` when it does not run any more.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn usage(&self, id: &str) -> Result<Option<Usage>, EngineError> {
+        let options = StatsOptions { stream: false, one_shot: true };
+        let mut answers = self.docker.stats(id, Some(options));
+        let next = async { answers.next().await.transpose() };
+        let Some(stats) = call("measure", id, SMALL, next).await? else {
+            return Ok(None);
+        };
+        let memory = stats.memory_stats.unwrap_or_default();
+        let details = memory.stats.unwrap_or_default();
+        // What the kernel could drop at once is not counted, under either version of cgroups.
+        let droppable = ["inactive_file", "total_inactive_file"].iter().find_map(|name| details.get(*name));
+        let cpu = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
+        Ok(memory.usage.zip(cpu).map(|(memory, cpu)| Usage {
+            cpu: Duration::from_nanos(cpu),
+            memory: memory.saturating_sub(droppable.copied().unwrap_or_default()),
+            processes: stats.pids_stats.and_then(|pids| pids.current).unwrap_or_default(),
+        }))
+    }
+
     /// All boxes that run.
     ///
     /// # Errors
@@ -268,7 +303,9 @@ async fn call<T>(
 
 fn found(container: ContainerInspectResponse) -> Found {
     let state = container.state.unwrap_or_default();
-    let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
+    let host = container.host_config.unwrap_or_default();
+    let config = container.config.unwrap_or_default();
+    let labels = config.labels.unwrap_or_default();
     Found {
         id: container.id.unwrap_or_default(),
         state: match state.status {
@@ -284,6 +321,15 @@ fn found(container: ContainerInspectResponse) -> Found {
             spec: labels.get(LABEL_SPEC).cloned().unwrap_or_default(),
         }),
         exit_code: state.exit_code.unwrap_or_default(),
+        out_of_memory: state.oom_killed.unwrap_or_default(),
+        started_at: state.started_at.unwrap_or_default(),
+        finished_at: state.finished_at.unwrap_or_default(),
+        image: config.image.unwrap_or_default(),
+        limits: (
+            host.nano_cpus.unwrap_or_default(),
+            host.memory.unwrap_or_default(),
+            host.pids_limit.unwrap_or_default(),
+        ),
     }
 }
 

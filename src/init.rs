@@ -2,6 +2,7 @@
 //! and hangs up what a vanished client leaves. Runs as the image's user without any capability
 //! and knows nothing of the host. One thread, one `poll`, no configuration.
 
+mod inner_sshd;
 mod person;
 mod sessions;
 
@@ -11,9 +12,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use person::Person;
+use rustix::process::WaitOptions;
 use sessions::{End, Sessions};
 use std::fs::File;
 use std::io;
@@ -148,15 +149,22 @@ fn wait(
 }
 
 /// Reaps all that ended; whether any child is left.
+///
+/// By `rustix`, which hands every status on as it is: `nix` reaps a child that died of a
+/// real-time signal and then reports an error in place of it.
 fn reap(sessions: &mut Sessions) -> bool {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) => {
-                sessions.ended(pid, End::Exited(u8::try_from(status & 0xff).unwrap_or(255)));
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                let pid = Pid::from_raw(pid.as_raw_nonzero().get());
+                if let Some(signal) = status.terminating_signal() {
+                    sessions.ended(pid, End::Killed(signal));
+                } else if let Some(code) = status.exit_status() {
+                    sessions.ended(pid, End::Exited(u8::try_from(code & 0xff).unwrap_or(255)));
+                }
             }
-            Ok(WaitStatus::Signaled(pid, signal, _)) => sessions.ended(pid, End::Killed(signal as i32)),
-            Ok(WaitStatus::StillAlive) => return true,
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(None) => return true,
+            Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
         }
     }

@@ -29,3 +29,5 @@ pub mod config;
 pub mod escape;
 pub mod exit;
 pub mod spec;
+pub mod status;
+pub mod texts;

@@ -2,17 +2,21 @@
 //!
 //! `users/NAME/` is the host's side: `live.lock`, held shared by every session and holding
 //! the last moment at which somebody was there; `state.lock`, held by whoever starts or
-//! stops the box; `wake.lock`, held by the session that has it started; `init.sock`, which
-//! leads into the box. `boxes/NAME/` is what the box sees
-//! of it: `boot.sock` and nothing else. `accounts/NAME` is where `sshbox-keys` says which
-//! account the name stands for. Locks are the kernel's and die with their process.
+//! stops the box; `wake.lock`, held by the session that has it started; `ask.lock`, held by
+//! the one that says a word to `sshbox-wake`; `init.sock`, which leads into the box; `ended`,
+//! why it was stopped last. `boxes/NAME/` is what the box sees of it: `boot.sock`, and its
+//! user's login name. `accounts/NAME` is where `sshbox-keys` says which account the name stands
+//! for. Locks are the kernel's and die with their process.
 
 use identity::{GID, Login};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, chown};
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +51,33 @@ pub struct Turn {
     _held: Held,
 }
 
+/// The end of a box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// When, since boot.
+    pub moment: Duration,
+    /// Why, for its user.
+    pub reason: String,
+    /// Whether it has been started again since.
+    pub over: bool,
+}
+
+impl End {
+    fn parse(text: &str) -> Option<Self> {
+        let (moment, rest) = text.strip_suffix('\n')?.split_once(' ')?;
+        let (over, reason) = rest.split_once(' ')?;
+        let moment = Duration::from_millis(moment.parse().ok()?);
+        Some(Self { moment, reason: reason.to_owned(), over: over == "past" })
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let over = if self.over { "past" } else { "now" };
+        writeln!(f, "{} {over} {}", self.moment.as_millis(), self.reason)
+    }
+}
+
 impl Place {
     /// The place of this user below `run`.
     #[must_use]
@@ -70,7 +101,7 @@ impl Place {
         if let Some(parent) = self.seen_by_box.parent() {
             fs::set_permissions(parent, Permissions::from_mode(0o700))?;
         }
-        for lock in [self.live(), self.wake()] {
+        for lock in [self.live(), self.wake(), self.ask()] {
             let owner = Some(rustix::fs::Uid::from_raw(self.uid));
             rustix::fs::fchown(&open(&lock)?, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
         }
@@ -130,10 +161,17 @@ impl Place {
     /// # Errors
     /// `TimedOut`, or what the kernel says.
     pub fn turn_to_wake(&self, patience: Duration) -> io::Result<Turn> {
-        let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(self.wake())?;
-        let began = Instant::now();
-        wait(patience, || file.try_lock())?;
-        Ok(Turn { waited: began.elapsed() >= RETRY, _held: Held(file) })
+        turn(&self.wake(), patience)
+    }
+
+    /// Waits for one's turn to say a word to `sshbox-wake`: one of a user at a time does, so that
+    /// nobody fills the places of all. Another lock than the one above, for a box whose start
+    /// hangs can still be looked at.
+    ///
+    /// # Errors
+    /// `NotFound` when this user never had a box since boot, `TimedOut`, or what the kernel says.
+    pub fn turn_to_ask(&self, patience: Duration) -> io::Result<Turn> {
+        turn(&self.ask(), patience)
     }
 
     /// Claims that nobody is there; `None` when somebody is. For the reaper.
@@ -179,6 +217,16 @@ impl Place {
         write_moment(&open(&self.live())?, moment)
     }
 
+    /// Tells the box the login's name, as a line of `passwd(5)`. For root.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn introduce(&self, line: &str) -> io::Result<()> {
+        let path = self.seen_by_box.join("passwd");
+        fs::write(&path, line)?;
+        fs::set_permissions(path, Permissions::from_mode(0o644))
+    }
+
     /// Writes down whose box runs now: the id of the account. For root.
     ///
     /// # Errors
@@ -186,6 +234,12 @@ impl Place {
     pub fn belongs_to(&self, account: &str) -> io::Result<()> {
         fs::write(self.user.join("account"), account)?;
         fs::set_permissions(self.user.join("account"), Permissions::from_mode(0o644))
+    }
+
+    /// Whether a box of this user has run since the host started.
+    #[must_use]
+    pub fn ran(&self) -> bool {
+        self.user.join("account").exists()
     }
 
     /// Whether the box that runs was started for the account that has just logged in, as far
@@ -211,12 +265,81 @@ impl Place {
         fs::rename(new, &self.told)
     }
 
+    /// Writes down why the box is being stopped, or was, for its user to be told. For root.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note_end(&self, moment: Duration, reason: &str) -> io::Result<()> {
+        self.write_end(&End { moment, reason: reason.to_owned(), over: false })
+    }
+
+    /// Writes down that the box runs again: what is told of its end is from now on the past.
+    /// For root.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note_start(&self) -> io::Result<()> {
+        match self.end() {
+            Some(end) if !end.over => self.write_end(&End { over: true, ..end }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why the box was stopped last, unless its user has been told.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        End::parse(&fs::read_to_string(self.ended()).ok()?)
+    }
+
+    /// The same, for the last time.
+    #[must_use]
+    pub fn take_end(&self) -> Option<End> {
+        let end = self.end()?;
+        // It is the user's own file in root's directory: it can be emptied, not removed.
+        OpenOptions::new().write(true).truncate(true).custom_flags(nofollow()).open(self.ended()).ok()?;
+        Some(end)
+    }
+
+    fn write_end(&self, end: &End) -> io::Result<()> {
+        let file = open(&self.ended())?;
+        let owner = Some(rustix::fs::Uid::from_raw(self.uid));
+        rustix::fs::fchown(&file, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
+        file.set_len(0)?;
+        file.write_all_at(end.to_string().as_bytes(), 0)
+    }
+
+    /// How many sessions are open: shared holders of `live.lock`, as the kernel lists them.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn sessions(&self) -> io::Result<usize> {
+        let lock = fs::metadata(self.live())?;
+        let (dev, ino) = (lock.dev(), lock.ino());
+        // proc_locks(5): "1: FLOCK ADVISORY READ pid major:minor:inode start end".
+        let file = format!("{:02x}:{:02x}:{ino}", rustix::fs::major(dev), rustix::fs::minor(dev));
+        let locks = fs::read_to_string("/proc/locks")?;
+        let held = |line: &&str| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            // One that is only waited for has "->" in front.
+            words.next() == Some("FLOCK") && words.nth(1) == Some("READ") && words.nth(1) == Some(&*file)
+        };
+        Ok(locks.lines().filter(held).count())
+    }
+
     fn live(&self) -> PathBuf {
         self.user.join("live.lock")
     }
 
+    fn ended(&self) -> PathBuf {
+        self.user.join("ended")
+    }
+
     fn wake(&self) -> PathBuf {
         self.user.join("wake.lock")
+    }
+
+    fn ask(&self) -> PathBuf {
+        self.user.join("ask.lock")
     }
 
     fn state(&self) -> PathBuf {
@@ -255,6 +378,13 @@ impl Held {
 /// Of one width, so that a later moment overwrites an earlier one in one step.
 fn write_moment(file: &File, moment: Duration) -> io::Result<()> {
     file.write_all_at(format!("{:020}\n", moment.as_millis()).as_bytes(), 0)
+}
+
+fn turn(lock: &Path, patience: Duration) -> io::Result<Turn> {
+    let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(lock)?;
+    let began = Instant::now();
+    wait(patience, || file.try_lock())?;
+    Ok(Turn { waited: began.elapsed() >= RETRY, _held: Held(file) })
 }
 
 fn attempt(file: File) -> io::Result<Option<Held>> {

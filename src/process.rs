@@ -5,9 +5,10 @@
     reason = "fork and signal dispositions have no safe interface; see each SAFETY comment"
 )]
 
+use nix::libc;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
+use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, setsid};
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -17,6 +18,9 @@ use std::process::{Command, ExitCode};
 /// a session's programs go before the init of the box, which would take all of them along.
 const OOM_SCORE: &[u8] = b"500";
 
+/// Signals of Linux, see signal(7).
+const SIGNALS: i32 = 64;
+
 /// Starts `command` in a session of its own; with `terminal`, its stdin becomes the session's
 /// controlling terminal.
 ///
@@ -25,8 +29,14 @@ const OOM_SCORE: &[u8] = b"500";
 pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
     let prepare = move || {
         setsid()?;
-        // The init takes its signals from a descriptor and has them blocked; a child inherits that.
+        // The init takes its signals from a descriptor and has them blocked; a child inherits that,
+        // and what was ignored where the engine was started.
         SigSet::empty().thread_set_mask()?;
+        for number in 1..=SIGNALS {
+            // SAFETY: the default action replaces a disposition; no handler is involved. Refused
+            // for the two that cannot be changed and those that the C library keeps for itself.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
         if terminal {
             rustix::process::ioctl_tiocsctty(io::stdin())?;
         }
@@ -50,13 +60,15 @@ pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
 /// in the box. Returns the shell's way of saying so (128 + n) if the signal does not kill.
 #[must_use]
 pub fn die_by(number: i32) -> ExitCode {
-    if let Ok(signal_) = Signal::try_from(number) {
-        // A core of ours would tell nothing of the program.
-        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-        // SAFETY: the default action replaces a disposition; no handler of ours is involved.
-        let _ = unsafe { signal(signal_, SigHandler::SigDfl) };
-        let _ = SigSet::all().thread_unblock();
-        let _ = raise(signal_);
+    // A core of ours would tell nothing of the program.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let _ = SigSet::all().thread_unblock();
+    // SAFETY: the default action replaces a disposition, and a signal is sent to ourselves; no
+    // handler of ours is involved. The C functions, since the numbers of real-time signals have
+    // no names in Rust; one that does not exist is refused by both.
+    unsafe {
+        libc::signal(number, libc::SIG_DFL);
+        libc::raise(number);
     }
     ExitCode::from(u8::try_from(number.saturating_add(128)).unwrap_or(255))
 }

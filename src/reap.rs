@@ -11,6 +11,7 @@ use crate::exit::{self, Status, chain};
 use crate::journal::{Level, log};
 use crate::presence::{Place, RUN};
 use crate::spec::State;
+use crate::texts::nobody_used_it;
 use clap::Parser;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -155,7 +156,12 @@ async fn reap_one(
     if dry_run {
         return Ok(Verdict::WouldStop(reason));
     }
-    engine.stop(&one.id, config.reap.grace.0).await?;
+    place.note_end(boottime(), &nobody_used_it(timeout))?;
+    if let Err(error) = engine.stop(&one.id, config.reap.grace.0).await {
+        // It goes on, as far as is known; nothing is to be told of an end.
+        let _ = place.take_end();
+        return Err(error.into());
+    }
     Ok(Verdict::Stopped(reason))
 }
 

@@ -3,6 +3,9 @@
 //! else: what the box answers is untrusted, and what starts a box is another program.
 
 mod relay;
+mod sftp_refusal;
+mod waiting;
+mod words;
 
 use crate::clock;
 use crate::escape::printable;
@@ -10,8 +13,9 @@ use crate::exit::{Failure, Status};
 use crate::journal::{Level, Reference, log};
 use crate::presence::{Held, Place, RUN, WAKE_SOCKET};
 use crate::process::die_by;
+use crate::texts;
 use crate::tty;
-use crate::wire::{self, Fields, Reply, Request, Run, Socket};
+use crate::wire::{self, Fields, Reply, Request, Run, Socket, Verb};
 use identity::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -26,8 +30,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use waiting::Waiting;
+use words::{Meaning, Word};
 
 const PROGRAM: &str = "sshbox-shell";
+
+/// The command that stands for the file transfer subsystem, see `Subsystem` in `sshd_config.d`.
+const SFTP: &str = "internal-sftp";
 
 /// How long the init of a running box may take to begin a session.
 const BEGIN: Duration = Duration::from_secs(5);
@@ -41,6 +50,14 @@ const WAKING: Duration = Duration::from_secs(150);
 /// How often a box that went away between two steps is started again.
 const ATTEMPTS: usize = 3;
 
+/// How long to wait for one's turn to ask why a box was stopped, and for the answer. Whoever
+/// sits there shall have their terminal back within two seconds.
+const WHY_TURN: Duration = Duration::from_millis(400);
+const WHY: Duration = Duration::from_millis(1500);
+
+/// Exit status of a shell that does not know a command.
+const NOT_FOUND: u8 = 127;
+
 /// Exit status when a box ends under a session: that of a killed program (128 + SIGKILL).
 const BOX_ENDED: u8 = 137;
 
@@ -53,6 +70,22 @@ enum End {
     Vanished,
 }
 
+/// What a session waits for.
+#[derive(Debug)]
+enum Ending {
+    /// The box has something to say of the end, or is gone.
+    Told,
+    /// The client went away.
+    Vanished,
+}
+
+/// What the client wants.
+#[derive(Debug)]
+enum Wish {
+    Session(Request),
+    Word(Word),
+}
+
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -61,27 +94,48 @@ pub fn run() -> ExitCode {
         Ok(End::Killed(signal)) => die_by(signal),
         Ok(End::Vanished) => BOX_ENDED.into(),
         Err(failure) => {
-            let fields = [
-                ("user", &*env::var("LOGNAME").unwrap_or_default()),
-                ("error", &failure.cause),
-                ("status", &failure.status.code().to_string()),
-                ("ref", &failure.reference.to_string()),
-            ];
-            log(PROGRAM, Level::Warning, "session failed", &fields);
-            let _ = writeln!(io::stderr(), "{failure}");
+            report(&failure);
+            if env::var_os("SSH_ORIGINAL_COMMAND").is_some_and(|command| command == SFTP) {
+                // Until its client goes, which it does when it has read that.
+                let _ = sftp_refusal::serve(io::stdin().lock(), io::stdout().lock(), &failure.to_string());
+            }
             failure.status.code().into()
         }
     }
 }
 
+/// One line for the user and one for the journal.
+fn report(failure: &Failure) {
+    let fields = [
+        ("user", &*env::var("LOGNAME").unwrap_or_default()),
+        ("error", &failure.cause),
+        ("status", &failure.status.code().to_string()),
+        ("ref", &failure.reference.to_string()),
+    ];
+    log(PROGRAM, Level::Warning, "session failed", &fields);
+    let _ = writeln!(io::stderr(), "{failure}");
+}
+
 fn session() -> Result<End, Failure> {
     follow_parent();
     let login = who()?;
-    let request = what(env::var_os("SSH_ORIGINAL_COMMAND"))?;
-    let (presence, socket, master) = enter(&login, &request)?;
-    let end = match &master {
+    let request = match what(env::var_os("SSH_ORIGINAL_COMMAND"))? {
+        Wish::Word(word) => return words::answer(word, &login),
+        Wish::Session(request) => request,
+    };
+    let place = Place::of(Path::new(RUN), &login);
+    let (presence, socket, master) = enter(&login, &place, &request)?;
+    let began = clock::boottime();
+    if master.is_some() && request.run == Run::Shell {
+        tell_last_stop(&place, began);
+    }
+    let ending = match &master {
         Some(master) => relay::run(&socket, master)?,
         None => wait_for_end(&socket)?,
+    };
+    let end = match ending {
+        Ending::Told => end_of(&socket, &login, &place, began)?,
+        Ending::Vanished => End::Vanished,
     };
     if !client_vanished() {
         // If the box does not hear it, it is gone.
@@ -89,7 +143,33 @@ fn session() -> Result<End, Failure> {
     }
     // The lock says so too while it is held; this is for the time after.
     let _ = presence.saw(clock::boottime());
-    Ok(end)
+    explain(&request.run, end)
+}
+
+/// What a program cannot say of itself: that it is not there, or had nowhere to keep its files.
+fn explain(run: &Run, end: End) -> Result<End, Failure> {
+    match (run, &end) {
+        (Run::Sshd(_), End::Exited(wire::CANNOT_KEEP)) => {
+            Err(Failure::new(Status::Unavailable, texts::SSHD_WITHOUT_HOST_KEY))
+        }
+        (Run::Command(command), End::Exited(NOT_FOUND)) => match texts::missing_program(command) {
+            // The status stays the program's own: clients know it.
+            Some(advice) => {
+                let failure = Failure::new(Status::Unavailable, advice);
+                report(&failure);
+                Ok(end)
+            }
+            None => Ok(end),
+        },
+        _ => Ok(end),
+    }
+}
+
+/// Says why the box was stopped last, once.
+fn tell_last_stop(place: &Place, now: Duration) {
+    if let Some(end) = place.take_end() {
+        let _ = writeln!(io::stderr(), "{}", texts::last_stop(now.saturating_sub(end.moment), &end.reason));
+    }
 }
 
 /// Whether nobody is left at the client's end: sshd has closed its side of stderr, be that a
@@ -110,26 +190,23 @@ fn follow_parent() {
 /// the uid must agree.
 fn who() -> Result<Login, Failure> {
     let name = env::var_os("LOGNAME").unwrap_or_default();
-    let login = Login::parse(name.as_bytes()).map_err(|error| {
-        Failure::because(Status::Usage, "this is started by sshbox's sshd, not by hand", &error)
-    })?;
+    let login = Login::parse(name.as_bytes())
+        .map_err(|error| Failure::because(Status::Usage, texts::NOT_BY_HAND, &error))?;
     if nix::unistd::getuid().as_raw() != login.uid() {
-        return Err(Failure::new(Status::Usage, "this is started by sshbox's sshd, not by hand"));
+        return Err(Failure::new(Status::Usage, texts::NOT_BY_HAND));
     }
     Ok(login)
 }
 
 /// What the client wants, from what sshd says that it typed.
-fn what(original: Option<OsString>) -> Result<Request, Failure> {
+fn what(original: Option<OsString>) -> Result<Wish, Failure> {
     let run = match original.map(OsString::into_vec) {
         None => Run::Shell,
-        Some(command) if command == b"internal-sftp" => Run::Sftp,
-        Some(command) if command.starts_with(b"@") => {
-            let word = command.split(|byte| *byte == b' ').next().unwrap_or_default();
-            let advice =
-                format!("unknown word {}; commands that begin with @ are for sshbox itself", printable(word));
-            return Err(Failure::new(Status::Usage, advice));
-        }
+        Some(command) if command == SFTP.as_bytes() => Run::Sftp,
+        Some(command) if command.starts_with(b"@") => match words::parse(&command)? {
+            Meaning::Word(word) => return Ok(Wish::Word(word)),
+            Meaning::Run(run) => run,
+        },
         Some(command) => Run::Command(command),
     };
     let environment = env::vars_os()
@@ -142,7 +219,7 @@ fn what(original: Option<OsString>) -> Result<Request, Failure> {
         let size = tty::size(stdin.as_fd()).unwrap_or_default();
         (size, tty::modes(stdin.as_fd()).unwrap_or_default())
     });
-    Ok(Request { run, environment, terminal })
+    Ok(Wish::Session(Request { run, environment, terminal }))
 }
 
 /// Variables that reach the box: those that a client sends to plain sshd, and those with
@@ -155,15 +232,27 @@ fn travels(name: &[u8]) -> bool {
 ///
 /// Whoever holds the presence lock keeps the reaper away, so a box that answers after the
 /// lock was taken stays. Only the very first login finds no lock to take before the start.
-fn enter(login: &Login, request: &Request) -> Result<(Held, Socket, Option<OwnedFd>), Failure> {
-    let place = Place::of(Path::new(RUN), login);
+fn enter(
+    login: &Login,
+    place: &Place,
+    request: &Request,
+) -> Result<(Held, Socket, Option<OwnedFd>), Failure> {
     // A box that was started for an earlier account of this name is not entered.
-    let enter = || if place.is_of_this_account() { begin(&place, request) } else { Ok(None) };
+    let enter = || if place.is_of_this_account() { begin(place, request) } else { Ok(None) };
+    let mut waiting = None;
     for _ in 0..ATTEMPTS {
-        let presence = match place.enter(STOPPING) {
+        let presence = match place.enter(Duration::ZERO) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                waiting = waiting.or_else(|| Waiting::begin(texts::STARTING));
+                place.enter(STOPPING)
+            }
+            other => other,
+        };
+        let presence = match presence {
             Ok(presence) => presence,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                wake(login)?;
+                waiting = waiting.or_else(|| Waiting::begin(texts::STARTING));
+                ask(login, Verb::Wake)?;
                 continue;
             }
             Err(error) => return Err(no_entry(&error)),
@@ -172,6 +261,7 @@ fn enter(login: &Login, request: &Request) -> Result<(Held, Socket, Option<Owned
         if let Some((socket, master)) = enter()? {
             return Ok((presence, socket, master));
         }
+        waiting = waiting.or_else(|| Waiting::begin(texts::STARTING));
         // One session of a user at a time has the box started; who waited for that looks first.
         let turn = place.turn_to_wake(WAKING).map_err(|error| no_entry(&error))?;
         if turn.waited
@@ -179,36 +269,35 @@ fn enter(login: &Login, request: &Request) -> Result<(Held, Socket, Option<Owned
         {
             return Ok((presence, socket, master));
         }
-        wake(login)?;
+        ask(login, Verb::Wake)?;
         drop(turn);
-        if let Some((socket, master)) = begin(&place, request)? {
+        if let Some((socket, master)) = begin(place, request)? {
             return Ok((presence, socket, master));
         }
     }
-    Err(Failure::new(
-        Status::TryAgain,
-        "your box started and went away again; try again, then tell your admin",
-    ))
+    Err(Failure::new(Status::TryAgain, texts::WENT_AWAY))
 }
 
 fn no_entry(error: &io::Error) -> Failure {
     let advice = match error.kind() {
-        io::ErrorKind::TimedOut => {
-            "your box is being started or stopped and does not end; try again in a minute"
-        }
-        _ => "the host cannot make room for your session; tell your admin",
+        io::ErrorKind::TimedOut => texts::IN_TRANSITION,
+        _ => texts::NO_ROOM_FOR_SESSION,
     };
     Failure::because(Status::TryAgain, advice, error)
 }
 
+/// The init of a running box, and the name of the user there, when it says hello.
+fn hello_of(place: &Place) -> Option<(Socket, Vec<u8>)> {
+    let socket = Socket::connect(&place.init_socket(), BEGIN).ok()?;
+    let (fields, _) = socket.receive().ok()??;
+    wire::is_hello(&fields).then(|| (socket, fields.get("user").unwrap_or_default().to_vec()))
+}
+
 /// Begins the session in a running box; `None` when none answers.
 fn begin(place: &Place, request: &Request) -> Result<Option<(Socket, Option<OwnedFd>)>, Failure> {
-    let Ok(socket) = Socket::connect(&place.init_socket(), BEGIN) else {
+    let Some((socket, _)) = hello_of(place) else {
         return Ok(None);
     };
-    if !matches!(socket.receive(), Ok(Some((fields, _))) if wire::is_hello(&fields)) {
-        return Ok(None);
-    }
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let with_terminal = stdin.is_terminal();
@@ -218,12 +307,17 @@ fn begin(place: &Place, request: &Request) -> Result<Option<(Socket, Option<Owne
     match socket.send(&request.into(), if with_terminal { &[] } else { &fds }) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            return Err(Failure::because(Status::Usage, "the command is too long", &error));
+            return Err(Failure::because(Status::Usage, texts::TOO_LONG, &error));
         }
         Err(_) => return Ok(None),
     }
-    let Ok(Some((fields, received))) = socket.receive() else {
-        return Ok(None);
+    let (fields, received) = match socket.receive() {
+        Ok(Some(answer)) => answer,
+        // It said hello and does no more: another attempt would wait as long.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(Failure::because(Status::TryAgain, texts::NO_ANSWER, &error));
+        }
+        Ok(None) | Err(_) => return Ok(None),
     };
     let master = received.into_iter().next();
     match Reply::parse(&fields) {
@@ -234,10 +328,7 @@ fn begin(place: &Place, request: &Request) -> Result<Option<(Socket, Option<Owne
 }
 
 fn not_understood() -> Failure {
-    Failure::new(
-        Status::Unavailable,
-        "your box gave an answer that makes no sense; its init may be broken, tell your admin",
-    )
+    Failure::new(Status::Unavailable, texts::NO_SENSE)
 }
 
 /// A program in the box has another uid than the one that made sshd's pipes. It can use what
@@ -249,36 +340,32 @@ fn open_to_the_box(fds: [BorrowedFd<'_>; 3]) {
     }
 }
 
-/// Has the box started. What went wrong there was written for the user and is in the journal.
-fn wake(login: &Login) -> Result<(), Failure> {
-    let ask = || {
-        let socket = Socket::connect(Path::new(WAKE_SOCKET), WAKING)?;
-        socket.send(&Fields::default().with("wake", login.as_str().as_bytes()), &[])?;
-        socket.receive()
+/// Asks `sshbox-wake`. What went wrong there was written for the user and is in the journal.
+fn ask(login: &Login, verb: Verb) -> Result<Fields, Failure> {
+    let answer = ask_within(login, verb, WAKING)
+        .map_err(|error| Failure::because(Status::Unavailable, texts::NO_WAKE_SERVICE, &error))?;
+    let Some(fields) = answer else {
+        return Err(Failure::new(Status::TryAgain, texts::TOO_MANY_WAKES));
     };
-    let answer = ask().map_err(|error| {
-        let advice = "your box cannot be started now; tell your admin that the wake service does not answer";
-        Failure::because(Status::Unavailable, advice, &error)
-    })?;
-    let Some((fields, _)) = answer else {
-        return Err(Failure::new(
-            Status::TryAgain,
-            "too many boxes are being started; try again in a moment",
-        ));
+    let Some(failed) = fields.get("failed") else {
+        return Ok(fields);
     };
-    if fields.get("running").is_some() {
-        return Ok(());
-    }
     let status = fields.parse("status").and_then(Status::from_code).unwrap_or(Status::Internal);
-    let advice = printable(fields.get("failed").unwrap_or(b"your box cannot be started; tell your admin"));
+    let advice = printable(failed);
     let reference = fields.text("ref").and_then(Reference::parse).unwrap_or_else(Reference::random);
     Err(Failure { status, cause: advice.clone(), advice, reference })
+}
+
+fn ask_within(login: &Login, verb: Verb, patience: Duration) -> io::Result<Option<Fields>> {
+    let socket = Socket::connect(Path::new(WAKE_SOCKET), patience)?;
+    socket.send(&verb.request(login.as_str()), &[])?;
+    Ok(socket.receive()?.map(|(fields, _)| fields))
 }
 
 /// Waits for the end of a session without a terminal. Its program holds sshd's own pipes;
 /// of ours only stderr stays open, to feel that nobody reads it any more: the client is gone.
 /// stdin and stdout must go, or the client would not hear that the program closed its own.
-fn wait_for_end(socket: &Socket) -> Result<End, Failure> {
+fn wait_for_end(socket: &Socket) -> Result<Ending, Failure> {
     if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
         let _ = nix::unistd::dup2_stdin(&null);
         let _ = nix::unistd::dup2_stdout(&null);
@@ -290,36 +377,63 @@ fn wait_for_end(socket: &Socket) -> Result<End, Failure> {
         match poll(&mut fds, PollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => continue,
             Err(error) => {
-                return Err(Failure::because(Status::Internal, "the session cannot be watched", &error));
+                return Err(Failure::because(Status::Internal, texts::NOT_WATCHED, &error));
             }
             Ok(_) => {}
         }
         if fds.first().is_some_and(|fd| fd.any() == Some(true)) {
-            return end_of(socket);
+            return Ok(Ending::Told);
         }
-        return Ok(End::Vanished);
+        return Ok(Ending::Vanished);
     }
 }
 
 /// Reads how the session ended.
-fn end_of(socket: &Socket) -> Result<End, Failure> {
+fn end_of(socket: &Socket, login: &Login, place: &Place, began: Duration) -> Result<End, Failure> {
     let Ok(Some((fields, _))) = socket.receive() else {
         let reference = Reference::random();
-        let user = env::var("LOGNAME").unwrap_or_default();
-        let fields = [("user", &*user), ("ref", &reference.to_string())];
+        let reason = why_stopped(login, place, began);
+        let fields = [
+            ("user", login.as_str()),
+            ("reason", reason.as_deref().unwrap_or("unknown")),
+            ("ref", &reference.to_string()),
+        ];
         log(PROGRAM, Level::Info, "box ended under a session", &fields);
-        let _ = writeln!(
-            io::stderr(),
-            "sshbox: your box was stopped; log in again to start it (ref {reference})"
-        );
+        if io::stdin().is_terminal() && env::var("TERM").is_ok_and(|kind| kind != "dumb") {
+            let _ = write!(io::stderr(), "{}", texts::CALM);
+        }
+        let _ = writeln!(io::stderr(), "{}", texts::ended(reason.as_deref(), &reference.to_string()));
         return Ok(End::Exited(BOX_ENDED));
     };
     match Reply::parse(&fields) {
         Some(Reply::Exited(status)) => Ok(End::Exited(status)),
-        // Signals of Linux are 1 to 64; 0 would ask and not kill.
-        Some(Reply::Killed(signal @ 1..=64)) => Ok(End::Killed(signal)),
+        Some(Reply::Killed(signal)) if kills(signal) => Ok(End::Killed(signal)),
+        Some(Reply::Starved) => {
+            let _ = writeln!(io::stderr(), "{}", texts::STARVED);
+            Ok(End::Killed(Signal::SIGKILL as i32))
+        }
         _ => Err(not_understood()),
     }
+}
+
+/// Whether a program can die by this signal (signal(7)); others would stop us, or do nothing.
+fn kills(signal: i32) -> bool {
+    use Signal::{SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
+    let harmless = [SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH];
+    (1..=64).contains(&signal) && !harmless.map(|harmless| harmless as i32).contains(&signal)
+}
+
+/// Why the box was stopped: what its stopper wrote down, else what Docker says. One session
+/// of a user at a time asks, since all of them end at once.
+fn why_stopped(login: &Login, place: &Place, began: Duration) -> Option<String> {
+    let said = || place.end().filter(|end| end.moment >= began).map(|end| end.reason);
+    said().or_else(|| {
+        let _turn = place.turn_to_wake(WHY_TURN);
+        said().or_else(|| {
+            let answer = ask_within(login, Verb::Why, WHY).ok()??;
+            answer.get("why").map(printable)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -339,13 +453,13 @@ mod tests {
     }
 
     #[test]
-    fn a14_an_unknown_word_is_shown_harmless() {
-        let failure = what(Some("@st\x1b[31matus now".into())).unwrap_err();
-        assert_eq!(failure.status, Status::Usage);
-        assert_eq!(
-            failure.advice,
-            r"unknown word @st\x1b[31matus; commands that begin with @ are for sshbox itself"
-        );
+    fn a10_a_signal_that_cannot_kill_is_not_passed_on() {
+        for signal in [1, 2, 6, 9, 11, 13, 15, 31, 34, 64] {
+            assert!(kills(signal), "{signal}");
+        }
+        for signal in [i32::MIN, -9, 0, 17, 18, 19, 20, 21, 22, 23, 28, 65, 265] {
+            assert!(!kills(signal), "{signal}");
+        }
     }
 
     #[test]
@@ -356,7 +470,8 @@ mod tests {
             (Some("internal-sftp "), Run::Command(b"internal-sftp ".to_vec())),
             (Some("ls | wc"), Run::Command(b"ls | wc".to_vec())),
         ] {
-            assert_eq!(what(original.map(OsString::from)).unwrap().run, run);
+            let Ok(Wish::Session(request)) = what(original.map(OsString::from)) else { panic!("no session") };
+            assert_eq!(request.run, run);
         }
     }
 }

@@ -116,7 +116,7 @@ fn open_files(limit: OpenFiles) -> (i64, i64) {
 }
 
 /// A container, as far as it concerns us.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The engine's id.
     pub id: String,
@@ -126,6 +126,16 @@ pub struct Found {
     pub labels: Option<Labels>,
     /// How it ended last.
     pub exit_code: i64,
+    /// Whether the kernel killed its init because it had no memory left.
+    pub out_of_memory: bool,
+    /// Last start and last end, RFC 3339, as the engine writes them; its zero is the year 1.
+    pub started_at: String,
+    /// See `started_at`.
+    pub finished_at: String,
+    /// Image as it is called.
+    pub image: String,
+    /// Limits: CPU time in billionths of a core, memory in bytes, processes and threads.
+    pub limits: (i64, i64, i64),
 }
 
 /// Labels of a box.
@@ -140,9 +150,10 @@ pub struct Labels {
 }
 
 /// What a container does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// Made, never started; or ended.
+    #[default]
     Stopped,
     /// Runs.
     Running,
@@ -216,7 +227,7 @@ mod tests {
     }
 
     fn found(state: State, labels: Option<Labels>) -> Found {
-        Found { id: "x".to_owned(), state, labels, exit_code: 0 }
+        Found { id: "x".to_owned(), state, labels, ..Found::default() }
     }
 
     fn labels(user: &str, spec: &str) -> Labels {

@@ -22,6 +22,10 @@ pub const VERSION: &str = "1";
 /// Longest packet, in bytes; the kernel's default send buffer (`net.core.wmem_default`) takes it.
 pub const PACKET_MAX: usize = 200_000;
 
+/// Exit status of [`Run::Sshd`] when the box cannot keep its files (`EX_CANTCREAT` of
+/// `sysexits.h`).
+pub const CANNOT_KEEP: u8 = 73;
+
 /// Most descriptors that travel with one packet.
 const FDS_MAX: usize = 3;
 
@@ -193,11 +197,64 @@ impl Fields {
     }
 }
 
-/// What the init of a box says first. Before it has, nothing is sent to it: a box that is
-/// frozen would keep a command, and sshd's own pipes with it, and run it when nobody waits.
+/// What `sshbox-shell` may ask of `sshbox-wake`, for the box of its own user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Have it running; answers `running`.
+    Wake,
+    /// Stop it; answers `stopped` with how many ran: `1` or `0`.
+    Stop,
+    /// The same, to be followed by [`Verb::Wake`].
+    Restart,
+    /// Look at it; answers `box` with JSON.
+    Status,
+    /// Why it stopped just now; answers `why`.
+    Why,
+}
+
+impl Verb {
+    const ALL: [Self; 5] = [Self::Wake, Self::Stop, Self::Restart, Self::Status, Self::Why];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Wake => "wake",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Status => "status",
+            Self::Why => "why",
+        }
+    }
+
+    /// The request, in the name of `login`.
+    #[must_use]
+    pub fn request(self, login: &str) -> Fields {
+        Fields::default().with(self.name(), login.as_bytes())
+    }
+
+    /// Reads a request: the verb and the name that it came with.
+    #[must_use]
+    pub fn parse(fields: &Fields) -> Option<(Self, &[u8])> {
+        let (name, login) = fields.iter().next()?;
+        Some((Self::ALL.into_iter().find(|verb| verb.name().as_bytes() == name)?, login))
+    }
+
+    /// The event when it did not work, for the journal.
+    #[must_use]
+    pub fn failed(self) -> &'static str {
+        match self {
+            Self::Wake => "wake failed",
+            Self::Stop | Self::Restart => "stop failed",
+            Self::Status | Self::Why => "look failed",
+        }
+    }
+}
+
+/// What the init of a box says first, with the name of the user there. Before it has, nothing
+/// is sent to it: a box that is frozen would keep a command, and sshd's own pipes with it, and
+/// run it when nobody waits.
 #[must_use]
-pub fn hello() -> Fields {
-    Fields::default().with("hello", VERSION.as_bytes())
+pub fn hello(user: &[u8]) -> Fields {
+    Fields::default().with("hello", VERSION.as_bytes()).with("user", user)
 }
 
 /// Whether this is what an init says first.
@@ -228,6 +285,8 @@ pub enum Run {
     Command(Vec<u8>),
     /// The file transfer server.
     Sftp,
+    /// An SSH server that lets in who has this key, `type base64`.
+    Sshd(String),
 }
 
 /// What `sshbox-shell` says when it has heard how a session ended and its client is still
@@ -244,6 +303,7 @@ impl From<&Request> for Fields {
             Run::Shell => fields.with("ask", b"shell"),
             Run::Sftp => fields.with("ask", b"sftp"),
             Run::Command(command) => fields.with("ask", b"command").with("command", command),
+            Run::Sshd(key) => fields.with("ask", b"sshd").with("key", key.as_bytes()),
         };
         if let Some((size, modes)) = &request.terminal {
             fields = fields.with("size", size.as_bytes()).with("modes", modes.as_bytes());
@@ -263,6 +323,7 @@ impl Request {
             b"shell" => Run::Shell,
             b"sftp" => Run::Sftp,
             b"command" => Run::Command(fields.get("command")?.to_vec()),
+            b"sshd" => Run::Sshd(fields.text("key")?.to_owned()),
             _ => return None,
         };
         let environment = fields.iter().filter(|(name, _)| *name == b"env").filter_map(|(_, value)| {
@@ -286,6 +347,8 @@ pub enum Reply {
     Exited(u8),
     /// The program died by this signal.
     Killed(i32),
+    /// The kernel killed the program because the box had no memory left.
+    Starved,
     /// The session could not begin; the text is for the user.
     Failed(String),
 }
@@ -296,6 +359,7 @@ impl From<&Reply> for Fields {
             Reply::Started => Self::default().with("started", b""),
             Reply::Exited(status) => Self::default().with("exited", status.to_string().as_bytes()),
             Reply::Killed(signal) => Self::default().with("killed", signal.to_string().as_bytes()),
+            Reply::Starved => Self::default().with("killed", b"9").with("memory", b""),
             Reply::Failed(text) => Self::default().with("failed", text.as_bytes()),
         }
     }
@@ -308,6 +372,7 @@ impl Reply {
         match fields.iter().next()?.0 {
             b"started" => Some(Self::Started),
             b"exited" => fields.parse("exited").map(Self::Exited),
+            b"killed" if fields.get("memory").is_some() => Some(Self::Starved),
             b"killed" => fields.parse("killed").map(Self::Killed),
             b"failed" => Some(Self::Failed(fields.text("failed")?.to_owned())),
             _ => None,
@@ -328,6 +393,8 @@ mod tests {
     fn requests_survive_with_every_byte_that_can_occur() {
         let every: Vec<u8> = (1..=255).collect();
         round(&Request { run: Run::Sftp, environment: vec![], terminal: None });
+        let key = "ssh-ed25519 AAAA".to_owned();
+        round(&Request { run: Run::Sshd(key), environment: vec![], terminal: None });
         round(&Request {
             run: Run::Command(every.clone()),
             environment: vec![(b"LC_ALL".to_vec(), every), (b"LANG".to_vec(), vec![])],
@@ -337,7 +404,13 @@ mod tests {
 
     #[test]
     fn replies_survive() {
-        for reply in [Reply::Started, Reply::Exited(255), Reply::Killed(9), Reply::Failed("no".to_owned())] {
+        for reply in [
+            Reply::Started,
+            Reply::Exited(255),
+            Reply::Killed(9),
+            Reply::Starved,
+            Reply::Failed("no".to_owned()),
+        ] {
             assert_eq!(Reply::parse(&Fields::from(&reply)), Some(reply));
         }
     }

@@ -1,8 +1,10 @@
 //! The sessions of a box: one connection each, from the request to the exit status, and what
 //! is left of them when a client vanishes.
 
+use super::inner_sshd;
 use super::person::Person;
 use crate::process::spawn;
+use crate::texts;
 use crate::tty;
 use crate::wire::{Reply, Request, Run, Socket, hello};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -30,6 +32,13 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Time between SIGHUP and SIGKILL for what a vanished client left.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The signal that the kernel sends when there is no memory left.
+const KILL: i32 = Signal::SIGKILL as i32;
+
+/// Where the kernel counts the programs that it killed for want of memory: under version 2 of
+/// cgroups, and under version 1.
+const OOM_COUNTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 
 /// Search path of sshd, for an image that sets none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
@@ -75,8 +84,9 @@ struct Open {
 enum Phase {
     /// Has not said yet what it wants; must do so by then.
     Greeting(Instant),
-    /// Runs the program with this pid, which is also the id of its session.
-    Running(Pid),
+    /// Runs the program with this pid, which is also the id of its session. When it began, the
+    /// kernel had killed so many programs of this box for want of memory.
+    Running(Pid, Option<u64>),
     /// The program of this session has ended and the client was told; whether the client is
     /// still there decides what becomes of the rest of the session.
     Told(Pid),
@@ -102,7 +112,7 @@ impl Sessions {
     pub fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
         self.open.iter().map(|open| match open.phase {
             Phase::Greeting(_) | Phase::Told(_) => PollFd::new(open.socket.as_fd(), PollFlags::POLLIN),
-            Phase::Running(_) | Phase::Over => PollFd::new(open.socket.as_fd(), PollFlags::empty()),
+            Phase::Running(..) | Phase::Over => PollFd::new(open.socket.as_fd(), PollFlags::empty()),
         })
     }
 
@@ -143,8 +153,8 @@ impl Sessions {
                     return;
                 }
             };
-            let greeted =
-                rustix::io::ioctl_fionbio(&socket, true).is_ok() && socket.send(&hello(), &[]).is_ok();
+            let greeted = rustix::io::ioctl_fionbio(&socket, true).is_ok()
+                && socket.send(&hello(self.person.name.as_bytes()), &[]).is_ok();
             if greeted {
                 self.open.push(Open { socket, phase: Phase::Greeting(Instant::now() + GREETING) });
             }
@@ -154,12 +164,16 @@ impl Sessions {
     /// A child of ours ended; if it was a session's program, its client is told.
     pub fn ended(&mut self, pid: Pid, end: End) {
         let Some(open) =
-            self.open.iter_mut().find(|open| matches!(open.phase, Phase::Running(p) if p == pid))
+            self.open.iter_mut().find(|open| matches!(open.phase, Phase::Running(p, _) if p == pid))
         else {
+            return;
+        };
+        let Phase::Running(_, starved) = open.phase else {
             return;
         };
         let reply = match end {
             End::Exited(status) => Reply::Exited(status),
+            End::Killed(KILL) if starved_programs() > starved => Reply::Starved,
             End::Killed(signal) => Reply::Killed(signal),
         };
         // When the box is being stopped, a program's death says nothing of the program: the
@@ -178,7 +192,7 @@ impl Sessions {
         for open in &mut self.open {
             match open.phase {
                 Phase::Greeting(by) => open.phase = greet(&open.socket, by, &self.person, self.left),
-                Phase::Running(session) if gone(&open.socket) => {
+                Phase::Running(session, _) if gone(&open.socket) => {
                     hang_up(session, &mut self.vanished);
                     open.phase = Phase::Over;
                 }
@@ -192,7 +206,7 @@ impl Sessions {
                         open.phase = Phase::Over;
                     }
                 },
-                Phase::Running(_) | Phase::Over => {}
+                Phase::Running(..) | Phase::Over => {}
             }
         }
         self.open.retain(|open| !matches!(open.phase, Phase::Over));
@@ -216,8 +230,9 @@ fn greet(socket: &Socket, by: Instant, person: &Person, left: bool) -> Phase {
     let Some(request) = request.filter(|_| !left && !gone(socket)) else {
         return Phase::Over;
     };
+    let starved = starved_programs();
     match begin(socket, &request, fds, person) {
-        Ok(pid) => Phase::Running(pid),
+        Ok(pid) => Phase::Running(pid, starved),
         Err(reason) => {
             let _ = socket.send(&(&Reply::Failed(reason)).into(), &[]);
             Phase::Over
@@ -281,7 +296,8 @@ fn command(run: &Run, person: &Person) -> Result<Command, String> {
             .iter()
             .find(|path| Path::new(path).exists())
             .map(Command::new)
-            .ok_or_else(|| "this box has no sftp server; its image needs openssh-sftp-server".to_owned()),
+            .ok_or_else(|| texts::NO_SFTP_SERVER.to_owned()),
+        Run::Sshd(key) => inner_sshd::command(key, person),
     }
 }
 
@@ -302,11 +318,11 @@ fn environment(command: &mut Command, request: &Request, person: &Person) {
 
 fn why(error: &io::Error, program: &OsStr) -> String {
     match error.kind() {
-        io::ErrorKind::WouldBlock => "your box has as many processes as it may; end some of them".to_owned(),
+        io::ErrorKind::WouldBlock => texts::NO_PROCESSES.to_owned(),
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-            format!("the image of this box has no {}", program.to_string_lossy())
+            texts::no_program(&program.to_string_lossy())
         }
-        _ => format!("your box cannot start a program: {error}"),
+        _ => texts::cannot_start(error),
     }
 }
 
@@ -351,4 +367,10 @@ fn ignores_hangup(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
+/// How many programs of this box the kernel has killed for want of memory, if it tells.
+fn starved_programs() -> Option<u64> {
+    let text = OOM_COUNTS.iter().find_map(|path| fs::read_to_string(path).ok())?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
 }

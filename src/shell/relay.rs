@@ -2,8 +2,9 @@
 //! one in the box, and its size with it. Each way has its own small store and is read only
 //! when that is empty, so neither can block the other and memory stays flat.
 
-use super::{End, end_of};
+use super::Ending;
 use crate::exit::{Failure, Status};
+use crate::texts;
 use crate::tty;
 use crate::wire::Socket;
 use nix::errno::Errno;
@@ -11,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -28,8 +30,8 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 const LAST_BYTES: usize = 2 * STORE;
 
 /// Relays until the program ends, the box goes, or the client vanishes.
-pub(super) fn run(socket: &Socket, master: &OwnedFd) -> Result<End, Failure> {
-    let failed = |error: io::Error| Failure::because(Status::Internal, "the terminal cannot be used", &error);
+pub(super) fn run(socket: &Socket, master: &OwnedFd) -> Result<Ending, Failure> {
+    let failed = |error: io::Error| Failure::because(Status::Internal, texts::NO_TERMINAL, &error);
     let signals = signals().map_err(failed)?;
     let stdin = io::stdin();
     let terminal = stdin.as_fd();
@@ -41,18 +43,7 @@ pub(super) fn run(socket: &Socket, master: &OwnedFd) -> Result<End, Failure> {
     let ended = relay(socket, master.as_fd(), terminal, &signals);
     let _ = rustix::io::ioctl_fionbio(terminal, false);
     drop(raw);
-    match ended.map_err(failed)? {
-        Ending::Told => end_of(socket),
-        Ending::Vanished => Ok(End::Vanished),
-    }
-}
-
-/// What ended the relay.
-enum Ending {
-    /// The box has something to say of the end, or is gone.
-    Told,
-    /// The client went away.
-    Vanished,
+    ended.map_err(failed)
 }
 
 fn signals() -> io::Result<SignalFd> {
@@ -91,7 +82,11 @@ fn relay(
                 tty::copy_size(terminal, master)?;
             }
         }
-        if (here || there) && (typed.go() == Flow::Ended || shown.go() == Flow::Broken) {
+        // A way moves when its source has something, or its destination has room for the rest.
+        if (here || (there && !typed.is_empty())) && typed.go() == Flow::Ended {
+            return Ok(Ending::Vanished);
+        }
+        if (there || (here && !shown.is_empty())) && shown.go() == Flow::Broken {
             return Ok(Ending::Vanished);
         }
         if told {
@@ -134,8 +129,10 @@ enum Flow {
 struct Way<'fd> {
     from: BorrowedFd<'fd>,
     to: BorrowedFd<'fd>,
+    /// Allocated as zeroed pages, of which only those count in memory that were ever filled.
     store: Vec<u8>,
-    written: usize,
+    /// Of the store, these bytes wait to be written.
+    waiting: Range<usize>,
     /// Bytes read in all.
     read: usize,
     ended: bool,
@@ -143,11 +140,11 @@ struct Way<'fd> {
 
 impl<'fd> Way<'fd> {
     fn new(from: BorrowedFd<'fd>, to: BorrowedFd<'fd>) -> Self {
-        Self { from, to, store: Vec::with_capacity(STORE), written: 0, read: 0, ended: false }
+        Self { from, to, store: vec![0; STORE], waiting: 0..0, read: 0, ended: false }
     }
 
     fn is_empty(&self) -> bool {
-        self.written == self.store.len()
+        self.waiting.is_empty()
     }
 
     /// What to wait for at the source.
@@ -163,25 +160,23 @@ impl<'fd> Way<'fd> {
     /// Reads once and writes once, as far as that goes without waiting.
     fn go(&mut self) -> Flow {
         if self.is_empty() && !self.ended {
-            self.store.resize(STORE, 0);
-            self.written = 0;
-            let read = rustix::io::read(self.from, &mut self.store[..]);
-            self.store.truncate(*read.as_ref().unwrap_or(&0));
-            match read {
+            match rustix::io::read(self.from, &mut self.store[..]) {
                 Ok(0) => self.ended = true,
-                Ok(count) => self.read += count,
+                Ok(count) => {
+                    self.read += count;
+                    self.waiting = 0..count;
+                }
                 Err(error) if again(error) => return Flow::Goes,
                 // The master of a terminal that nobody holds any more reads EIO.
                 Err(_) => self.ended = true,
             }
         }
-        if let Some(rest) = self.store.get(self.written..).filter(|rest| !rest.is_empty()) {
+        if let Some(rest) = self.store.get(self.waiting.clone()).filter(|rest| !rest.is_empty()) {
             match rustix::io::write(self.to, rest) {
-                Ok(count) => self.written += count,
+                Ok(count) => self.waiting.start += count,
                 Err(error) if again(error) => {}
                 Err(_) => {
-                    self.store.clear();
-                    self.written = 0;
+                    self.waiting = 0..0;
                     return Flow::Broken;
                 }
             }

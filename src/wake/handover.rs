@@ -1,11 +1,12 @@
 //! The hand-over: the host listens, the box gets the listening socket. Nothing but a box that
 //! says it is ready counts as alive: engines call a box started that is about to die.
 
-use super::engine_failed;
+use super::{engine_failed, no_room};
 use crate::engine::Engine;
 use crate::exit::{Failure, Status};
 use crate::presence::Place;
 use crate::spec::State;
+use crate::texts;
 use crate::wire::{Socket, is_hello};
 use std::fs;
 use std::io;
@@ -56,10 +57,7 @@ impl<'a> Doors<'a> {
             boot.set_patience(LOOK)?;
             Ok::<_, io::Error>(Self { place, sessions, boot })
         };
-        open().map_err(|error| {
-            let advice = "the host cannot make room for your box; tell your admin";
-            Failure::because(Status::TryAgain, advice, &error)
-        })
+        open().map_err(no_room)
     }
 
     /// Waits for the call of the box and hands it its socket.
@@ -75,8 +73,7 @@ impl<'a> Doors<'a> {
                 return Ok(Handed::Gone(dead.exit_code));
             }
         }
-        let advice = "your box runs but does not answer; try again in a minute, then tell your admin";
-        Err(Failure::new(Status::TryAgain, advice))
+        Err(Failure::new(Status::TryAgain, texts::NO_ANSWER))
     }
 }
 

@@ -46,8 +46,9 @@ fn f12_a_cold_login_without_an_engine_is_told() {
     let output = user.ssh().run("id");
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     assert!(
-        text(&output.stderr)
-            .contains("boxes cannot be started now: Docker does not run; tell your admin (ref "),
+        text(&output.stderr).contains(
+            "boxes cannot be started, stopped or looked at now: Docker does not run; tell your admin (ref "
+        ),
         "{output:?}"
     );
     assert_eq!(text(&output.stdout), "");

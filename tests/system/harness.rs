@@ -1,11 +1,15 @@
-//! What the tests say: a user of the web app, an ssh client, a terminal.
+//! What the tests of whole logins say: a user of the web app, an ssh client, a terminal.
+#![allow(dead_code, reason = "each target leaves a part to the others")]
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::process::{Child, Command, Output, Stdio};
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{LazyLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +51,11 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Judges all boxes, as the timer does.
+pub fn reap(arguments: &[&str]) -> Output {
+    Command::new("/usr/lib/sshbox/sshbox-reap").args(arguments).output().unwrap()
+}
+
 /// Django's own command line.
 pub fn manage(arguments: &[&str]) -> String {
     let output = Command::new("target/venv/bin/python")
@@ -71,7 +80,7 @@ pub fn journal() -> String {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `ready`.
-pub fn until(what: &str, ready: impl Fn() -> bool) {
+pub fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !ready() {
         assert!(Instant::now() < end, "gave up waiting: {what}");
@@ -92,17 +101,50 @@ impl User {
         Self { name: name.to_owned() }
     }
 
+    /// Registers many users with that key at once: Django's command line takes its time for
+    /// each call. Gives their ids as well, as the web app tells them.
+    pub fn many(names: &[String]) -> Vec<(Self, String)> {
+        let script = format!(
+            "from django.contrib.auth import get_user_model\n\
+             from django_sshbox.models import SSHKey\n\
+             key = open('{STATE}/key.pub').read()\n\
+             for name in '{}'.split():\n    \
+                 user = get_user_model().objects.create_user(name)\n    \
+                 SSHKey.objects.create(user=user, public_key=key)\n    \
+                 print('made', name, user.pk)\n",
+            names.join(" ")
+        );
+        let said = manage(&["shell", "-c", &script]);
+        let made = said.lines().filter_map(|line| line.strip_prefix("made ")?.split_once(' '));
+        let users: Vec<_> = made.map(|(name, id)| (Self { name: name.to_owned() }, id.to_owned())).collect();
+        assert_eq!(users.len(), names.len(), "{said}");
+        users
+    }
+
     /// The local account behind plain sshd.
     pub fn plain() -> Self {
         Self { name: "plain".to_owned() }
     }
 
     pub fn ssh(&self) -> Ssh {
+        self.ssh_over("none")
+    }
+
+    /// The client, by way of a connection that is open already (`ControlPath`).
+    pub fn ssh_over(&self, control: &str) -> Ssh {
         let mut command = Command::new("ssh");
         command.args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
         command.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]);
-        command.args(["-o", "IdentitiesOnly=yes", "-o", "ControlPath=none"]);
+        command.args(["-o", "IdentitiesOnly=yes", "-o", &format!("ControlPath={control}")]);
         Ssh { command, key: format!("{STATE}/key"), user: self.clone(), input: Vec::new() }
+    }
+
+    /// Opens a connection that carries other clients' sessions and none of its own, at this
+    /// `ControlPath`.
+    pub fn connects(&self, control: &str) -> Running {
+        let connection = self.ssh_over(control).args(&["-M", "-N"]).begin(&[]);
+        until("the connection is there", || fs::exists(control).unwrap());
+        connection
     }
 
     /// Runs a command and expects it to succeed quietly.
@@ -135,6 +177,12 @@ impl User {
         processes().into_iter().filter(|pid| uid_of(*pid) == Some(self.uid())).collect()
     }
 
+    /// Ids on the host of all processes in the box, its init the first.
+    pub fn box_processes(&self) -> Vec<i32> {
+        let init = self.inspect("{{.State.Pid}}").parse().unwrap();
+        [init].into_iter().chain(beside(init)).collect()
+    }
+
     /// Whether a process with this word in its command line runs in the box.
     pub fn runs_in_box(&self, word: &str) -> bool {
         let top = Command::new("docker").args(["top", &self.container(), "-o", "pid,args"]).output().unwrap();
@@ -156,6 +204,12 @@ impl Ssh {
         self
     }
 
+    /// Sets a variable of the client.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Uses another key than the one that is registered.
     pub fn key(mut self, name: &str) -> Self {
         self.key = format!("{STATE}/{name}");
@@ -167,7 +221,7 @@ impl Ssh {
         self
     }
 
-    fn finish(mut self, words: &[&str]) -> (Command, Vec<u8>) {
+    fn finish(mut self, words: &[impl AsRef<OsStr>]) -> (Command, Vec<u8>) {
         let port = if self.user.name == "plain" { "22" } else { "2200" };
         self.command.args(["-i", &self.key, "-p", port, "-l", &self.user.name, "127.0.0.1"]);
         self.command.args(words);
@@ -176,17 +230,13 @@ impl Ssh {
 
     /// Runs a command to its end.
     pub fn run(self, command: &str) -> Output {
-        let (mut command, input) = self.finish(&["--", command]);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let writer = thread::spawn(move || {
-            // A command that ends without reading all of its input is no failure of the test.
-            let _ = stdin.write_all(&input);
-        });
-        let output = child.wait_with_output().unwrap();
-        writer.join().unwrap();
-        output
+        self.run_bytes(command.as_bytes())
+    }
+
+    /// Runs a command that is no text.
+    pub fn run_bytes(self, command: &[u8]) -> Output {
+        let (command, input) = self.finish(&[OsStr::new("--"), OsStr::from_bytes(command)]);
+        to_the_end(command, input)
     }
 
     pub fn status(self, command: &str) -> i32 {
@@ -201,21 +251,39 @@ impl Ssh {
         Running(child)
     }
 
-    /// Begins with a terminal of this size.
+    /// Begins with a terminal of this size, and asks for one there.
     pub fn terminal(self, rows: u16, columns: u16, words: &[&str]) -> Terminal {
-        let (mut command, _) = self.args(&["-tt"]).finish(words);
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).unwrap();
-        unlockpt(&master).unwrap();
-        let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
-        resize(&slave, rows, columns);
-        command.env("TERM", "xterm-256color");
-        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap());
-        command.stderr(slave.try_clone().unwrap());
-        let child = command.spawn().unwrap();
-        rustix::io::ioctl_fionbio(&master, true).unwrap();
-        Terminal { child: Running(child), master, slave, seen: String::new() }
+        self.args(&["-tt"]).at_terminal(rows, columns, words, |_| ())
     }
+
+    /// Begins at a terminal that was prepared by `prepare`, which is told its path.
+    pub fn at_terminal(
+        self,
+        rows: u16,
+        columns: u16,
+        words: &[&str],
+        prepare: impl FnOnce(&str),
+    ) -> Terminal {
+        let (mut command, _) = self.finish(words);
+        Terminal::prepared(&mut command, rows, columns, prepare)
+    }
+}
+
+/// Runs a command with this input to its end, which must come.
+pub fn to_the_end(command: Command, input: Vec<u8>) -> Output {
+    begun(command, input).ends()
+}
+
+/// Begins a command with this input.
+pub fn begun(mut command: Command, input: Vec<u8>) -> Running {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    thread::spawn(move || {
+        // A command that ends without reading all of its input is no failure of the test.
+        let _ = stdin.write_all(&input);
+    });
+    Running(child)
 }
 
 fn resize(terminal: &OwnedFd, ws_row: u16, ws_col: u16) {
@@ -226,6 +294,10 @@ fn resize(terminal: &OwnedFd, ws_row: u16, ws_col: u16) {
 pub struct Running(Child);
 
 impl Running {
+    pub fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     pub fn pid(&self) -> i32 {
         i32::try_from(self.0.id()).unwrap()
     }
@@ -236,8 +308,8 @@ impl Running {
     }
 
     pub fn wait(mut self) -> i32 {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap().code().unwrap()
+        self.closes_input();
+        self.ended(3 * PATIENCE).code().unwrap()
     }
 
     /// Waits for a line of output, so that the command has certainly begun.
@@ -245,28 +317,114 @@ impl Running {
         let mut line = Vec::new();
         let mut byte = [0];
         let stdout = self.0.stdout.as_mut().unwrap();
-        while stdout.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        loop {
+            let mut ready = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
+            let patience = PollTimeout::try_from(PATIENCE).unwrap();
+            assert!(
+                poll(&mut ready, patience) != Ok(0),
+                "gave up waiting for a line after {:?}",
+                text(&line)
+            );
+            if stdout.read(&mut byte).unwrap() == 0 || byte == *b"\n" {
+                return text(&line);
+            }
             line.push(byte[0]);
         }
-        text(&line)
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
         self.0.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
-    /// Output and status, after the end of input.
-    pub fn output(mut self) -> (i32, String, String) {
-        drop(self.0.stdin.take());
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        self.0.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-        self.0.stderr.take().unwrap().read_to_end(&mut err).unwrap();
-        (self.0.wait().unwrap().code().unwrap_or(-1), text(&out), text(&err))
+    /// Whether the client still takes input.
+    pub fn writes(&mut self, bytes: &[u8]) -> bool {
+        self.0.stdin.as_mut().unwrap().write_all(bytes).is_ok()
     }
 
-    fn over(&mut self) -> Option<i32> {
+    /// The end of input.
+    pub fn closes_input(&mut self) {
+        drop(self.0.stdin.take());
+    }
+
+    /// Output and status, after the end of input.
+    pub fn output(mut self) -> (i32, String, String) {
+        self.closes_input();
+        let output = self.ends();
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// All that comes until the end, which must come.
+    pub fn ends(self) -> Output {
+        self.ends_within(3 * PATIENCE)
+    }
+
+    /// All that comes until the end, which must come within this time.
+    pub fn ends_within(mut self, time: Duration) -> Output {
+        let stdout = collect(self.0.stdout.take().unwrap());
+        let stderr = collect(self.0.stderr.take().unwrap());
+        // Who waits for a client that cannot write would wait for ever, so both are read meanwhile.
+        let status = self.ended(time);
+        Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+    }
+
+    fn ended(&mut self, time: Duration) -> ExitStatus {
+        let end = Instant::now() + time;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the client does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The output as it comes.
+    pub fn stdout(&mut self) -> &mut impl Read {
+        self.0.stdout.as_mut().unwrap()
+    }
+
+    /// Writes up to `most` bytes, until nothing goes in any more for `patience`; how many went.
+    pub fn stuff(&mut self, most: usize, patience: Duration) -> usize {
+        let stdin = self.0.stdin.as_ref().unwrap();
+        rustix::io::ioctl_fionbio(stdin, true).unwrap();
+        let (mut sent, mut last) = (0, Instant::now());
+        while sent < most && last.elapsed() < patience {
+            match rustix::io::write(stdin, &[b'x'; 1 << 14]) {
+                Ok(count) => (sent, last) = (sent + count, Instant::now()),
+                Err(_) => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        sent
+    }
+
+    /// Output and status after the end of input, and how long it took; a client that is still
+    /// there after `bound` is killed and has no status.
+    pub fn output_within(mut self, bound: Duration) -> (Option<i32>, String, String, Duration) {
+        let began = Instant::now();
+        self.closes_input();
+        let (out, err) = (collect(self.0.stdout.take().unwrap()), collect(self.0.stderr.take().unwrap()));
+        let mut status = None;
+        while status.is_none() && began.elapsed() < bound {
+            thread::sleep(Duration::from_millis(10));
+            status = self.over();
+        }
+        let took = began.elapsed();
+        drop(self);
+        (status, text(&out.join().unwrap()), text(&err.join().unwrap()), took)
+    }
+
+    /// The status, if the client has ended; -1 for a death by signal.
+    pub fn over(&mut self) -> Option<i32> {
         self.0.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
 }
 
 impl Drop for Running {
@@ -285,8 +443,32 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Runs a program with a terminal of this size.
+    pub fn of(command: &mut Command, rows: u16, columns: u16) -> Self {
+        Self::prepared(command, rows, columns, |_| ())
+    }
+
+    fn prepared(command: &mut Command, rows: u16, columns: u16, prepare: impl FnOnce(&str)) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
+        resize(&slave, rows, columns);
+        prepare(rustix::termios::ttyname(&slave, Vec::new()).unwrap().to_str().unwrap());
+        command.env("TERM", "xterm-256color");
+        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap());
+        command.stderr(slave.try_clone().unwrap());
+        let child = command.spawn().unwrap();
+        rustix::io::ioctl_fionbio(&master, true).unwrap();
+        Self { child: Running(child), master, slave, seen: String::new() }
+    }
+
     pub fn types(&mut self, text: &str) {
-        let mut rest = text.as_bytes();
+        self.types_bytes(text.as_bytes());
+    }
+
+    pub fn types_bytes(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
         while !rest.is_empty() {
             match rustix::io::write(&self.master, rest) {
                 Ok(count) => rest = &rest[count..],
@@ -333,15 +515,20 @@ impl Terminal {
 
     /// Waits for the end of the client.
     pub fn ends(&mut self) -> i32 {
-        let end = Instant::now() + PATIENCE;
-        loop {
+        self.ends_within(PATIENCE).unwrap_or_else(|| panic!("the client does not end, saw {:?}", self.seen))
+    }
+
+    /// The same; `None` when it does not end in this time.
+    pub fn ends_within(&mut self, bound: Duration) -> Option<i32> {
+        let end = Instant::now() + bound;
+        while Instant::now() < end {
             self.look();
             if let Some(status) = self.child.over() {
                 self.look();
-                return status;
+                return Some(status);
             }
-            assert!(Instant::now() < end, "the client does not end, saw {:?}", self.seen);
         }
+        None
     }
 
     pub fn seen(&self) -> &str {
@@ -356,6 +543,14 @@ pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
 pub fn processes() -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap();
     entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Ids on the host of all other processes in the box of this init.
+pub fn beside(init: i32) -> Vec<i32> {
+    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let here = namespace(init).unwrap_or_else(|| panic!("{init} is no init of a box"));
+    let others = processes().into_iter().filter(|pid| *pid != init);
+    others.filter(|pid| namespace(*pid).as_ref() == Some(&here)).collect()
 }
 
 /// A line of `/proc/PID/status`.
@@ -377,10 +572,14 @@ pub struct Changed {
 
 impl Changed {
     pub fn config(from: &str, to: &str) -> Self {
-        let before = fs::read_to_string(CONFIG).unwrap();
+        Self::file(CONFIG, from, to)
+    }
+
+    pub fn file(path: &'static str, from: &str, to: &str) -> Self {
+        let before = fs::read_to_string(path).unwrap();
         assert!(before.contains(from), "{from}");
-        fs::write(CONFIG, before.replace(from, to)).unwrap();
-        Self { path: CONFIG, before }
+        fs::write(path, before.replace(from, to)).unwrap();
+        Self { path, before }
     }
 }
 
@@ -407,4 +606,20 @@ pub fn alice() -> User {
         alice
     });
     ALICE.clone()
+}
+
+/// A user whose box is made of an image like that of all others, but without this file. The
+/// configuration names the image while the box is made: a running box stays as it is.
+pub fn user_without(name: &str, path: &str, _alone: &RwLockWriteGuard<'static, ()>) -> User {
+    let image = format!("without-{name}:1");
+    let remove = format!(
+        "docker run --name without-{name} --network none --user 0:0 --entrypoint rm sshbox-user:latest {path} &&
+         docker commit --change 'USER 1000:1000' --change 'ENTRYPOINT []' without-{name} {image} &&
+         docker rm without-{name}"
+    );
+    run("sh", &["-c", &remove]);
+    let _config = Changed::config("image = \"sshbox-user:latest\"", &format!("image = \"{image}\""));
+    let user = User::new(name);
+    assert_eq!(user.ssh().status(&format!("test -e {path}")), 1, "{path} is in the box");
+    user
 }

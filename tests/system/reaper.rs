@@ -1,14 +1,10 @@
-//! The reaper: stops who is idle, never who is there, and loses no login.
+//! The reaper: stops who is idle and never who is there. That it loses no login is in
+//! `tests/life`.
 
-use crate::harness::{Changed, User, run, text, world_alone};
+use crate::harness::{Changed, User, reap, run, text, world_alone};
 use std::fs;
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::Output;
 use std::thread;
-
-fn reap(arguments: &[&str]) -> Output {
-    Command::new("/usr/lib/sshbox/sshbox-reap").args(arguments).output().unwrap()
-}
 
 /// The reaper's line on this user.
 fn verdict(output: &Output, user: &User) -> String {
@@ -127,48 +123,4 @@ fn f25_a_second_reaper_leaves_at_once() {
         (output.status.code(), text(&output.stdout)),
         (Some(0), "another reaper is at work\n".to_owned())
     );
-}
-
-/// How many logins race the reaper; `SSHBOX_RACES` sets another number.
-fn races() -> u32 {
-    std::env::var("SSHBOX_RACES").map_or(300, |number| number.parse().unwrap())
-}
-
-#[test]
-fn f3_no_login_is_lost_to_the_reaper() {
-    let _world = world_alone();
-    let _idle = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
-    let _grace = Changed::config("grace = \"10s\"", "grace = \"1s\"");
-    let users: Vec<User> = (0..3).map(|n| User::new(&format!("racer{n}"))).collect();
-    let over = AtomicBool::new(false);
-    let (mut lost, mut stopped) = (Vec::new(), 0);
-    thread::scope(|scope| {
-        let reaper = scope.spawn(|| {
-            let mut stopped = 0;
-            while !over.load(Ordering::Relaxed) {
-                stopped +=
-                    text(&reap(&[]).stdout).lines().filter(|line| line.contains(": stopped: ")).count();
-            }
-            stopped
-        });
-        let logins: Vec<_> = users
-            .iter()
-            .map(|user| {
-                scope.spawn(move || {
-                    let outputs = (0..races() / 3).map(|n| (n, user.ssh().run(&format!("echo {n}"))));
-                    outputs
-                        .filter(|(n, output)| text(&output.stdout) != format!("{n}\n"))
-                        .map(|(_, o)| o)
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        for login in logins {
-            lost.extend(login.join().unwrap());
-        }
-        over.store(true, Ordering::Relaxed);
-        stopped = reaper.join().unwrap();
-    });
-    assert!(lost.is_empty(), "{} lost: {:?}", lost.len(), lost[0]);
-    assert!(stopped > 20, "only {stopped} stops: no race at all");
 }

@@ -240,7 +240,10 @@ fn p9_words_of_our_own_are_refused_with_a_reason() {
     let output = alice().ssh().run("@nonsense\u{1b}[31m now");
     assert_eq!(output.status.code(), Some(64));
     let error = text(&output.stderr);
-    assert!(error.starts_with(r"sshbox: unknown word @nonsense\x1b[31m; "), "{error}");
+    assert!(
+        error.starts_with(r"sshbox: unknown word @nonsense\x1b[31m now; there are @config, @help, "),
+        "{error}"
+    );
     let reference = error.split("(ref ").nth(1).unwrap()[..8].to_owned();
     until("the journal has it", || crate::harness::journal().contains(&reference));
 }

@@ -1,0 +1,237 @@
+//! What `@status` shows of a box: gathered by `sshbox-wake`, shown by `sshbox-shell`, as text
+//! for people and as JSON for programs. Knows no engine and no clock.
+
+use crate::texts::{self, span};
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// A box at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Name of the container.
+    #[serde(rename = "box")]
+    pub name: String,
+    /// `running`, `paused`, `stopped`, `changing`, `broken` or `missing`.
+    pub state: String,
+    /// Start of the running box, RFC 3339.
+    pub started_at: Option<String>,
+    /// Time since then, in seconds.
+    pub up_seconds: Option<u64>,
+    /// Image that it is made from.
+    pub image: String,
+    /// Sessions that are open.
+    pub sessions: usize,
+    /// CPU time.
+    pub cpu: Cpu,
+    /// Memory in bytes.
+    pub memory: Amount,
+    /// Processes and threads.
+    pub processes: Amount,
+    /// The file system of the home.
+    pub disk: Option<Disk>,
+    /// Time without a session after which it stops, in seconds.
+    pub idle_timeout_seconds: u64,
+    /// When it stops if nobody comes, RFC 3339; not while it is stopped or a session is open.
+    pub stops_at: Option<String>,
+    /// Why it was stopped last, if that is known.
+    pub last_stop: Option<LastStop>,
+}
+
+/// CPU time: how many cores it may use, and how much of one it used a moment ago.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// Cores.
+    pub limit: f64,
+    /// Cores, over a fifth of a second.
+    pub used: Option<f64>,
+}
+
+/// How much of something it may use, and uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// The most.
+    pub limit: u64,
+    /// Now, if it runs.
+    pub used: Option<u64>,
+}
+
+/// The file system that the home is on, in bytes. All homes share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Used, by all.
+    pub used: u64,
+    /// Left to be used.
+    pub free: u64,
+}
+
+/// The last stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastStop {
+    /// Time since then, in seconds.
+    pub seconds_ago: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl Status {
+    /// Aligned text, one line for each thing.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut lines: Vec<(&str, String)> = vec![("box", self.name.clone())];
+        lines.push(match (&self.started_at, self.up_seconds) {
+            (Some(at), Some(up)) => {
+                ("state", format!("{} since {at} ({})", self.state, span(Duration::from_secs(up))))
+            }
+            _ => ("state", self.state.clone()),
+        });
+        lines.push(("image", self.image.clone()));
+        lines.push(("sessions", self.sessions.to_string()));
+        lines.push(("cpu", of(self.cpu.used.map(|used| format!("{used:.2}")), &cores(self.cpu.limit))));
+        lines.push(("memory", of(self.memory.used.map(bytes), &bytes(self.memory.limit))));
+        let processes = self.processes.used.map(|used| used.to_string());
+        lines.push(("processes", of(processes, &self.processes.limit.to_string())));
+        if let Some(disk) = &self.disk {
+            let (free, used) = (bytes(disk.free), bytes(disk.used));
+            lines.push(("disk", format!("{free} free, {used} used, shared by all homes")));
+        }
+        let timeout = span(Duration::from_secs(self.idle_timeout_seconds));
+        lines.push((
+            "idle stop",
+            match &self.stops_at {
+                Some(at) => format!("at {at}, {timeout} after the last session"),
+                None => format!("{timeout} after the last session"),
+            },
+        ));
+        if let Some(LastStop { seconds_ago, reason }) = &self.last_stop {
+            lines.push(("last stop", format!("{} ago: {reason}", span(Duration::from_secs(*seconds_ago)))));
+        }
+        lines.into_iter().fold(String::new(), |mut text, (name, value)| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name:<10} {value}");
+            text
+        })
+    }
+}
+
+fn of(used: Option<String>, limit: &str) -> String {
+    used.map_or_else(|| format!("up to {limit}"), |used| format!("{used} of {limit}"))
+}
+
+fn cores(limit: f64) -> String {
+    if (limit - 1.0).abs() < f64::EPSILON { "1 core".to_owned() } else { format!("{limit} cores") }
+}
+
+fn bytes(count: u64) -> String {
+    ByteSize(count).to_string()
+}
+
+/// Why a box that nobody said anything about has stopped.
+#[must_use]
+pub fn why_stopped(out_of_memory: bool) -> &'static str {
+    if out_of_memory { texts::OUT_OF_MEMORY } else { texts::FROM_OUTSIDE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+
+    fn running() -> Status {
+        Status {
+            name: "sshbox-alice".to_owned(),
+            state: "running".to_owned(),
+            started_at: Some("2026-03-01T10:00:00Z".to_owned()),
+            up_seconds: Some(7512),
+            image: "sshbox-user:latest".to_owned(),
+            sessions: 2,
+            cpu: Cpu { limit: 2.0, used: Some(0.25) },
+            memory: Amount { limit: 8 << 30, used: Some(512 << 20) },
+            processes: Amount { limit: 512, used: Some(12) },
+            disk: Some(Disk { used: 12 << 30, free: 80 << 30 }),
+            idle_timeout_seconds: 1800,
+            stops_at: None,
+            last_stop: None,
+        }
+    }
+
+    #[test]
+    fn a_running_box_as_text() {
+        assert_snapshot!(running().text(), @"
+        box        sshbox-alice
+        state      running since 2026-03-01T10:00:00Z (2h 5m)
+        image      sshbox-user:latest
+        sessions   2
+        cpu        0.25 of 2 cores
+        memory     512.0 MiB of 8.0 GiB
+        processes  12 of 512
+        disk       80.0 GiB free, 12.0 GiB used, shared by all homes
+        idle stop  30m after the last session
+        ");
+    }
+
+    #[test]
+    fn a_stopped_box_as_text() {
+        let stopped = Status {
+            state: "stopped".to_owned(),
+            started_at: None,
+            sessions: 0,
+            cpu: Cpu { limit: 1.0, used: None },
+            memory: Amount { limit: 8 << 30, used: None },
+            processes: Amount { limit: 512, used: None },
+            disk: None,
+            last_stop: Some(LastStop { seconds_ago: 90, reason: texts::FROM_OUTSIDE.to_owned() }),
+            ..running()
+        };
+        assert_snapshot!(stopped.text(), @"
+        box        sshbox-alice
+        state      stopped
+        image      sshbox-user:latest
+        sessions   0
+        cpu        up to 1 core
+        memory     up to 8.0 GiB
+        processes  up to 512
+        idle stop  30m after the last session
+        last stop  1m 30s ago: it was stopped from outside, by an admin or by Docker
+        ");
+        let idle = Status { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
+        assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));
+    }
+
+    #[test]
+    fn json_for_programs() {
+        assert_snapshot!(serde_json::to_string_pretty(&running()).unwrap(), @r#"
+        {
+          "box": "sshbox-alice",
+          "state": "running",
+          "started_at": "2026-03-01T10:00:00Z",
+          "up_seconds": 7512,
+          "image": "sshbox-user:latest",
+          "sessions": 2,
+          "cpu": {
+            "limit": 2.0,
+            "used": 0.25
+          },
+          "memory": {
+            "limit": 8589934592,
+            "used": 536870912
+          },
+          "processes": {
+            "limit": 512,
+            "used": 12
+          },
+          "disk": {
+            "used": 12884901888,
+            "free": 85899345920
+          },
+          "idle_timeout_seconds": 1800,
+          "stops_at": null,
+          "last_stop": null
+        }
+        "#);
+        let again: Status = serde_json::from_str(&serde_json::to_string(&running()).unwrap()).unwrap();
+        assert_eq!(again, running());
+    }
+}

@@ -1,0 +1,21 @@
+//! Clients that people have, as Debian or the Python package index brings them, unchanged,
+//! against sshbox in a world of its own. Where plain sshd can answer too, it is asked the same.
+//! Each test writes a row of the table that `tests/run` prints and the README shows.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise, its helpers too"
+)]
+
+#[path = "../system/harness.rs"]
+mod harness;
+
+mod connections;
+mod desk;
+mod editors;
+mod files;
+mod python;
+mod terminals;
+mod trees;

@@ -1,0 +1,48 @@
+;;; tramp.el --- files and processes of a box, by four methods of TRAMP  -*- lexical-binding: t -*-
+
+;; Batch mode of Emacs without anybody's settings. Stops at the first surprise with a status
+;; other than 0. $NAME is the login name, the current directory holds a file `large'.
+
+(require 'cl-lib)
+(require 'tramp)
+(setq tramp-verbose 1
+      auth-source-save-behavior nil
+      create-lockfiles nil
+      make-backup-files nil)
+
+(message "versions: Emacs %s, TRAMP %s" emacs-version tramp-version)
+
+(dolist (method '("ssh" "sshx" "scp" "rsync"))
+  (let* ((here default-directory)
+         (base (format "/%s:%s@box:/home/user/%s/" method (getenv "NAME") method))
+         (file (concat base "file")))
+    (make-directory base)
+    (let ((coding-system-for-write 'utf-8))
+      (write-region "héllo\n" nil file nil 'quiet)
+      (write-region "more\n" nil file t 'quiet))
+    (with-temp-buffer
+      (let ((coding-system-for-read 'utf-8)) (insert-file-contents file))
+      (cl-assert (equal (buffer-string) "héllo\nmore\n") t))
+    (rename-file file (concat base "renamed"))
+    (cl-assert (not (file-exists-p file)) t)
+    (set-file-modes (concat base "renamed") #o600)
+    (cl-assert (= (file-modes (concat base "renamed")) #o600) t)
+    ;; Larger files go by the method's own program, if it has one.
+    (copy-file (concat here "large") (concat base "large"))
+    (copy-file (concat base "large") (concat here method) t)
+    (cl-assert (zerop (call-process "cmp" nil nil nil (concat here "large") (concat here method))) t)
+    (cl-assert (equal (directory-files base) '("." ".." "large" "renamed")) t)
+    (let ((default-directory base))
+      (cl-assert (= (process-file "sh" nil nil nil "-c" "exit 7") 7) t)
+      (cl-assert (equal (shell-command-to-string "pwd; hostname")
+                        (format "/home/user/%s\n%s\n" method (getenv "NAME")))
+                 t)
+      (with-temp-buffer
+        (let ((process (start-file-process "job" (current-buffer) "sh" "-c" "echo async; exit 0")))
+          (set-process-sentinel process #'ignore)
+          (while (accept-process-output process 60))
+          (cl-assert (string-match-p "async" (buffer-string)) t))))
+    (tramp-cleanup-connection (tramp-dissect-file-name base) t)))
+
+(message "all done")
+;;; tramp.el ends here

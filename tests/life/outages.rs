@@ -1,0 +1,337 @@
+//! What a session must live through, and how it ends when it cannot: our sshd killed, a
+//! connection cut without a word, a box stopped or removed under it, an engine that takes its
+//! boxes along.
+
+use crate::harness::{Changed, Running, Terminal, Undo, User, run, signal, text, until, world, world_alone};
+use crate::numbers::{Boxes, of_sessions, restart_sshd, tell};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a session may take to hear of the end of its box: 2 s, and room for a busy machine.
+const HEARS: Duration = Duration::from_secs(10);
+
+/// Status of a session whose box has ended: that of a killed program.
+const BOX_ENDED: i32 = 137;
+
+/// A session with a terminal and one without, both at work.
+struct Both {
+    terminal: Terminal,
+    before: String,
+    plain: Running,
+}
+
+impl Both {
+    fn of(user: &User) -> Self {
+        let mut terminal = user.ssh().terminal(24, 80, &[]);
+        let before = terminal.modes();
+        terminal.types("PS1='$ '; echo beg''an\n");
+        terminal.shows("began");
+        let mut plain = user.ssh().begin(&["echo began; while read x; do echo heard $x; done; exit 4"]);
+        assert_eq!(plain.line(), "began");
+        Self { terminal, before, plain }
+    }
+
+    fn go_on(&mut self) {
+        self.terminal.types("echo go''es on\n");
+        self.terminal.shows("goes on");
+        self.plain.write(b"this\n");
+        assert_eq!(self.plain.line(), "heard this");
+    }
+
+    /// Both end with the reason, since their box has ended, within the bound from `began`; how long
+    /// that took.
+    fn end_with_the_box(mut self, began: Instant) -> Duration {
+        let status = self.terminal.ends_within(Duration::from_secs(60));
+        let took = began.elapsed();
+        assert_eq!(status, Some(BOX_ENDED), "{:?}", self.terminal.seen());
+        assert!(self.terminal.seen().contains("sshbox: your box"), "{:?}", self.terminal.seen());
+        assert_eq!(self.terminal.modes(), self.before, "the local terminal is not restored");
+        let (status, out, err, _) = self.plain.output_within(HEARS);
+        assert_eq!((status, out.as_str()), (Some(BOX_ENDED), ""), "{err}");
+        assert!(err.starts_with("sshbox: your box") && err.lines().count() == 1, "{err}");
+        let took_both = began.elapsed().max(took);
+        assert!(took_both < HEARS, "{took_both:?} after the end of the box");
+        took_both
+    }
+}
+
+#[test]
+fn f23_a_box_stopped_killed_or_removed_ends_its_sessions_with_the_reason() {
+    let _world = world();
+    let user = User::new("evicted");
+    let _box = Boxes(vec![user.clone()]);
+    user.says("echo kept > file");
+    for end in [&["stop", "-t", "5"][..], &["stop", "-t", "0"], &["kill"], &["rm", "-f"]] {
+        let both = Both::of(&user);
+        run("docker", &[end, &[&user.container()]].concat());
+        let took = both.end_with_the_box(Instant::now());
+        tell(&format!("outages: docker {}: sessions ended {} ms later", end.join(" "), took.as_millis()));
+        until("nothing is left on the host", || user.host_processes().is_empty());
+        assert_eq!(user.says("cat file"), "kept\n", "{end:?}");
+    }
+}
+
+#[test]
+fn f23_a_session_that_ignores_all_signals_ends_with_its_box_as_well() {
+    let _world = world();
+    let user = User::new("deaf");
+    let _box = Boxes(vec![user.clone()]);
+    let mut session = user.ssh().begin(&["trap '' TERM HUP INT; echo began; while :; do sleep 0.2; done"]);
+    assert_eq!(session.line(), "began");
+    run("docker", &["stop", "-t", "2", &user.container()]);
+    let (status, _, err, took) = session.output_within(HEARS);
+    assert_eq!(status, Some(BOX_ENDED), "{err}");
+    assert!(err.starts_with("sshbox: your box"), "{err}");
+    assert!(took < HEARS, "{took:?}");
+    assert_eq!(user.says("echo in"), "in\n");
+}
+
+fn engine_answers() -> bool {
+    Command::new("docker").args(["version"]).output().unwrap().status.success()
+}
+
+fn engine(action: &str) {
+    run("tests/system/engine", &[action]);
+    let answers = action.starts_with("start");
+    until(action, || engine_answers() == answers);
+}
+
+#[test]
+fn f10_an_engine_without_live_restore_ends_sessions_with_the_reason() {
+    let _world = world_alone();
+    let user = User::new("mortal");
+    // The mortal one would end the boxes of all others too, one after the other.
+    let boxes = run("docker", &["ps", "-q"]);
+    let boxes: Vec<&str> = boxes.split_whitespace().collect();
+    if !boxes.is_empty() {
+        run("docker", &[&["stop", "-t", "0"], &boxes[..]].concat());
+    }
+    engine("stop");
+    let _back = Undo(|| {
+        if engine_answers() {
+            run("tests/system/engine", &["stop"]);
+        }
+        engine("start");
+    });
+    let _box = Boxes(vec![user.clone()]);
+    for end in ["stop", "kill"] {
+        engine("start-mortal");
+        assert_eq!(run("docker", &["info", "-f", "{{.LiveRestoreEnabled}}"]), "false\n");
+        user.says("echo kept > file");
+        let mut both = Both::of(&user);
+        if end == "stop" {
+            engine("stop");
+        } else {
+            // Its boxes live until the next one comes, which ends what it did not start.
+            engine("kill");
+            both.go_on();
+            run("tests/system/engine", &["start-mortal"]);
+            until("the engine answers", engine_answers);
+        }
+        let took = both.end_with_the_box(Instant::now());
+        tell(&format!("outages: mortal engine, {end}: sessions ended {} ms later", took.as_millis()));
+        if end == "stop" {
+            // While it is away, that is said.
+            let output = user.ssh().run("true");
+            assert_eq!(output.status.code(), Some(69), "{output:?}");
+            assert!(text(&output.stderr).contains("Docker does not run"), "{output:?}");
+            engine("start-mortal");
+        }
+        assert_eq!(user.says("cat file"), "kept\n");
+        engine("stop");
+    }
+}
+
+#[test]
+fn f17_sessions_outlive_the_sshd_that_let_them_in() {
+    let _world = world_alone();
+    let user = User::new("orphan");
+    let _box = Boxes(vec![user.clone()]);
+    let mut both = Both::of(&user);
+    for end in [Signal::SIGKILL, Signal::SIGTERM] {
+        restart_sshd(end);
+        both.go_on();
+        assert_eq!(user.says("echo new"), "new\n");
+    }
+    both.terminal.types("exit 6\n");
+    assert_eq!(both.terminal.ends(), 6);
+    assert_eq!(both.plain.wait(), 4);
+    until("nothing is left on the host", || user.host_processes().is_empty());
+}
+
+#[test]
+fn f18_p8_what_a_client_leaves_on_a_shared_connection_goes_with_the_connection() {
+    let _world = world();
+    let user = User::new("sharer");
+    let _box = Boxes(vec![user.clone()]);
+    let mut connection = user.connects("/tmp/sharer");
+    let mut session = user.ssh_over("/tmp/sharer").begin(&["echo began; sleep 4243 & exec sleep 4244"]);
+    assert_eq!(session.line(), "began");
+    session.kill();
+    // As with plain sshd, which ends input and output and no more, a program may go on that
+    // cares for neither; others on the same connection do not notice.
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(user.ssh_over("/tmp/sharer").run("echo in").stdout, b"in\n");
+    connection.kill();
+    until("all of it is gone", || user.box_processes().len() == 1 && user.host_processes().is_empty());
+}
+
+/// A way to our sshd that can be cut: from then on no byte passes and no end either.
+struct Relay {
+    port: String,
+    cut: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+    carriers: Option<thread::JoinHandle<()>>,
+}
+
+impl Relay {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let (cut, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let carriers = {
+            let (cut, over) = (cut.clone(), over.clone());
+            thread::spawn(move || accept(&listener, &cut, &over))
+        };
+        Self { port, cut, over, carriers: Some(carriers) }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.carriers.take().unwrap().join();
+    }
+}
+
+fn accept(listener: &TcpListener, cut: &Arc<AtomicBool>, over: &Arc<AtomicBool>) {
+    let mut carriers = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let Ok((client, _)) = listener.accept() else {
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        client.set_nonblocking(false).unwrap();
+        let server = TcpStream::connect("127.0.0.1:2200").unwrap();
+        for (from, to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
+            let (cut, over) = (cut.clone(), over.clone());
+            carriers.push(thread::spawn(move || carry(from, to, &cut, &over)));
+        }
+    }
+    for carrier in carriers {
+        carrier.join().unwrap();
+    }
+}
+
+/// Carries one way; once cut, holds both ends open and still until all is over.
+fn carry(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool, over: &AtomicBool) {
+    from.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut bytes = [0; 16384];
+    while !over.load(Ordering::Relaxed) {
+        if cut.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(20));
+            continue;
+        }
+        let waits =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        let went = match from.read(&mut bytes) {
+            Ok(0) => {
+                let _ = to.shutdown(Shutdown::Write);
+                false
+            }
+            // What was read while the way was cut is lost.
+            Ok(count) => cut.load(Ordering::Relaxed) || to.write_all(&bytes[..count]).is_ok(),
+            Err(error) => waits(&error),
+        };
+        if !went {
+            return;
+        }
+    }
+}
+
+/// A program that says in a file that it heard SIGHUP and stays, beside some that are detached.
+/// It must not complain of its own child's end: there is nobody who would read it.
+fn unwilling(mark: &str) -> String {
+    format!(
+        "setsid sleep 77{mark} </dev/null >/dev/null 2>&1 &
+         nohup sleep 78{mark} </dev/null >/dev/null 2>&1 &
+         sleep 71{mark} &
+         trap 'echo > ~/hup-{mark}' HUP; sleep 0.3; echo began; exec 2>/dev/null; while :; do sleep 0.2{mark}; done"
+    )
+}
+
+#[test]
+fn f18_a_connection_cut_without_a_word_is_hung_up_once_sshd_knows() {
+    let _world = world_alone();
+    let user = User::new("cutoff");
+    let _box = Boxes(vec![user.clone()]);
+    let _back = Undo(|| restart_sshd(Signal::SIGTERM));
+    let _alive = Changed::file("/etc/sshbox/sshd_config", "ClientAliveInterval 30", "ClientAliveInterval 1");
+    restart_sshd(Signal::SIGTERM);
+    let relay = Relay::new();
+    let port = format!("Port={}", relay.port);
+    let mut plain = user.ssh().args(&["-o", &port]).begin(&[&unwilling("001")]);
+    assert_eq!(plain.line(), "began");
+    let of_plain = user.host_processes();
+    let mut terminal = user.ssh().args(&["-o", &port]).terminal(24, 80, &[&unwilling("002")]);
+    terminal.shows("began");
+    let of_terminal: Vec<i32> =
+        user.host_processes().into_iter().filter(|pid| !of_plain.contains(pid)).collect();
+    assert!(of_plain.len() >= 2 && of_terminal.len() >= 2, "{of_plain:?} {of_terminal:?}");
+    let lines = |mark: &str| -> Vec<String> {
+        let pids = user.box_processes();
+        let lines = pids[1..].iter().map(|pid| crate::numbers::command_line(*pid));
+        lines.filter(|line| line.contains(mark)).collect()
+    };
+
+    relay.cut.store(true, Ordering::Relaxed);
+    let cut = Instant::now();
+    // Nobody has noticed so far.
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(user.host_processes().len(), of_plain.len() + of_terminal.len());
+    thread::scope(|scope| {
+        for (mark, pids) in [("001", &of_plain), ("002", &of_terminal)] {
+            let (user, lines) = (&user, &lines);
+            scope.spawn(move || {
+                // It ends its own processes first.
+                until("sshd knows", || pids.iter().any(|pid| !user.host_processes().contains(pid)));
+                let knows = Instant::now();
+                let hup = format!("{}/hup-{mark}", user.home());
+                until("the program has heard SIGHUP", || Path::new(&hup).exists());
+                let heard = knows.elapsed();
+                let detached = |line: &String| line.starts_with("sleep 77") || line.starts_with("sleep 78");
+                until("what was tied is gone", || lines(mark).iter().all(detached));
+                let gone = knows.elapsed();
+                tell(&format!(
+                    "outages: sshd knew {:.1} s after the cut; SIGHUP {} ms later, SIGKILL {} ms later",
+                    (knows - cut).as_secs_f32(),
+                    heard.as_millis(),
+                    gone.as_millis()
+                ));
+                assert!(heard < Duration::from_secs(5), "SIGHUP only after {heard:?}; promised is 1 s");
+                assert!(gone < Duration::from_secs(15), "SIGKILL only after {gone:?}; promised are 5 s");
+            });
+        }
+    });
+    until("nothing is left on the host", || of_sessions().is_empty());
+    for mark in ["001", "002"] {
+        let mut left = lines(mark);
+        left.sort();
+        assert_eq!(left, [format!("sleep 77{mark}"), format!("sleep 78{mark}")]);
+    }
+    // The clients know of nothing and wait.
+    assert_eq!(plain.over(), None);
+    signal(plain.pid(), Signal::SIGKILL);
+    terminal.kill();
+    assert_eq!(user.says("cat hup-* | wc -l"), "2\n");
+    fs::remove_file(format!("{}/hup-001", user.home())).unwrap();
+}

@@ -1,0 +1,366 @@
+//! The words of sshbox itself, as a person types them, and what a person is told of the end of
+//! a box. The texts are held as snapshots in `src/texts.rs` and `src/status.rs`.
+
+use crate::harness::{Changed, Undo, User, alice, run, text, until, world, world_alone};
+use serde_json::Value;
+use std::process::Command;
+
+/// Says a word, which has to succeed without a byte on stderr.
+fn json(user: &User) -> Value {
+    serde_json::from_str(&user.says("@status --json")).unwrap()
+}
+
+/// The line of this name in `@status`.
+fn line(status: &str, name: &str) -> String {
+    let found = status.lines().find_map(|line| line.strip_prefix(name));
+    found.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+}
+
+#[test]
+fn help_names_all_words_and_starts_no_box() {
+    let _world = world();
+    let user = User::new("helped");
+    let help = user.says("@help");
+    for word in ["@status", "@restart", "@stop", "@config", "@sshd", "@help"] {
+        assert!(help.contains(&format!("\n  {word} ")), "{help}");
+    }
+    assert!(help.contains("ssh -p 2200 helped@127.0.0.1 @config >> ~/.ssh/config"), "{help}");
+    let found = Command::new("docker").args(["inspect", &user.container()]).output().unwrap();
+    assert!(!found.status.success(), "a box was made");
+}
+
+#[test]
+fn config_is_filled_in_and_the_admin_may_name_the_host() {
+    let _world = world_alone();
+    let user = User::new("configured");
+    let wanted = "    ProxyCommand ssh -T -p 2200 configured@127.0.0.1 @sshd\n";
+    let config = user.says("@config");
+    assert!(config.contains("\nHost configured-box\n    User user\n") && config.contains(wanted), "{config}");
+    // ssh itself takes it for what it is.
+    std::fs::write("/tmp/configured", &config).unwrap();
+    let seen = run("ssh", &["-F", "/tmp/configured", "-G", "configured-box"]);
+    assert!(seen.contains("proxycommand ssh -T -p 2200 configured@127.0.0.1 @sshd\n"), "{seen}");
+    let path = "/etc/sshbox/sshd_config";
+    let before = std::fs::read_to_string(path).unwrap();
+    std::fs::write(path, before.replace("#SetEnv SSHBOX_HOST=", "SetEnv SSHBOX_HOST=")).unwrap();
+    let back = Undo(|| {
+        std::fs::write(path, &before).unwrap();
+        drop(run("packaging/demo/without-systemd", &["reload"]));
+    });
+    run("packaging/demo/without-systemd", &["reload"]);
+    // For a moment nobody listens.
+    let says = |name: &str| text(&user.ssh().run("@config").stdout).contains(&format!("{name} @sshd"));
+    until("the name is known", || says("configured@box.example.org"));
+    // No client may set it.
+    let client = user.ssh().args(&["-o", "SetEnv=SSHBOX_HOST=evil.example.org"]).run("@config");
+    assert!(text(&client.stdout).contains("configured@box.example.org"), "{client:?}");
+    drop(back);
+    until("the name is gone", || says("configured@127.0.0.1"));
+}
+
+#[test]
+fn status_shows_a_running_box_with_its_sessions() {
+    let _world = world();
+    let user = User::new("shown");
+    user.says("true");
+    let mut first = user.ssh().begin(&["echo in; while :; do :; done"]);
+    let mut second = user.ssh().begin(&["echo in; exec sleep 300"]);
+    assert_eq!((first.line(), second.line()), ("in".to_owned(), "in".to_owned()));
+    let status = json(&user);
+    assert_eq!(status["box"], "sshbox-shown");
+    assert_eq!(status["state"], "running");
+    assert_eq!(status["image"], "sshbox-user:latest");
+    assert_eq!(status["sessions"], 2);
+    assert_eq!(status["cpu"]["limit"], 2.0);
+    // On a busy machine it gets little, but not nothing.
+    assert!(status["cpu"]["used"].as_f64().unwrap() > 0.0, "{status}");
+    assert_eq!(status["memory"]["limit"], 8_u64 << 30);
+    let memory = status["memory"]["used"].as_u64().unwrap();
+    assert!((100 << 10..1 << 30).contains(&memory), "{status}");
+    assert_eq!(status["processes"]["limit"], 512);
+    assert!(status["processes"]["used"].as_u64().unwrap() >= 3, "{status}");
+    assert!(status["disk"]["free"].as_u64().unwrap() > 0, "{status}");
+    assert_eq!(status["idle_timeout_seconds"], 1800);
+    assert_eq!(status["stops_at"], Value::Null, "somebody is there");
+    assert!(status["up_seconds"].as_u64().unwrap() < 600);
+    let text = user.says("@status");
+    assert_eq!(line(&text, "sessions"), "2");
+    assert!(line(&text, "state").starts_with("running since 20"), "{text}");
+    assert_eq!(line(&text, "idle stop"), "30m after the last session");
+    assert!(line(&text, "memory").ends_with(" of 8.0 GiB"), "{text}");
+    first.kill();
+    second.kill();
+    until("nobody is there", || json(&user)["sessions"] == 0);
+    assert!(line(&user.says("@status"), "idle stop").starts_with("at 20"));
+    assert!(json(&user)["stops_at"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
+fn words_work_whatever_is_wrong_with_the_box() {
+    let _world = world();
+    let user = User::new("broken");
+    assert_eq!(json(&user)["state"], "missing");
+    assert_eq!(user.says("@stop"), "your box does not run\n");
+    user.says("true");
+    run("docker", &["pause", &user.container()]);
+    assert_eq!(json(&user)["state"], "paused");
+    assert_eq!(user.says("@stop"), "your box is stopped; the next login starts it\n");
+    assert_eq!(json(&user)["state"], "stopped");
+    assert_eq!(user.says("@restart"), "your box was restarted\n");
+    assert_eq!(json(&user)["state"], "running");
+    // An init that is stuck: nothing answers in there, the host's words do.
+    let init = user.inspect("{{.State.Pid}}").parse().unwrap();
+    crate::harness::signal(init, nix::sys::signal::Signal::SIGSTOP);
+    assert_eq!(json(&user)["state"], "running");
+    assert_eq!(user.says("@restart"), "your box was restarted\n");
+    assert_eq!(user.says("echo in"), "in\n");
+}
+
+#[test]
+fn f7_a_box_full_of_processes_is_freed_by_its_user() {
+    let _world = world();
+    let user = User::new("fork-bomber");
+    let bomb = "echo began; for n in $(seq 600); do setsid sleep 300 & done 2>/dev/null; sleep 300";
+    let mut session = user.ssh().begin(&[bomb]);
+    session.line();
+    until("the box is full", || user.ssh().status("true") != 0);
+    until("it is told", || {
+        let refused = text(&user.ssh().run("true").stderr);
+        refused.contains("as many processes as it may; end some of them, or stop all with @restart (ref ")
+    });
+    assert!(json(&user)["processes"]["used"].as_u64().unwrap() >= 510);
+    assert_eq!(user.says("@restart"), "your box was restarted\n");
+    assert_eq!(user.says("echo in"), "in\n");
+}
+
+#[test]
+fn restart_and_stop_ask_on_a_terminal() {
+    let _world = world();
+    let user = User::new("asked");
+    user.says("true");
+    let began = user.inspect("{{.State.StartedAt}}");
+    let mut other = user.ssh().begin(&["echo in; exec sleep 300"]);
+    assert_eq!(other.line(), "in");
+    for no in ["n\n", "\n", "\u{4}"] {
+        let mut terminal = user.ssh().terminal(24, 80, &["@restart"]);
+        terminal.shows("1 session is open and will end. [y/N] ");
+        terminal.types(no);
+        terminal.shows("nothing was done");
+        assert_eq!(terminal.ends(), 1);
+    }
+    assert_eq!(user.inspect("{{.State.StartedAt}}"), began);
+    let mut terminal = user.ssh().terminal(24, 80, &["@restart"]);
+    terminal.shows("Restart your box? ");
+    terminal.types("y\n");
+    terminal.shows("your box was restarted");
+    assert_eq!(terminal.ends(), 0);
+    assert_ne!(user.inspect("{{.State.StartedAt}}"), began);
+    let (status, _, error) = other.output();
+    assert_eq!(status, 137, "{error}");
+    assert!(error.starts_with("sshbox: your box was stopped: you typed @restart; log in again"), "{error}");
+    let mut terminal = user.ssh().terminal(24, 80, &["@stop"]);
+    terminal.shows("Stop your box? ");
+    terminal.types("yes\n");
+    terminal.shows("your box is stopped; the next login starts it");
+    assert_eq!(terminal.ends(), 0);
+    assert_eq!(user.inspect("{{.State.Status}}"), "exited");
+}
+
+/// Logs in with a terminal, and out again; what was shown before the prompt.
+fn greeting(user: &User) -> String {
+    let mut terminal = user.ssh().terminal(24, 80, &[]);
+    let shown = terminal.shows("$ ");
+    terminal.types("exit\n");
+    assert_eq!(terminal.ends(), 0);
+    shown
+}
+
+#[test]
+fn the_reason_of_the_last_stop_is_told_once_at_the_next_login_of_a_person() {
+    let _world = world_alone();
+    let user = User::new("told");
+    user.says("true");
+    assert!(!greeting(&user).contains("sshbox:"), "nothing happened yet");
+    let reaped = || {
+        let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
+        run("/usr/lib/sshbox/sshbox-reap", &[]);
+    };
+    let stop = || drop(run("docker", &["stop", "-t", "1", "sshbox-told"]));
+    let remove = || drop(run("docker", &["rm", "-f", "sshbox-told"]));
+    let by_word = || drop(user.says("@stop"));
+    let reasons: [(&dyn Fn(), &str); 4] = [
+        (&reaped, "nobody used it for 0s"),
+        (&by_word, "you typed @stop"),
+        (&stop, "it was stopped from outside, by an admin or by Docker"),
+        (&remove, "it was removed, by an admin or by Docker"),
+    ];
+    for (end, reason) in reasons {
+        end();
+        // A command is not a person: it hears nothing, and does not take it away.
+        assert_eq!(user.says("echo quiet"), "quiet\n");
+        assert_eq!(json(&user)["last_stop"]["reason"], *reason);
+        let shown = greeting(&user);
+        assert!(shown.contains("sshbox: your box was stopped ") && shown.contains(reason), "{shown:?}");
+        assert!(!greeting(&user).contains("sshbox:"), "told twice");
+        assert_eq!(json(&user)["last_stop"], Value::Null);
+    }
+}
+
+#[test]
+fn f6_f23_a_session_that_ends_with_its_box_says_why() {
+    let _world = world_alone();
+    let user = User::new("ending");
+    user.says("true");
+    let stop = || drop(run("docker", &["stop", "-t", "1", "sshbox-ending"]));
+    let kill = || drop(run("docker", &["kill", "sshbox-ending"]));
+    let remove = || drop(run("docker", &["rm", "-f", "sshbox-ending"]));
+    let by_word = || drop(user.says("@stop"));
+    let ways: [(&dyn Fn(), &str); 4] = [
+        (&stop, "it was stopped from outside"),
+        (&kill, "it was stopped from outside"),
+        (&remove, "it was removed"),
+        (&by_word, "you typed @stop"),
+    ];
+    for (end, reason) in ways {
+        let mut command = user.ssh().begin(&["echo in; exec sleep 300"]);
+        assert_eq!(command.line(), "in");
+        let mut terminal = user.ssh().terminal(24, 80, &[]);
+        let before = terminal.modes();
+        terminal.shows("$ ");
+        // A program that has the whole screen, and no time to give it back.
+        terminal.types("less /etc/passwd\n");
+        terminal.shows("\u{1b}[?1049h");
+        assert_ne!(terminal.modes(), before);
+        end();
+        assert_eq!(terminal.ends(), 137);
+        assert!(terminal.seen().contains("\u{1b}[?1047l\u{1b}[?25h"), "{:?}", terminal.seen());
+        assert!(terminal.seen().contains(reason), "{:?}", terminal.seen());
+        assert_eq!(terminal.modes(), before);
+        let (status, out, error) = command.output();
+        assert_eq!((status, &*out), (137, ""));
+        assert!(error.starts_with("sshbox: your box was stopped: ") && error.contains(reason), "{error}");
+        assert!(error.contains("log in again to start it (ref ") && error.lines().count() == 1, "{error}");
+        assert_eq!(user.says("echo back"), "back\n");
+    }
+}
+
+#[test]
+fn f6_who_runs_out_of_memory_is_told() {
+    let _world = world_alone();
+    let _config = Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
+    let user = User::new("starved");
+    user.says("true");
+    let output = user.ssh().run("exec python3 -c 'x = bytearray(512 << 20)'");
+    assert_eq!(output.status.code(), Some(255), "killed, as plain ssh says it: {output:?}");
+    let error = text(&output.stderr);
+    assert!(error.starts_with("sshbox: your box ran out of memory and the kernel killed this"), "{error}");
+    // The same end for another reason is not taken for that.
+    let output = user.ssh().run("kill -9 $$");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(255), String::new()));
+    run("docker", &["rm", "-f", &user.container()]);
+}
+
+#[test]
+fn an_image_without_a_program_that_clients_call_names_the_package() {
+    let _world = world_alone();
+    // The image without a few of its programs.
+    run(
+        "sh",
+        &[
+            "-c",
+            "
+        set -e
+        container=$(docker create sshbox-user:latest)
+        docker export $container | tar --delete usr/bin/rsync usr/lib/openssh/sftp-server usr/sbin/sshd |
+            docker import --change 'USER 1000:1000' --change 'ENV PATH=/usr/bin:/bin' - bare:1
+        docker rm $container
+    ",
+        ],
+    );
+    let _config = Changed::config("image = \"sshbox-user:latest\"", "image = \"bare:1\"");
+    let user = User::new("bare");
+    user.says("true");
+    let refused = |output: &std::process::Output, package: &str| {
+        let error = text(&output.stderr);
+        let line = error.lines().find(|line| line.starts_with("sshbox: this box has no "));
+        let line = line.unwrap_or_else(|| panic!("{error}"));
+        assert!(line.contains(&format!("; its image needs the package {package} (ref ")), "{line}");
+    };
+    let output = user.ssh().run("rsync --server --sender -e.LsfxCIvu . /etc/hostname");
+    assert_eq!(output.status.code(), Some(127), "as the shell says it");
+    refused(&output, "rsync");
+    // sshd throws the stderr of a subsystem away; what its clients show comes as an answer.
+    let key = format!("{}/key", crate::harness::STATE);
+    let options = ["-F", "/dev/null", "-P", "2200", "-i", &key, "-o", "StrictHostKeyChecking=no"];
+    let call = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(options).args(["-o", "UserKnownHostsFile=/dev/null"]).args(arguments);
+        let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        text(&output.stderr)
+    };
+    let error = call("sftp", &["bare@127.0.0.1"]);
+    let wanted = "sshbox: this box has no sftp server; its image needs the package openssh-sftp-server (ref ";
+    assert!(error.contains(wanted), "{error}");
+    // scp asks for the file at once and shows no text of a server; it ends all the same.
+    let error = call("scp", &["/etc/hostname", "bare@127.0.0.1:/tmp/"]);
+    assert!(error.contains("Failure"), "{error}");
+    let output = user.ssh().run("@sshd");
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    refused(&output, "openssh-server");
+    // A command of their own that is not there is none of our business.
+    let output = user.ssh().run("nosuch");
+    assert_eq!(output.status.code(), Some(127));
+    assert!(!text(&output.stderr).contains("sshbox:"), "{output:?}");
+    run("docker", &["rm", "-f", &user.container()]);
+}
+
+#[test]
+fn a8_nobody_stops_or_sees_the_box_of_another() {
+    let _world = world();
+    let (alice, other) = (alice(), User::new("nosy"));
+    other.says("true");
+    let uid = other.uid().to_string();
+    for verb in ["wake", "stop", "restart", "status", "why"] {
+        let ask = format!(
+            "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); \
+             s.connect('/run/sshbox/wake.sock'); s.send(b'{verb}={}\\0'); print(s.recv(9999))",
+            alice.name
+        );
+        let answer = run(
+            "setpriv",
+            &["--reuid", &uid, "--regid", "1879048192", "--clear-groups", "/usr/bin/python3", "-c", &ask],
+        );
+        assert!(answer.contains("failed=this box is not yours") && answer.contains("status=77"), "{answer}");
+    }
+    assert_eq!(alice.inspect("{{.State.Status}}"), "running");
+}
+
+#[test]
+fn a8_many_words_of_one_user_leave_room_for_others() {
+    let _world = world_alone();
+    let (flooder, other) = (User::new("flooder"), User::new("flooded"));
+    flooder.says("true");
+    let words: Vec<_> = (0..40).map(|_| flooder.ssh().begin(&["@status"])).collect();
+    let waking = || {
+        let name = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        crate::harness::processes().iter().filter(|pid| name(pid) == "sshbox-wake\n").count()
+    };
+    let most = std::thread::spawn(move || {
+        (0..100)
+            .map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                waking()
+            })
+            .max()
+    });
+    assert_eq!(other.says("echo in"), "in\n");
+    for word in words {
+        let (status, out, error) = word.output();
+        assert_eq!((status, &*error), (0, ""), "{out}");
+        assert!(out.starts_with("box        sshbox-flooder\n"), "{out}");
+    }
+    // One of each user, and one that is just being replaced by the next.
+    let most = most.join().unwrap().unwrap();
+    assert!((1..=4).contains(&most), "{most} at once");
+}
