@@ -24,7 +24,7 @@ help: ## Show this list
 .PHONY: build
 build: ## Build all programs and the NSS module
 	cargo build --release --locked --package sshbox-nss
-	cargo build --release --locked --bin sshbox-keys --bin sshbox-wake --bin sshbox-reap
+	cargo build --release --locked --bin sshbox-keys --bin sshbox-wake --bin sshbox-reap --bin sshbox
 	# These two run in places where nobody promises a C library.
 	cargo rustc --release --locked --bin sshbox-init -- $(STATIC)
 	cargo rustc --release --locked --bin sshbox-shell -- $(STATIC)

@@ -4,6 +4,7 @@
 //! only rules, and no app or edge knows another. `tests/it/structure.rs` holds that.
 
 // Apps: one per program, each a short story told by its `run`.
+pub mod admin;
 pub mod init;
 pub mod keys;
 pub mod reap;
