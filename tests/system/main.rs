@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod adopt;
 mod bytes;
 mod doors;
 mod engine;
