@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// What stands between the name of a container and the moment at which it was set aside.
 const ASIDE: &str = ".before-sshbox-";
 
-/// Places whose content nobody misses.
-const PASSING: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
+/// Places whose content nobody misses, and a file of Docker's own.
+const PASSING: [&str; 5] = ["/run", "/tmp", "/var/tmp", "/sbin/docker-init", "/usr/sbin/docker-init"];
 
 /// A container that has the name of a box, as far as it matters to who takes its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,11 +117,13 @@ pub fn owner_objection(owner: (u32, u32), wanted: &Wanted) -> Option<String> {
 }
 
 /// Of all paths that differ from the image, those that somebody may miss: no directory for
-/// the sake of what is in it, nothing where things pass, nothing of the mount point.
+/// the sake of what is in it, nothing where things pass, no mount point.
 #[must_use]
-pub fn missed(mut changes: Vec<String>, mount: &Path) -> Vec<String> {
+pub fn missed(mut changes: Vec<String>, mounts: &[Mounted]) -> Vec<String> {
     let passes = |path: &Path| PASSING.iter().any(|place| path.starts_with(place));
-    changes.retain(|path| !passes(Path::new(path)) && !mount.starts_with(path));
+    changes.retain(|path| {
+        !passes(Path::new(path)) && !mounts.iter().any(|mounted| mounted.target.starts_with(path))
+    });
     // In the order of paths, what is in a directory follows it.
     changes.sort_unstable_by(|one, other| Path::new(one).cmp(Path::new(other)));
     let next = changes.iter().skip(1).map(Some).chain([None]);
@@ -234,7 +236,10 @@ mod tests {
             "/tmp/y",
         ];
         let changes = changes.map(str::to_owned).to_vec();
-        assert_eq!(missed(changes, wanted().mount), ["/etc/apt.conf", "/opt/tool", "/opt-x"]);
+        assert_eq!(
+            missed(changes, &[mounted("bind", HOME, "/home/user", true)]),
+            ["/etc/apt.conf", "/opt/tool", "/opt-x"]
+        );
     }
 
     #[test]

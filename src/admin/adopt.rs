@@ -171,7 +171,7 @@ impl Candidate {
             candidate.processes = engine.processes(&stranger.id).await.ok();
         }
         let changes = engine.changes(&stranger.id).await.ok();
-        candidate.changes = changes.map(|changes| adoption::missed(changes, &candidate.mount));
+        candidate.changes = changes.map(|changes| adoption::missed(changes, &stranger.mounts));
         candidate.weigh(&stranger, path, config);
         Ok(candidate)
     }

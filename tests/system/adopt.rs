@@ -64,11 +64,8 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
     let untouched = || {
         assert_eq!(user.inspect("{{.Id}} {{.State.Running}}"), format!("{id} true"));
         assert_eq!(user.inspect("{{.HostConfig.RestartPolicy.Name}}"), "always");
-        assert!(!fs::exists("/var/lib/sshbox/homes/.moved.sshbox-id").unwrap());
     };
 
-    assert_eq!(user.ssh().status("true"), 77);
-    untouched();
     let asked = adopt(&["moved"]);
     assert_eq!(asked.status.code(), Some(64), "{asked:?}");
     assert!(text(&asked.stderr).contains("nobody can be asked here"), "{asked:?}");
@@ -89,6 +86,9 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
     ] {
         assert!(shown.contains(line), "{line:?} is not in {shown}");
     }
+    untouched();
+    assert!(!fs::exists("/var/lib/sshbox/homes/.moved.sshbox-id").unwrap());
+    assert_eq!(user.ssh().status("true"), 77);
     untouched();
 
     let done = adopt(&["--yes", "moved"]);
@@ -128,7 +128,7 @@ fn p5_what_would_lose_something_is_refused_with_the_reason() {
         User::new(name);
     }
     let home = |name: &str| format!("{}:/home/user", user(name).home());
-    for name in ["otherhome", "ownvolume", "fleeting", "unlisted", "earlier"] {
+    for name in ["otherhome", "ownvolume", "fleeting", "nohome", "unlisted", "earlier"] {
         make_home(&user(name), "1000");
     }
     make_home(&user("rooted"), "0");
@@ -160,7 +160,7 @@ fn p5_what_would_lose_something_is_refused_with_the_reason() {
         let output = adopt(&["--yes", name]);
         assert_eq!(output.status.code(), Some(77), "{name}: {output:?}");
         let shown = text(&output.stdout);
-        assert!(shown.contains(&format!("  refused    {reason}")) || shown.contains(reason), "{shown}");
+        assert!(shown.contains(reason), "{shown}");
         assert_eq!(shown.matches("  refused    ").count(), 1, "{shown}");
         assert!(shown.ends_with("nothing was done\n"), "{shown}");
         if name != "nobox" {

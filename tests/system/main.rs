@@ -19,6 +19,7 @@ mod inner_sshd;
 mod limits;
 mod reaper;
 mod sessions;
+mod sites;
 mod terminal;
 mod vanish;
 mod waiting;
