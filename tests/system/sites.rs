@@ -1,5 +1,5 @@
-//! `docs/connect-your-django-site.md`, followed to the letter: each command, each line of code
-//! and each setting comes out of the page, so that page and test cannot part. Ends in logins.
+//! The pages in `docs/` for sites, followed to the letter: each command, each line of code and
+//! each setting comes out of the page, so that page and test cannot part. Ends in logins.
 
 use crate::harness::{CONFIG, STATE, User, begun, journal, reap, run, text, until, world_alone};
 use std::fs;
@@ -8,14 +8,18 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
-const PAGE: &str = "docs/connect-your-django-site.md";
+const CONNECT: &str = "docs/connect-your-django-site.md";
+const MIGRATE: &str = "docs/migrate-from-a-paramiko-gateway.md";
 const TOKEN: &str = "/etc/sshbox/token";
+const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
-/// What a reader has that the page does not tell of: sudo, and an ssh that knows their key.
+/// What a reader has that the pages do not tell of: sudo, systemd, and an ssh that knows their key.
+/// Of unknown hosts it takes the key, of known ones no other.
 const READER: &str = r#"set -euo pipefail
 sudo() { "$@"; }
+systemctl() { [ "$*" = "reload sshbox-sshd" ] && "$REPO/packaging/demo/without-systemd" reload; }
 ssh() {
-    command ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+    command ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=~/.ssh/known_hosts \
         -o LogLevel=ERROR -o IdentitiesOnly=yes -i ~/.ssh/id_ed25519 "$@"
 }
 "#;
@@ -29,12 +33,12 @@ struct Block {
 }
 
 /// The blocks below a heading that begins like this.
-fn blocks(heading: &str) -> Vec<Block> {
-    let page = fs::read_to_string(PAGE).unwrap();
-    let section = page
+fn blocks(page: &str, heading: &str) -> Vec<Block> {
+    let text = fs::read_to_string(page).unwrap();
+    let section = text
         .split("\n## ")
         .find(|section| section.starts_with(heading))
-        .unwrap_or_else(|| panic!("{PAGE} has no heading {heading:?}"));
+        .unwrap_or_else(|| panic!("{page} has no heading {heading:?}"));
     // Between fences every second part is a block.
     let found: Vec<_> = section
         .split("\n```")
@@ -53,8 +57,8 @@ fn blocks(heading: &str) -> Vec<Block> {
 /// A project of its own that stands in for the site of the world, and what it changes.
 struct Site {
     folder: String,
-    config: String,
-    token: Vec<u8>,
+    /// Files of the world as they were.
+    before: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Site {
@@ -68,7 +72,8 @@ impl Site {
         run("sh", &["-c", &format!("cp target/wheel/django_sshbox-*.whl {folder}")]);
         run("tests/system/web", &["stop"]);
         until("the other site is gone", || TcpStream::connect("127.0.0.1:8000").is_err());
-        Self { folder, config: fs::read_to_string(CONFIG).unwrap(), token: fs::read(TOKEN).unwrap() }
+        let before = [CONFIG, TOKEN, SSHD_CONFIG].map(|file| (file, fs::read(file).unwrap())).to_vec();
+        Self { folder, before }
     }
 
     fn path(&self, file: &str) -> String {
@@ -81,7 +86,7 @@ impl Site {
         let mut command = Command::new("bash");
         command.args(["-c", &format!("{READER}{script}")]).current_dir(&self.folder).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("HOME", &self.folder);
+        command.env("HOME", &self.folder).env("REPO", std::env::current_dir().unwrap());
         // A world has no network: pip finds here what it would fetch.
         command.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", wheels);
         command.env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
@@ -107,6 +112,9 @@ impl Site {
         match block.kind.as_str() {
             "sh" => {
                 let said = self.succeeds(&block.text);
+                if block.text.contains("reload sshbox-sshd") {
+                    until("sshd listens", sshd_listens);
+                }
                 if block.text.contains("gunicorn mysite.wsgi") {
                     until("the site answers", || TcpStream::connect("127.0.0.1:8000").is_ok());
                 }
@@ -121,7 +129,7 @@ impl Site {
             "toml" => configure(&block.file, &block.text),
             // No systemd here that would read it: that it works is seen in a whole machine.
             "ini" => assert!(block.file.starts_with("/etc/systemd/system/"), "{}", block.file),
-            other => panic!("{PAGE}: nobody knows how to follow {other:?}"),
+            other => panic!("nobody knows how to follow {other:?}"),
         }
         String::new()
     }
@@ -143,12 +151,23 @@ impl Drop for Site {
             let _ =
                 nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
         }
-        fs::write(CONFIG, &self.config).unwrap();
-        fs::write(TOKEN, &self.token).unwrap();
+        for (file, before) in &self.before {
+            fs::write(file, before).unwrap();
+        }
+        run("packaging/demo/without-systemd", &["reload"]);
+        until("sshd listens", sshd_listens);
+        run("sh", &["-c", "docker ps -aq --filter name=scitex-user- | xargs -r docker rm -f; rm -rf /app"]);
         until("the site is gone", || TcpStream::connect("127.0.0.1:8000").is_err());
         run("tests/system/web", &["start"]);
         until("the other site is back", || TcpStream::connect("127.0.0.1:8000").is_ok());
     }
+}
+
+/// Whether sshd is at the port of its configuration.
+fn sshd_listens() -> bool {
+    let config = fs::read_to_string(SSHD_CONFIG).unwrap();
+    let port = config.lines().find_map(|line| line.strip_prefix("Port ")).unwrap();
+    TcpStream::connect(format!("127.0.0.1:{port}")).is_ok()
 }
 
 fn is_like(said: &str, expected: &str) -> bool {
@@ -192,7 +211,7 @@ fn a_fresh_site_is_connected_by_the_page_alone() {
     let _world = world_alone();
     let site = Site::new("fresh");
     for heading in ["A site to try it with", "1.", "2.", "3.", "4.", "5.", "6.", "7."] {
-        site.follow(&blocks(heading));
+        site.follow(&blocks(CONNECT, heading));
     }
     // What ran is what pip installed, and no source.
     let path = site.manage("import django_sshbox; print(django_sshbox.__file__)");
@@ -232,30 +251,37 @@ fn with_a_past(site: &Site) {
     run("bash", &["-euc", image]);
 }
 
-#[test]
-fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() {
-    let _world = world_alone();
-    let site = Site::new("scitex");
-    site.follow(&blocks("A site to try it with"));
+/// A site with a past, connected as the page says; and what the page says of adopting.
+fn connected_with_a_past(name: &str) -> (Site, Vec<Block>) {
+    let site = Site::new(name);
+    site.follow(&blocks(CONNECT, "A site to try it with"));
     with_a_past(&site);
-    site.follow(&[blocks("1."), blocks("2.")].concat());
-    let steps = blocks("A site that has keys, boxes and homes already");
+    site.follow(&[blocks(CONNECT, "1."), blocks(CONNECT, "2.")].concat());
+    let steps = blocks(CONNECT, "A site that has keys, boxes and homes already");
     let adoption = steps.iter().position(|block| block.text.contains("sshbox adopt")).unwrap();
     site.follow(&steps[..adoption]);
     site.manage(
-        "from accounts_app.models import *; from accounts_app.ssh import fields_of
+        "import os
+from accounts_app.models import *; from accounts_app.ssh import fields_of
 for name in ('Ada-L', 'Grace_2'):
-    key = fields_of(open('/srv/scitex/.ssh/id_ed25519.pub').read())
+    key = fields_of(open(os.path.expanduser('~/.ssh/id_ed25519.pub')).read())
     key['fingerprint'] += name  # unique in this model, and both have the same key here
     WorkspaceSSHKey.objects.create(user=User.objects.create_user(name), title='laptop', **key)",
     );
-    site.follow(&blocks("5.")[..1]);
+    site.follow(&blocks(CONNECT, "5.")[..1]);
+    (site, steps[adoption..].to_vec())
+}
+
+#[test]
+fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() {
+    let _world = world_alone();
+    let (site, adoption) = connected_with_a_past("scitex");
 
     let ada = User { name: "Ada-L".to_owned() };
     let refused = ada.ssh().run("true");
     assert_eq!(refused.status.code(), Some(77), "{refused:?}");
     assert!(text(&refused.stderr).contains("a container that is not yours has the name of your box"));
-    let said = site.follow(&steps[adoption..]);
+    let said = site.follow(&adoption);
     assert!(said.contains("1 container would be set aside; nothing was done\n"), "{said}");
     assert!(said.contains("scitex-user-Ada-L: set aside as scitex-user-Ada-L.before-sshbox-"), "{said}");
 
@@ -281,5 +307,33 @@ for name in ('Ada-L', 'Grace_2'):
         "from accounts_app.models import *; print([k.last_used_at for k in WorkspaceSSHKey.objects.all()])",
     );
     assert_eq!(used, "[None, None]\n");
-    run("sh", &["-c", "docker rm -f scitex-user-Grace_2 $(docker ps -aq --filter name=scitex-user-Ada-L)"]);
+}
+
+#[test]
+fn a_gateway_is_replaced_by_the_page_and_nobody_is_warned() {
+    let _world = world_alone();
+    let (site, _) = connected_with_a_past("gateway");
+    // The gateway's key, in the format that paramiko writes; a client that knows it, and no other.
+    fs::create_dir("/app/gateway").unwrap();
+    run("ssh-keygen", &["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", "/app/gateway/host_rsa.key"]);
+    assert!(
+        fs::read_to_string("/app/gateway/host_rsa.key").unwrap().starts_with("-----BEGIN RSA PRIVATE KEY")
+    );
+    let key = fs::read_to_string("/app/gateway/host_rsa.key.pub").unwrap();
+    let known = format!("[127.0.0.1]:2222 {key}");
+    fs::write(site.path(".ssh/known_hosts"), &known).unwrap();
+
+    let in_old = |command: &str| run("docker", &["exec", "scitex-user-Ada-L", "sh", "-c", command]);
+    site.follow(&blocks(MIGRATE, "Side by side"));
+    let ada = User { name: "Ada-L".to_owned() };
+    assert_eq!(ada.says("cat work/thesis; echo from ours > work/trial"), "of old\n");
+    assert_eq!(in_old("cat ~/work/trial"), "from ours\n");
+    site.follow(&blocks(MIGRATE, "Host key"));
+    let said = site.follow(&blocks(MIGRATE, "Cut over"));
+    assert!(said.contains("scitex-user-Ada-L: set aside as "), "{said}");
+    assert_eq!(site.succeeds("ssh -p 2222 Ada-L@127.0.0.1 cat work/trial"), "from ours\n");
+    // Nothing new had to be believed.
+    assert_eq!(fs::read_to_string(site.path(".ssh/known_hosts")).unwrap(), known);
+    let boxes = run("docker", &["ps", "--format", "{{.Names}}", "--filter", "label=sshbox.user"]);
+    assert_eq!(boxes, "scitex-user-Ada-L\n");
 }
