@@ -128,7 +128,11 @@ impl Site {
             }
             "toml" => configure(&block.file, &block.text),
             // No systemd here that would read it: that it works is seen in a whole machine.
-            "ini" => assert!(block.file.starts_with("/etc/systemd/system/"), "{}", block.file),
+            "ini" => {
+                let unit = block.file.split('/').find_map(|part| part.strip_suffix(".d"));
+                let unit = unit.unwrap_or_else(|| panic!("{} is no drop-in", block.file));
+                assert!(fs::exists(format!("/usr/lib/systemd/system/{unit}")).unwrap(), "{unit}");
+            }
             other => panic!("nobody knows how to follow {other:?}"),
         }
         String::new()
