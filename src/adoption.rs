@@ -120,21 +120,17 @@ pub fn owner_objection(owner: (u32, u32), wanted: &Wanted) -> Option<String> {
 /// the sake of what is in it, nothing where things pass, no mount point.
 #[must_use]
 pub fn missed(mut changes: Vec<String>, mounts: &[Mounted]) -> Vec<String> {
-    let passes = |path: &Path| PASSING.iter().any(|place| path.starts_with(place));
-    changes.retain(|path| {
-        !passes(Path::new(path)) && !mounts.iter().any(|mounted| mounted.target.starts_with(path))
-    });
     // In the order of paths, what is in a directory follows it.
     changes.sort_unstable_by(|one, other| Path::new(one).cmp(Path::new(other)));
     let next = changes.iter().skip(1).map(Some).chain([None]);
-    let is_above =
-        |path: &String, next: Option<&String>| next.is_some_and(|next| Path::new(next).starts_with(path));
-    changes
+    let leaves = changes
         .iter()
         .zip(next)
-        .filter(|(path, next)| !is_above(path, *next))
-        .map(|(path, _)| path.clone())
-        .collect()
+        .filter(|(path, next)| !next.is_some_and(|next| Path::new(next).starts_with(path)))
+        .map(|(path, _)| path);
+    let passes = |path: &Path| PASSING.iter().any(|place| path.starts_with(place));
+    let is_mount = |path: &Path| mounts.iter().any(|mounted| mounted.target.starts_with(path));
+    leaves.filter(|path| !passes(Path::new(path)) && !is_mount(Path::new(path))).cloned().collect()
 }
 
 /// The name of a container that is set aside at `moment`, an RFC 3339 time.

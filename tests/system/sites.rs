@@ -242,8 +242,8 @@ fn with_a_past(site: &Site) {
     site.succeeds(
         "venv/bin/python manage.py makemigrations accounts_app && venv/bin/python manage.py migrate",
     );
-    let image = "docker run --name past --network none --user 0:0 --entrypoint rm sshbox-user:latest /sbin/sshbox-init
-        docker commit --change 'USER 1000:1000' --change 'ENTRYPOINT []' past scitex-user-workspace:latest
+    let image = "docker run --name past --network none --user 0:0 sshbox-user:latest rm /sbin/sshbox-init
+        docker commit --change 'USER 1000:1000' --change 'CMD [\"/bin/bash\", \"-l\"]' past scitex-user-workspace:latest
         docker rm past
         install -d -m 0755 /app /app/data
         install -d -m 0700 /app/data/users
