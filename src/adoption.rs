@@ -230,6 +230,8 @@ mod tests {
             "/run/x",
             "/tmp",
             "/tmp/y",
+            "/usr/sbin",
+            "/usr/sbin/docker-init",
         ];
         let changes = changes.map(str::to_owned).to_vec();
         assert_eq!(
