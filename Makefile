@@ -34,6 +34,10 @@ deb: build ## Build the Debian package into target/debian
 	command -v cargo-deb >/dev/null || cargo install --locked cargo-deb --version 3.8.0
 	cargo deb --no-build --no-strip --output $(DEB)
 
+.PHONY: wheel
+wheel: ## Build the app for Django sites into target/wheel
+	django/wheel
+
 .PHONY: bench
 bench: ## Compare with plain sshd and others (as root): BENCH=--quick for a look, --short for figures
 	bench/run $(BENCH)

@@ -175,6 +175,13 @@ impl Template {
     pub fn fill(&self, login: &Login) -> String {
         self.0.replace(PLACE, login.as_str())
     }
+
+    /// The login for which the text would be this, if there is one.
+    #[must_use]
+    pub fn login_of(&self, text: &str) -> Option<Login> {
+        let (before, after) = self.0.split_once(PLACE)?;
+        Login::parse(text.strip_prefix(before)?.strip_suffix(after)?.as_bytes()).ok()
+    }
 }
 
 impl FromStr for Template {
@@ -550,6 +557,16 @@ mod tests {
             let mode = mode | 0o400;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(load(&path).is_ok(), mode & 0o022 == 0, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_template_knows_its_logins_again() {
+        let template: Template = "scitex-user-{user}".parse().unwrap();
+        let login = Login::parse(b"Ada-L").unwrap();
+        assert_eq!(template.login_of(&template.fill(&login)).unwrap(), login);
+        for text in ["scitex-user-", "scitex-Ada-L", "scitex-user-a/b", "user-Ada-L", ""] {
+            assert_eq!(template.login_of(text), None, "{text}");
         }
     }
 

@@ -1,18 +1,19 @@
 //! The Docker engine. The one file that names `bollard`, and the one that knows how a box is
 //! described to Docker. Each call has a deadline: an engine that hangs costs seconds, not for ever.
 
+use crate::adoption::{Mounted, Stranger};
 use crate::config;
 use crate::spec::{Found, Labels, Spec, State};
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HostConfig,
-    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType, NetworkCreateRequest,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountPoint, MountType, NetworkCreateRequest,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
-    StatsOptions, StopContainerOptions,
+    RenameContainerOptions, StatsOptions, StopContainerOptions, TopOptions,
 };
 use futures_util::StreamExt as _;
 use std::collections::HashMap;
@@ -277,6 +278,76 @@ impl Engine {
     }
 }
 
+/// What only an adoption needs to know and to do: it deals with containers that are not ours.
+impl Engine {
+    /// The container of this name, whoever made it.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn stranger(&self, name: &str) -> Result<Option<Stranger>, EngineError> {
+        match call("inspect", name, SMALL, self.docker.inspect_container(name, None)).await {
+            Ok(container) => Ok(Some(stranger(container))),
+            Err(EngineError::NotFound(..)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names of all containers, in order.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn names(&self) -> Result<Vec<String>, EngineError> {
+        let options = ListContainersOptions { all: true, ..Default::default() };
+        let list = call("list", "containers", SMALL, self.docker.list_containers(Some(options))).await?;
+        let names = list.into_iter().filter_map(|container| container.names).flatten();
+        // A name with another slash is that of a link.
+        let mut names: Vec<String> = names
+            .filter_map(|name| name.strip_prefix('/').map(str::to_owned))
+            .filter(|name| !name.contains('/'))
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The command lines of all processes in a container that runs.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn processes(&self, id: &str) -> Result<Vec<String>, EngineError> {
+        let options = TopOptions { ps_args: "-eo pid,args".to_owned() };
+        let top = call("list processes of", id, SMALL, self.docker.top_processes(id, Some(options))).await?;
+        Ok(top.processes.unwrap_or_default().into_iter().filter_map(|mut process| process.pop()).collect())
+    }
+
+    /// All paths in a container that differ from its image.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn changes(&self, id: &str) -> Result<Vec<String>, EngineError> {
+        let changes = call("compare", id, LARGE, self.docker.container_changes(id)).await?;
+        Ok(changes.unwrap_or_default().into_iter().map(|change| change.path).collect())
+    }
+
+    /// From now on a container starts only when somebody starts it.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn never_restart(&self, id: &str) -> Result<(), EngineError> {
+        let restart_policy = Some(no_restart());
+        let update = ContainerUpdateBody { restart_policy, ..Default::default() };
+        call("update", id, SMALL, self.docker.update_container(id, update)).await
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] when the name is taken.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let options = RenameContainerOptions { name: name.to_owned() };
+        call("rename", id, SMALL, self.docker.rename_container(id, options)).await
+    }
+}
+
 /// One call within its deadline, with the engine's answer sorted.
 async fn call<T>(
     what: &'static str,
@@ -299,6 +370,42 @@ async fn call<T>(
         }
         _ => EngineError::Failed(what, name, error),
     })
+}
+
+fn stranger(mut container: ContainerInspectResponse) -> Stranger {
+    let mounts = container.mounts.take().unwrap_or_default();
+    let host = container.host_config.clone().unwrap_or_default();
+    let restart = host.restart_policy.and_then(|policy| policy.name);
+    let Found { id, state, labels, image, .. } = found(container);
+    Stranger {
+        id,
+        state,
+        ours: labels.is_some(),
+        image,
+        restart: match restart {
+            None | Some(RestartPolicyNameEnum::EMPTY) => RestartPolicyNameEnum::NO.to_string(),
+            Some(restart) => restart.to_string(),
+        },
+        removed_at_end: host.auto_remove.unwrap_or_default(),
+        mounts: mounts.into_iter().filter_map(mounted).collect(),
+    }
+}
+
+/// `None` for memory, which ends with the container.
+fn mounted(point: MountPoint) -> Option<Mounted> {
+    let kind = point.typ?;
+    let source = if kind == "volume" { point.name } else { point.source };
+    let mounted = Mounted {
+        source: source.unwrap_or_default().into(),
+        target: point.destination.unwrap_or_default().into(),
+        writable: point.rw.unwrap_or(true),
+        kind,
+    };
+    (mounted.kind != "tmpfs").then_some(mounted)
+}
+
+fn no_restart() -> RestartPolicy {
+    RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }
 }
 
 fn found(container: ContainerInspectResponse) -> Found {
@@ -386,10 +493,7 @@ fn host_config(spec: &Spec) -> HostConfig {
         // What PID 1 would print goes nowhere, or a user could fill the host's disk with it.
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         // Boxes start when their user comes.
-        restart_policy: Some(RestartPolicy {
-            name: Some(RestartPolicyNameEnum::NO),
-            maximum_retry_count: None,
-        }),
+        restart_policy: Some(no_restart()),
         network_mode: Some(spec.network.clone()),
         init: Some(false),
         ..Default::default()

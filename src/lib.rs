@@ -25,6 +25,7 @@ pub mod wire;
 
 // Rules: values in, verdicts out; no clock, no I/O.
 pub mod account;
+pub mod adoption;
 pub mod authorized_key;
 pub mod config;
 pub mod escape;

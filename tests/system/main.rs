@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod adopt;
 mod bytes;
 mod doors;
 mod engine;
@@ -18,6 +19,7 @@ mod inner_sshd;
 mod limits;
 mod reaper;
 mod sessions;
+mod sites;
 mod terminal;
 mod vanish;
 mod waiting;

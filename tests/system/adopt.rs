@@ -1,0 +1,250 @@
+//! `sshbox adopt`: containers like those of an earlier gateway are set aside only when somebody
+//! says so, with all that is in them, and their users find their homes again.
+
+use crate::harness::{STATE, Terminal, Undo, User, journal, run, text, until, world, world_alone};
+use std::fs;
+use std::process::{Command, Output};
+use std::thread;
+
+fn adopt(arguments: &[&str]) -> Output {
+    Command::new("/usr/sbin/sshbox").arg("adopt").args(arguments).output().unwrap()
+}
+
+fn inspect(container: &str, format: &str) -> String {
+    run("docker", &["inspect", "--format", format, container]).trim().to_owned()
+}
+
+/// The container of this name that was set aside.
+fn aside(container: &str) -> String {
+    let filter = format!("name=^/{container}.before-sshbox-");
+    let names = run("docker", &["ps", "--all", "--format", "{{.Names}}", "--filter", &filter]);
+    assert_eq!(names.lines().count(), 1, "{names}");
+    names.trim().to_owned()
+}
+
+/// A user who has a home and a container as the earlier gateway made them.
+fn of_the_old_gateway(name: &str, options: &[&str]) -> User {
+    let user = User::new(name);
+    make_home(&user, "1000");
+    let mount = format!("{}:/home/user", user.home());
+    run_old(&user, &[&["--restart", "always", "--volume", &*mount], options].concat());
+    user
+}
+
+fn make_home(user: &User, owner: &str) {
+    run("install", &["-d", "-m", "0700", "-o", owner, "-g", owner, &user.home()]);
+    let script = format!("echo kept > {0}/file && chown {owner}:{owner} {0}/file", user.home());
+    run("sh", &["-c", &script]);
+}
+
+/// With an init that hears SIGTERM: most of these tests need not wait for the grace.
+fn run_old(user: &User, options: &[&str]) {
+    let name = user.container();
+    let begin = ["run", "--detach", "--init", "--network", "none", "--name", &name];
+    run("docker", &[&begin, options, &["sshbox-user:latest", "sleep", "infinity"]].concat());
+}
+
+/// Removes what a test made that looks like an earlier gateway's.
+fn forget(names: &[&str]) {
+    let all = run("docker", &["ps", "--all", "--format", "{{.Names}}"]);
+    let of = |name: &&str| names.iter().any(|user| name.starts_with(&format!("sshbox-{user}")));
+    for name in all.lines().filter(of) {
+        run("docker", &["rm", "--force", "--volumes", name]);
+    }
+}
+
+#[test]
+fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
+    let _world = world();
+    let user = of_the_old_gateway("moved", &[]);
+    let _gone = Undo(|| forget(&["moved"]));
+    run("docker", &["exec", "--user", "0", "sshbox-moved", "touch", "/etc/only-here"]);
+    run("docker", &["exec", "--detach", "sshbox-moved", "sleep", "4242"]);
+    let id = user.inspect("{{.Id}}");
+    let untouched = || {
+        assert_eq!(user.inspect("{{.Id}} {{.State.Running}}"), format!("{id} true"));
+        assert_eq!(user.inspect("{{.HostConfig.RestartPolicy.Name}}"), "always");
+    };
+
+    let asked = adopt(&["moved"]);
+    assert_eq!(asked.status.code(), Some(64), "{asked:?}");
+    assert!(text(&asked.stderr).contains("nobody can be asked here"), "{asked:?}");
+    untouched();
+    let dry = adopt(&["--dry-run", "moved"]);
+    assert!(dry.status.success(), "{dry:?}");
+    let shown = text(&dry.stdout);
+    for line in [
+        "sshbox-moved\n",
+        "  image      sshbox-user:latest\n",
+        "  state      runs, restart policy always\n",
+        "  mount      bind /var/lib/sshbox/homes/moved at /home/user\n",
+        "  processes  3 and will end: ",
+        "sleep 4242",
+        "  changes    1 outside of the home, kept but not in the box: /etc/only-here\n",
+        "  verdict    can be set aside\n",
+        "1 container would be set aside; nothing was done\n",
+    ] {
+        assert!(shown.contains(line), "{line:?} is not in {shown}");
+    }
+    untouched();
+    assert!(!fs::exists("/var/lib/sshbox/homes/.moved.sshbox-id").unwrap());
+    assert_eq!(user.ssh().status("true"), 77);
+    untouched();
+
+    let done = adopt(&["--yes", "moved"]);
+    assert!(done.status.success(), "{done:?}");
+    let aside = aside("sshbox-moved");
+    assert!(text(&done.stdout).contains(&format!("sshbox-moved: set aside as {aside}\n")), "{done:?}");
+    assert_eq!(inspect(&aside, "{{.Id}} {{.State.Running}}"), format!("{id} false"));
+    assert_eq!(inspect(&aside, "{{.HostConfig.RestartPolicy.Name}}"), "no");
+    let line = journal().lines().find(|line| line.contains("container adopted")).unwrap().to_owned();
+    assert!(line.contains(r#"user="moved" container="sshbox-moved""#), "{line}");
+    // The home is this account's from now on, even before its first login.
+    assert!(fs::exists("/var/lib/sshbox/homes/.moved.sshbox-id").unwrap());
+
+    assert_eq!(user.says("cat file; stat -c %u file; echo new > other"), "kept\n1000\n");
+    assert_eq!(user.inspect("{{index .Config.Labels \"sshbox.user\"}}"), "moved");
+    let again = adopt(&["--yes", "moved"]);
+    assert!(again.status.success(), "{again:?}");
+    assert!(text(&again.stdout).contains("is a box of sshbox already"), "{again:?}");
+
+    // And back, as the manual page says.
+    run("docker", &["rm", "--force", "sshbox-moved"]);
+    run("docker", &["rename", &aside, "sshbox-moved"]);
+    run("docker", &["update", "--restart", "always", "sshbox-moved"]);
+    run("docker", &["start", "sshbox-moved"]);
+    let old = run("docker", &["exec", "sshbox-moved", "sh", "-c", "ls /etc/only-here; cat ~/file ~/other"]);
+    assert_eq!(old, "/etc/only-here\nkept\nnew\n");
+}
+
+#[test]
+fn p5_what_would_lose_something_is_refused_with_the_reason() {
+    let _world = world();
+    let names =
+        ["nobox", "otherhome", "ownvolume", "fleeting", "rooted", "nohome", "unlisted", "earlier", "linked"];
+    let _gone = Undo(|| forget(&names));
+    let user = |name: &str| User { name: name.to_owned() };
+    for name in names.iter().filter(|name| **name != "unlisted") {
+        User::new(name);
+    }
+    let home = |name: &str| format!("{}:/home/user", user(name).home());
+    for name in ["otherhome", "ownvolume", "fleeting", "nohome", "unlisted", "earlier"] {
+        make_home(&user(name), "1000");
+    }
+    make_home(&user("rooted"), "0");
+    fs::create_dir("/var/lib/sshbox/homes/elsewhere").unwrap();
+    run_old(&user("otherhome"), &["--volume", "/var/lib/sshbox/homes/elsewhere:/home/user"]);
+    run_old(&user("ownvolume"), &["--volume", &home("ownvolume"), "--volume", "data-of-it:/data"]);
+    run_old(&user("fleeting"), &["--volume", &home("fleeting"), "--rm"]);
+    run_old(&user("rooted"), &["--volume", &home("rooted")]);
+    run_old(&user("nohome"), &[]);
+    run_old(&user("unlisted"), &["--volume", &home("unlisted")]);
+    run_old(&user("earlier"), &["--volume", &home("earlier")]);
+    fs::write("/var/lib/sshbox/homes/.earlier.sshbox-id", "0\n").unwrap();
+    run_old(&user("linked"), &["--volume", &home("linked")]);
+    fs::remove_dir(user("linked").home()).unwrap();
+    std::os::unix::fs::symlink("/etc", user("linked").home()).unwrap();
+    let _link = Undo(|| fs::remove_file("/var/lib/sshbox/homes/linked").unwrap());
+
+    for (name, reason) in [
+        ("nobox", "there is no such container"),
+        ("otherhome", "its /home/user is bind /var/lib/sshbox/homes/elsewhere, and box.home says"),
+        ("ownvolume", "volume data-of-it is at /data, and the box would not have it"),
+        ("fleeting", "it was started with --rm: stopping removes it"),
+        ("rooted", "homes/rooted belongs to 0:0, and the user of a box is 1000:1000"),
+        ("nohome", "nothing is mounted at /home/user"),
+        ("unlisted", "the web app lets no unlisted in"),
+        ("earlier", "belongs to account 0, not to account "),
+        ("linked", "cannot open the home /var/lib/sshbox/homes/linked as a directory"),
+    ] {
+        let output = adopt(&["--yes", name]);
+        assert_eq!(output.status.code(), Some(77), "{name}: {output:?}");
+        let shown = text(&output.stdout);
+        assert!(shown.contains(reason), "{shown}");
+        assert_eq!(shown.matches("  refused    ").count(), 1, "{shown}");
+        assert!(shown.ends_with("nothing was done\n"), "{shown}");
+        if name != "nobox" {
+            assert_eq!(user(name).inspect("{{.State.Running}}"), "true", "{name}");
+        }
+    }
+    assert_eq!(adopt(&["--yes", "../etc"]).status.code(), Some(64));
+}
+
+#[test]
+fn f29_without_the_web_app_nothing_is_adopted() {
+    let _world = world_alone();
+    let user = of_the_old_gateway("unheard", &[]);
+    let _gone = Undo(|| forget(&["unheard"]));
+    // Known from an earlier login: that does not count.
+    assert_eq!(user.ssh().status("true"), 77);
+    run("tests/system/web", &["stop"]);
+    let _back = Undo(|| {
+        run("tests/system/web", &["start"]);
+        until("Django answers", || std::net::TcpStream::connect("127.0.0.1:8000").is_ok());
+    });
+    until("Django is gone", || fs::metadata(format!("{STATE}/web.pid")).is_err());
+    let output = adopt(&["--yes", "unheard"]);
+    assert_eq!(output.status.code(), Some(77), "{output:?}");
+    assert!(text(&output.stdout).contains("the web app did not say who unheard is"), "{output:?}");
+    assert_eq!(user.inspect("{{.State.Running}}"), "true");
+}
+
+#[test]
+fn all_are_set_aside_after_one_question_and_others_are_left_alone() {
+    let _world = world_alone();
+    let (runs, paused, stopped) = (
+        of_the_old_gateway("runs", &[]),
+        of_the_old_gateway("paused", &[]),
+        of_the_old_gateway("stopped", &[]),
+    );
+    let names = ["runs", "paused", "stopped", "foreigner"];
+    let _gone = Undo(|| forget(&names));
+    run("docker", &["pause", &paused.container()]);
+    run("docker", &["stop", &stopped.container()]);
+    let foreigner = User { name: "foreigner".to_owned() };
+    run_old(&foreigner, &[]);
+    let ours = User::new("ours");
+    ours.says("true");
+    let id = ours.inspect("{{.Id}}");
+
+    let mut command = Command::new("/usr/sbin/sshbox");
+    command.args(["adopt", "--all"]);
+    let mut terminal = Terminal::of(&mut command, 24, 200);
+    let shown = terminal.shows("Stop 3 containers and set aside? ");
+    assert!(!shown.contains("sshbox-ours") && shown.contains("nothing is mounted at /home/user"), "{shown}");
+    terminal.types("\n");
+    assert_eq!(terminal.ends(), 1);
+    assert_eq!(runs.inspect("{{.State.Running}}"), "true");
+
+    let mut terminal = Terminal::of(&mut command, 24, 200);
+    terminal.shows("[y/N] ");
+    terminal.types("y\n");
+    // The foreigner was refused, and that is not passed over.
+    assert_eq!(terminal.ends(), 77, "{}", terminal.seen());
+    for user in [&runs, &paused, &stopped] {
+        assert_eq!(inspect(&aside(&user.container()), "{{.State.Status}}"), "exited");
+        assert_eq!(user.says("cat file"), "kept\n");
+    }
+    assert_eq!(foreigner.inspect("{{.State.Running}}"), "true");
+    assert_eq!(ours.inspect("{{.Id}} {{.State.Running}}"), format!("{id} true"));
+    // What was set aside is no user's, although its name could be one.
+    let again = text(&adopt(&["--all", "--dry-run"]).stdout);
+    assert!(!again.contains(".before-sshbox-"), "{again}");
+}
+
+#[test]
+fn a_login_that_comes_meanwhile_waits_and_gets_a_box() {
+    let _world = world();
+    // Its first process hears no SIGTERM: stopping takes the whole grace.
+    let user = of_the_old_gateway("meanwhile", &["--init=false"]);
+    let _gone = Undo(|| forget(&["meanwhile"]));
+    let adoption = thread::spawn(|| adopt(&["--yes", "meanwhile"]));
+    until("it has begun", || {
+        Command::new("docker")
+            .args(["inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", "sshbox-meanwhile"])
+            .output()
+            .is_ok_and(|output| output.stdout == b"no\n")
+    });
+    assert_eq!(user.says("cat file"), "kept\n");
+    assert!(adoption.join().unwrap().status.success());
+}
