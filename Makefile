@@ -15,13 +15,20 @@ endif
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 DEB := target/debian/sshbox_$(VERSION)_$(shell dpkg --print-architecture).deb
+MULTIARCH = $(shell dpkg-architecture --query DEB_HOST_MULTIARCH)
 STATIC := -C target-feature=+crt-static
+
+# The same sources give the same bytes: nothing in the package says where or when it was built.
+# Times are those of the newest entry in the Debian changelog.
+NAMELESS := --remap-path-prefix=$(CURDIR)=/sshbox --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+BUILT_AT = $(shell dpkg-parsechangelog --file packaging/deb/changelog --show-field Timestamp)
 
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 .PHONY: build
+build: export RUSTFLAGS = $(NAMELESS)
 build: ## Build all programs and the NSS module
 	cargo build --release --locked --package sshbox-nss
 	cargo build --release --locked --bin sshbox-keys --bin sshbox-wake --bin sshbox-reap --bin sshbox
@@ -31,8 +38,17 @@ build: ## Build all programs and the NSS module
 
 .PHONY: deb
 deb: build ## Build the Debian package into target/debian
+	$(MAKE) --no-print-directory pack
+
+# Of what is built: twice gives the same bytes.
+.PHONY: pack
+pack:
 	command -v cargo-deb >/dev/null || cargo install --locked cargo-deb --version 3.8.0
-	cargo deb --no-build --no-strip --output $(DEB)
+	rm -rf target/nss
+	# Where this architecture's libraries are, as the path in the package is to be.
+	mkdir -p target/nss/$(MULTIARCH)
+	strip --remove-section=.comment -o target/nss/$(MULTIARCH)/libnss_sshbox.so.2 target/release/libnss_sshbox.so
+	SOURCE_DATE_EPOCH=$(BUILT_AT) cargo deb --no-build --strip --output $(DEB)
 
 .PHONY: wheel
 wheel: ## Build the app for Django sites into target/wheel
@@ -57,6 +73,10 @@ demo-down: ## Take the demo down; homes stay
 .PHONY: test
 test: ## Run all tests, as root; installs what they need
 	tests/run
+
+.PHONY: reproducible
+reproducible: ## Build the package again, elsewhere and from nothing, and compare the bytes
+	tests/package/again $(DEB)
 
 .PHONY: advisories
 advisories: ## Ask the database of security advisories about the crates

@@ -201,6 +201,12 @@ impl FromStr for Template {
 pub struct AccountUrl(String);
 
 impl AccountUrl {
+    /// `http`, `https` or `file`.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.0.split_once(':').map_or("", |(scheme, _)| scheme)
+    }
+
     /// The URL for this login; every character of a login may stand in a URL as it is.
     #[must_use]
     pub fn fill(&self, login: &Login) -> String {

@@ -1,6 +1,8 @@
 //! `sshbox-keys`, the `AuthorizedKeysCommand`: prints the one key that sshd asked for, if it
 //! is the user's, and nothing else ever. Runs as `sshbox-keys` and never speaks to Docker.
 
+mod check;
+
 use crate::account::{Account, Answer, Parsed};
 use crate::authorized_key::AuthorizedKey;
 use crate::cache::{Cache, Outcome, Record};
@@ -28,10 +30,14 @@ struct Arguments {
     /// Configuration file
     #[arg(long, default_value = config::PATH)]
     config: PathBuf,
-    /// Fingerprint of the offered key, `SHA256:…` (sshd's %f)
+    /// Say what would keep every login out, and print no key
     #[arg(long)]
+    check: bool,
+    /// Fingerprint of the offered key, `SHA256:…` (sshd's %f)
+    #[arg(long, required = false, required_unless_present = "check", default_value_if("check", "true", ""))]
     fingerprint: String,
     /// Login name (sshd's %u)
+    #[arg(required = false, required_unless_present = "check", default_value_if("check", "true", ""))]
     user: OsString,
 }
 
@@ -39,6 +45,7 @@ struct Arguments {
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments: Arguments = match exit::arguments() {
+        Ok(Arguments { check: true, config, .. }) => return check::run(&config),
         Ok(arguments) => arguments,
         Err(end) => return end,
     };

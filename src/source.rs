@@ -94,6 +94,18 @@ pub fn ask(config: &Accounts, login: &Login, timeout: Duration) -> Result<Parsed
     receiver.recv_timeout(timeout).unwrap_or(Err(SourceError::Timeout(timeout)))
 }
 
+/// Whether all is there that a question needs of this host: the token, and the authorities.
+///
+/// # Errors
+/// [`SourceError`], without having asked anybody.
+pub fn prepared(config: &Accounts) -> Result<(), SourceError> {
+    if config.url.scheme() == "file" {
+        return Ok(());
+    }
+    token(&config.token_file)?;
+    agent(config, config.url.scheme() == "https").map(drop)
+}
+
 fn ask_file(path: &Path, login: &Login) -> Result<Parsed, SourceError> {
     match read(path, BODY_MAX) {
         Ok(body) => account::parse(login, Format::Lines, &body).map_err(SourceError::Body),

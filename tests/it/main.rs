@@ -8,5 +8,6 @@
 )]
 
 mod differential;
+mod engines;
 mod hostile_http;
 mod structure;

@@ -1,0 +1,215 @@
+//! Engines old and new: one that speaks no API newer than Debian 12's, and one that refuses what is
+//! older than Docker 29 takes. Both give their real refusals to a version that they do not speak.
+
+use sshbox::account::Account;
+use sshbox::config;
+use sshbox::engine::{Engine, EngineError};
+use sshbox::spec::{Found, Spec, State};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// Oldest and newest version of the API, and how its answers look.
+struct Kind {
+    name: &'static str,
+    oldest: (u32, u32),
+    newest: (u32, u32),
+    inspected: &'static str,
+    image: &'static str,
+}
+
+/// Each leaves out what its version does not have.
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "20.10, Debian 12",
+        oldest: (1, 12),
+        newest: (1, 41),
+        inspected: r#""GraphDriver":{"Data":null,"Name":"overlay2"},"ResolvConfPath":"""#,
+        image: r#""Id":"sha256:01","ContainerConfig":{"Image":""},"VirtualSize":1,"Size":1"#,
+    },
+    Kind {
+        name: "26.1, Debian 13",
+        oldest: (1, 24),
+        newest: (1, 45),
+        inspected: r#""GraphDriver":{"Data":{},"Name":"overlay2"},"Platform":"linux""#,
+        image: r#""Id":"sha256:01","Size":1"#,
+    },
+    Kind {
+        name: "29, docker-ce",
+        oldest: (1, 44),
+        newest: (1, 52),
+        inspected: r#""Storage":{"RootFS":{"Snapshot":{"Name":"overlayfs"}}},"ImageManifestDescriptor":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:02","size":1}"#,
+        image: r#""Id":"sha256:01","Descriptor":{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:01","size":1},"Identity":{}"#,
+    },
+];
+
+/// A fake of one kind, at a socket of its own, and what it was asked.
+struct Fake {
+    dir: tempfile::TempDir,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fake {
+    fn new(kind: &'static Kind) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        // Ends with the test program.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let noted = Arc::clone(&noted);
+                thread::spawn(move || serve(kind, stream.unwrap(), &noted));
+            }
+        });
+        Self { dir, asked }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("docker.sock")
+    }
+}
+
+fn serve(kind: &Kind, stream: UnixStream, asked: &Mutex<Vec<String>>) {
+    let mut out = stream.try_clone().unwrap();
+    let mut lines = BufReader::new(stream);
+    loop {
+        let mut request = String::new();
+        if !lines.read_line(&mut request).is_ok_and(|count| count > 0) {
+            return;
+        }
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            lines.read_line(&mut header).unwrap();
+            if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if header.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        lines.read_exact(&mut body).unwrap();
+        asked.lock().unwrap().push(request.trim().to_owned());
+        let (status, body) = answer(kind, &request);
+        let mut reply =
+            format!("HTTP/1.1 {status} Said\r\nApi-Version: {}.{}\r\n", kind.newest.0, kind.newest.1);
+        if status != 204 && status != 304 {
+            let _ = write!(reply, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        }
+        out.write_all(format!("{reply}\r\n{body}").as_bytes()).unwrap();
+    }
+}
+
+/// A version that the path asks for, and the rest of it.
+fn version(path: &str) -> Option<((u32, u32), &str)> {
+    let (version, rest) = path.strip_prefix("/v")?.split_once('/')?;
+    let (major, minor) = version.split_once('.')?;
+    Some(((major.parse().ok()?, minor.parse().ok()?), rest))
+}
+
+fn answer(kind: &Kind, request: &str) -> (u16, String) {
+    let mut words = request.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let path = target.split('?').next().unwrap();
+    let path = match version(path) {
+        Some((asked, _)) if asked < kind.oldest => {
+            return refusal(asked, "old. Minimum", kind.oldest);
+        }
+        Some((asked, _)) if asked > kind.newest => {
+            return refusal(asked, "new. Maximum", kind.newest);
+        }
+        Some((_, rest)) => format!("/{rest}"),
+        None => path.to_owned(),
+    };
+    let none = String::new();
+    match (method, &*path) {
+        ("GET", "/_ping") => (200, "OK".to_owned()),
+        ("GET", "/containers/json") => (200, r#"[{"Id":"c1","Labels":{"sshbox.user":"alice"},"State":"running"}]"#.to_owned()),
+        ("GET", "/containers/c1/json" | "/containers/sshbox-alice/json") => (200, format!(
+            r#"{{"Id":"c1",{},"State":{{"Status":"running","ExitCode":0,"OOMKilled":false,"StartedAt":"2026-11-24T10:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}},"Config":{{"Image":"sshbox-user","Labels":{{"sshbox.user":"alice","sshbox.id":"42","sshbox.spec":"x"}}}},"HostConfig":{{"NanoCpus":2000000000,"Memory":8,"PidsLimit":512}}}}"#,
+            kind.inspected
+        )),
+        ("GET", "/containers/c1/stats") => (200, r#"{"pids_stats":{"current":3},"cpu_stats":{"cpu_usage":{"total_usage":7}},"memory_stats":{"usage":9,"stats":{"inactive_file":4}}}"#.to_owned()),
+        ("GET", "/images/sshbox-user/json") => (200, format!("{{{}}}", kind.image)),
+        ("GET", "/networks/sshbox") => (200, r#"{"Name":"sshbox","Id":"n1","Driver":"bridge"}"#.to_owned()),
+        ("POST", "/networks/create") => (201, r#"{"Id":"n2","Warning":""}"#.to_owned()),
+        ("POST", "/containers/create") => (201, r#"{"Id":"c1","Warnings":[]}"#.to_owned()),
+        ("POST", "/containers/c1/start" | "/containers/c1/stop" | "/containers/c1/kill" | "/containers/c1/unpause")
+        | ("DELETE", "/containers/c1") => (204, none),
+        _ => (404, r#"{"message":"page not found"}"#.to_owned()),
+    }
+}
+
+fn refusal(asked: (u32, u32), how: &str, bound: (u32, u32)) -> (u16, String) {
+    let text = format!(
+        "client version {}.{} is too {how} supported API version is {}.{}, please upgrade your client to a newer version",
+        asked.0, asked.1, bound.0, bound.1
+    );
+    (400, format!(r#"{{"message":"{text}"}}"#))
+}
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// All that sshbox ever asks an engine.
+async fn everything(fake: &Fake) -> Result<Found, EngineError> {
+    let engine = Engine::connect(&config::Engine { socket: fake.socket() }).await?;
+    let account: Account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
+    let login = identity::Login::parse(b"alice").unwrap();
+    let spec =
+        Spec::new(&config::Box::default(), &login, &account, "/homes/alice".into(), "/run/alice".into());
+    assert_eq!(engine.running().await?[0].user, "alice");
+    assert_eq!(engine.image_id("sshbox-user").await?.as_deref(), Some("sha256:01"));
+    assert_eq!(engine.image_id("missing").await?, None);
+    assert!(engine.has_network("sshbox").await?);
+    assert!(!engine.has_network("missing").await?);
+    engine.make_network("other").await?;
+    assert_eq!(engine.create(&spec).await?, "c1");
+    engine.start("c1").await?;
+    engine.wake_init("c1").await?;
+    engine.unpause("c1").await?;
+    let usage = engine.usage("c1").await?.unwrap();
+    assert_eq!((usage.memory, usage.processes, usage.cpu), (5, 3, Duration::from_nanos(7)));
+    engine.stop("c1", Duration::from_secs(1)).await?;
+    engine.remove("c1").await?;
+    assert_eq!(engine.find("missing").await?, None);
+    Ok(engine.find("sshbox-alice").await?.unwrap())
+}
+
+#[test]
+fn every_engine_from_debian_12_to_docker_29_is_understood() {
+    for kind in &KINDS {
+        let fake = Fake::new(kind);
+        let found = now(everything(&fake)).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
+        assert_eq!((found.state, found.limits), (State::Running, (2_000_000_000, 8, 512)), "{}", kind.name);
+        assert_eq!(found.labels.unwrap().account, "42", "{}", kind.name);
+        let asked = fake.asked.lock().unwrap();
+        // No version is sent, so each engine takes its own newest one.
+        assert!(
+            asked.iter().all(|request| version(request.split(' ').nth(1).unwrap()).is_none()),
+            "{asked:?}"
+        );
+        assert!(asked.len() >= 15, "{asked:?}");
+    }
+}
+
+#[test]
+fn a_version_that_an_engine_does_not_speak_would_be_refused() {
+    let ask = |kind: &Kind, path: &str| answer(kind, &format!("GET {path} HTTP/1.1"));
+    let [debian, _, newest] = &KINDS;
+    assert_eq!(ask(newest, "/v1.41/_ping").0, 400);
+    assert!(
+        ask(newest, "/v1.41/_ping")
+            .1
+            .contains("client version 1.41 is too old. Minimum supported API version is 1.44")
+    );
+    assert_eq!(ask(debian, "/v1.44/_ping").0, 400);
+    assert_eq!(ask(debian, "/v1.41/_ping").0, 200);
+}
