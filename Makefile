@@ -54,6 +54,10 @@ demo-down: ## Take the demo down; homes stay
 test: ## Run all tests, as root; installs what they need
 	tests/run
 
+.PHONY: vm-test
+vm-test: deb ## Test the package on a whole machine under qemu, as root: VM=full, short or trixie
+	tests/vm/run $(VM)
+
 .PHONY: advisories
 advisories: ## Ask the database of security advisories about the crates
 	cargo deny --locked check advisories
