@@ -78,6 +78,10 @@ test: ## Run all tests, as root; installs what they need
 reproducible: ## Build the package again, elsewhere and from nothing, and compare the bytes
 	tests/package/again $(DEB)
 
+.PHONY: vm-test
+vm-test: deb ## Test the package on a whole machine under qemu, as root: VM=full, short or trixie
+	tests/vm/run $(VM)
+
 .PHONY: advisories
 advisories: ## Ask the database of security advisories about the crates
 	cargo deny --locked check advisories
