@@ -44,6 +44,8 @@ struct Arguments {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    // It will hold the token: no core, and nobody with the same uid looks into it.
+    let _ = nix::sys::prctl::set_dumpable(false);
     let arguments: Arguments = match exit::arguments() {
         Ok(arguments) => arguments,
         Err(end) => return end,

@@ -9,4 +9,5 @@
 
 mod differential;
 mod hostile_http;
+mod journal;
 mod structure;

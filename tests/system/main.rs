@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod audit;
 mod bytes;
 mod doors;
 mod engine;
