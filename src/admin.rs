@@ -3,6 +3,7 @@
 
 mod adopt;
 mod doctor;
+mod logs;
 
 use crate::config;
 use crate::exit::{self, Failure};
@@ -28,6 +29,7 @@ struct Arguments {
 enum Command {
     Adopt(adopt::Arguments),
     Doctor(doctor::Arguments),
+    Logs(logs::Arguments),
 }
 
 /// The program.
@@ -40,6 +42,7 @@ pub fn run() -> ExitCode {
     let done = match &arguments.command {
         Command::Adopt(command) => adopt::run(command, &arguments.config),
         Command::Doctor(command) => doctor::run(command, &arguments.config),
+        Command::Logs(command) => logs::run(command),
     };
     done.unwrap_or_else(|failure| report(&failure))
 }

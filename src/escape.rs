@@ -31,6 +31,23 @@ pub fn printable(text: &[u8]) -> String {
     out
 }
 
+/// A whole line that may hold what was made printable before: bytes 0x20 to 0x7e stay as they are,
+/// everything else becomes `\xNN`. For showing, not for quoting.
+#[must_use]
+pub fn visible(line: &[u8]) -> String {
+    let mut out = String::with_capacity(line.len());
+    for byte in line {
+        match byte {
+            0x20..=0x7e => out.push(char::from(*byte)),
+            // Writing to a String cannot fail.
+            _ => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +58,8 @@ mod tests {
         assert!(printable(&every_byte).bytes().all(|b| (0x20..=0x7e).contains(&b)));
         assert_eq!(printable("\x1b]0;x\x07\u{202e}".as_bytes()), r"\x1b]0;x\x07\xe2\x80\xae");
         assert_eq!(printable(br#"a"b\"#), r#"a\"b\\"#);
+        assert!(visible(&every_byte).bytes().all(|b| (0x20..=0x7e).contains(&b)));
+        assert_eq!(visible(b"a=\"b\\x0a\"\n"), r#"a="b\x0a"\x0a"#);
     }
 
     #[test]

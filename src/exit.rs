@@ -58,7 +58,7 @@ impl Failure {
     #[must_use]
     pub fn new(status: Status, advice: impl Into<String>) -> Self {
         let advice = advice.into();
-        Self { status, cause: advice.clone(), advice, reference: Reference::random() }
+        Self { status, cause: advice.clone(), advice, reference: Reference::ours() }
     }
 
     /// The same with the chain of `error` for the journal.

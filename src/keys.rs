@@ -9,7 +9,7 @@ use crate::cache::{Cache, Outcome, Record};
 use crate::clock::{self, Now};
 use crate::config::{self, Accounts};
 use crate::exit::{self, Status, chain};
-use crate::journal::{Level, Reference, log};
+use crate::journal::{Event, Field, Told, log};
 use crate::presence::{Place, RUN};
 use crate::source::{self, SourceError};
 use clap::Parser;
@@ -22,6 +22,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "sshbox-keys";
+
+// Why a key opens no box, for the journal.
+const NOT_THEIRS: &str = "the key is not one of this user's";
+const REFUSED_BEFORE: &str = "the account source has just refused this user";
+const NO_ANSWER: &str = "the account source gives no answer, and none that is kept serves";
+const NO_TURN: &str = "other logins of this user still ask the account source, and no kept answer serves";
 
 /// Prints the authorized key of a user whose fingerprint sshd asks for.
 #[derive(Debug, Parser)]
@@ -44,18 +50,32 @@ struct Arguments {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    // It will hold the token: no core, and nobody with the same uid looks into it.
+    let _ = nix::sys::prctl::set_dumpable(false);
     let arguments: Arguments = match exit::arguments() {
         Ok(Arguments { check: true, config, .. }) => return check::run(&config),
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
-    let Ok(login) = Login::parse(arguments.user.as_bytes()) else {
-        return ExitCode::SUCCESS;
+    let refused = |reason: &str| {
+        let sshd = nix::unistd::getppid().to_string();
+        let fields: [Told<'_>; 4] = [
+            (Field::User, &arguments.user.as_bytes()),
+            (Field::Fingerprint, &arguments.fingerprint),
+            (Field::Reason, &reason),
+            (Field::Sshd, &sshd),
+        ];
+        log(PROGRAM, Event::LoginRefused, &fields);
+        ExitCode::SUCCESS
+    };
+    let login = match Login::parse(arguments.user.as_bytes()) {
+        Ok(login) => login,
+        Err(error) => return refused(&format!("the name is {error}")),
     };
     let config = match config::load(&arguments.config) {
         Ok(config) => config.accounts,
         Err(error) => {
-            log(PROGRAM, Level::Error, "configuration refused", &[("error", &chain(&error))]);
+            log(PROGRAM, Event::ConfigurationRefused, &[(Field::Error, &chain(&error))]);
             return Status::Config.code().into();
         }
     };
@@ -64,17 +84,18 @@ pub fn run() -> ExitCode {
     // Held until the program ends. Who waits in vain goes on with what the cache has.
     let flight = cache.queue(&login, config.timeout.0);
     let left = config.timeout.0.saturating_sub(began.elapsed());
-    let Some(account) = account(&config, &login, &cache, flight.is_ok(), left) else {
-        return ExitCode::SUCCESS;
+    let account = match account(&config, &login, &cache, flight.is_ok(), left) {
+        Ok(account) => account,
+        Err(reason) => return refused(reason),
     };
     let Some(key) = offered(&account, &arguments.fingerprint) else {
-        return ExitCode::SUCCESS;
+        return refused(NOT_THEIRS);
     };
     let place = Place::of(Path::new(RUN), &login);
     if let Err(error) = place.tell_account(account.id.as_deref().unwrap_or_default()) {
         // Then sshbox-wake is asked, which knows.
-        let fields = [("user", login.as_str()), ("error", &error.to_string())];
-        log(PROGRAM, Level::Warning, "account not told", &fields);
+        let error = error.to_string();
+        log(PROGRAM, Event::AccountNotTold, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
     }
     match writeln!(io::stdout(), "restrict,pty {}", key.line()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,15 +109,21 @@ fn offered(account: &Account, fingerprint: &str) -> Option<AuthorizedKey> {
 }
 
 /// Who this user is, by the rules of "Account" in ARCHITECTURE.md: the answer of this login
-/// if it was asked for already, else a new one, else the last one.
-fn account(config: &Accounts, login: &Login, cache: &Cache, alone: bool, left: Duration) -> Option<Account> {
+/// if it was asked for already, else a new one, else the last one. Or why nobody is let in.
+fn account(
+    config: &Accounts,
+    login: &Login,
+    cache: &Cache,
+    alone: bool,
+    left: Duration,
+) -> Result<Account, &'static str> {
     let now = clock::now();
     let record = cache.read(login);
     let recent = cache.recent(login, &now);
     let known = next(record, recent, &now, clock::parent_start(), config, alone);
     match known {
-        Known::Allowed(account) => Some(*account),
-        Known::Refused => None,
+        Known::Allowed(account) => Ok(*account),
+        Known::Refused(reason) => Err(reason),
         Known::Ask(last) => settle(source::ask(config, login, left), login, cache, last, &now),
     }
 }
@@ -105,7 +132,7 @@ fn account(config: &Accounts, login: &Login, cache: &Cache, alone: bool, left: D
 #[derive(Debug, PartialEq)]
 enum Known {
     Allowed(Box<Account>),
-    Refused,
+    Refused(&'static str),
     /// Has to be asked; if that fails, this serves.
     Ask(Option<Box<Account>>),
 }
@@ -132,15 +159,15 @@ fn next(
         .filter(|record| record.serves(now, config.stale) || asked.is_some_and(of_this_login))
         .map(|record| Box::new(record.account));
     match recent {
-        Some((Outcome::Refused, asked)) if of_this_login(asked) => return Known::Refused,
+        Some((Outcome::Refused, asked)) if of_this_login(asked) => return Known::Refused(REFUSED_BEFORE),
         Some((Outcome::Failed, asked)) if of_this_login(asked) => {
-            return last.map_or(Known::Refused, Known::Allowed);
+            return last.map_or(Known::Refused(NO_ANSWER), Known::Allowed);
         }
         _ => {}
     }
     match last {
         Some(account) if asked.is_some_and(of_this_login) || !alone => Known::Allowed(account),
-        None if !alone => Known::Refused,
+        None if !alone => Known::Refused(NO_TURN),
         last => Known::Ask(last),
     }
 }
@@ -152,45 +179,39 @@ fn settle(
     cache: &Cache,
     last: Option<Box<Account>>,
     now: &Now,
-) -> Option<Account> {
-    let reference = Reference::random().to_string();
-    let user = ("user", login.as_str());
+) -> Result<Account, &'static str> {
+    let user = login.as_str();
     let not_kept = |result: io::Result<()>| {
         if let Err(error) = result {
-            let fields = [user, ("error", &error.to_string()), ("ref", &reference)];
-            log(PROGRAM, Level::Warning, "cache not written", &fields);
+            let error = error.to_string();
+            log(PROGRAM, Event::CacheNotWritten, &[(Field::User, &user), (Field::Error, &error)]);
         }
     };
     match answered {
         Ok(parsed) => {
             for reason in &parsed.left_out {
-                log(
-                    PROGRAM,
-                    Level::Warning,
-                    "key left out",
-                    &[user, ("reason", reason), ("ref", &reference)],
-                );
+                log(PROGRAM, Event::KeyLeftOut, &[(Field::User, &user), (Field::Reason, reason)]);
             }
             match parsed.answer {
                 Answer::Known(account) => {
                     not_kept(cache.write(login, &Record::new(account.clone(), now)));
-                    Some(account)
+                    Ok(account)
                 }
                 Answer::Refused(reason) => {
-                    let fields = [user, ("reason", reason), ("ref", &reference)];
-                    log(PROGRAM, Level::Info, "account refused", &fields);
                     not_kept(cache.forget(login));
                     not_kept(cache.note(login, Outcome::Refused, now));
-                    None
+                    Err(reason)
                 }
             }
         }
         Err(error) => {
             let serves = if last.is_some() { "the cached account" } else { "nothing" };
-            let fields = [user, ("error", &chain(&error)), ("serves", serves), ("ref", &reference)];
-            log(PROGRAM, Level::Warning, "account source failed", &fields);
+            let error = chain(&error);
+            let fields: [Told<'_>; 3] =
+                [(Field::User, &user), (Field::Error, &error), (Field::Serves, &serves)];
+            log(PROGRAM, Event::AccountSourceFailed, &fields);
             not_kept(cache.note(login, Outcome::Failed, now));
-            last.map(|account| *account)
+            last.map(|account| *account).ok_or(NO_ANSWER)
         }
     }
 }
@@ -238,7 +259,7 @@ mod tests {
         assert_eq!(next(None, None, &at(101), began, &accounts(), true), Known::Ask(None));
         assert_eq!(next(record(101), None, &at(102), began, &accounts(), true), allowed());
         let refused = Some((Outcome::Refused, SECOND * 101));
-        assert_eq!(next(None, refused, &at(102), began, &accounts(), true), Known::Refused);
+        assert_eq!(next(None, refused, &at(102), began, &accounts(), true), Known::Refused(REFUSED_BEFORE));
     }
 
     #[test]
@@ -265,9 +286,9 @@ mod tests {
     fn f29_after_one_failure_the_cache_serves_at_once() {
         let (began, failed) = (Some(SECOND * 100), Some((Outcome::Failed, SECOND * 101)));
         assert_eq!(next(record(50), failed, &at(104), began, &accounts(), true), allowed());
-        assert_eq!(next(None, failed, &at(104), began, &accounts(), true), Known::Refused);
+        assert_eq!(next(None, failed, &at(104), began, &accounts(), true), Known::Refused(NO_ANSWER));
         let none = Accounts { stale: Span(Duration::ZERO), ..accounts() };
-        assert_eq!(next(record(50), failed, &at(104), began, &none, true), Known::Refused);
+        assert_eq!(next(record(50), failed, &at(104), began, &none, true), Known::Refused(NO_ANSWER));
     }
 
     #[test]
@@ -281,6 +302,6 @@ mod tests {
     fn f30_who_waited_in_vain_takes_what_the_cache_has() {
         let began = Some(SECOND * 100);
         assert_eq!(next(record(50), None, &at(104), began, &accounts(), false), allowed());
-        assert_eq!(next(None, None, &at(104), began, &accounts(), false), Known::Refused);
+        assert_eq!(next(None, None, &at(104), began, &accounts(), false), Known::Refused(NO_TURN));
     }
 }

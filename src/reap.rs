@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 use crate::engine::{Engine, Listed};
 use crate::escape::printable;
 use crate::exit::{self, Status, chain};
-use crate::journal::{Level, log};
+use crate::journal::{Event, Field, Told, log};
 use crate::presence::{Place, RUN};
 use crate::spec::State;
 use crate::texts::nobody_used_it;
@@ -20,7 +20,7 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "sshbox-reap";
 
@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
 
 fn failed(status: Status, error: &dyn Error) -> ExitCode {
     let error = chain(error);
-    log(PROGRAM, Level::Error, "reaper failed", &[("error", &error)]);
+    log(PROGRAM, Event::ReaperFailed, &[(Field::Error, &error)]);
     let _ = writeln!(io::stderr(), "{PROGRAM}: {error}");
     status.code().into()
 }
@@ -90,23 +90,35 @@ async fn reap(config: &Config, dry_run: bool) -> ExitCode {
 
 /// Judges one box and does what follows; whether that went well.
 async fn judge(engine: &Engine, config: &Config, one: &Listed, dry_run: bool) -> bool {
+    let began = Instant::now();
     let verdict = match Login::parse(one.user.as_bytes()) {
         Ok(login) => reap_one(engine, config, one, &login, dry_run).await,
         Err(error) => Err(error.into()),
     };
-    let (went, verdict, level) = match verdict {
-        Ok(Verdict::Stopped(reason)) => (true, ("stopped", reason), Level::Info),
-        Ok(Verdict::Kept(reason)) => (true, ("kept", reason), Level::Info),
-        Ok(Verdict::WouldStop(reason)) => (true, ("would stop", reason), Level::Info),
-        Err(error) => (false, ("failed", chain(&*error)), Level::Error),
+    let (went, what, reason) = match verdict {
+        Ok(Verdict::Stopped(reason)) => {
+            let fields: [Told<'_>; 4] = [
+                (Field::User, &one.user),
+                (Field::By, &"reaper"),
+                (Field::Reason, &reason),
+                (Field::Duration, &began.elapsed().as_millis().to_string()),
+            ];
+            log(PROGRAM, Event::BoxStopped, &fields);
+            (true, "stopped", reason)
+        }
+        // A kept box is no event; one entry each, every five minutes, would bury those that are.
+        Ok(Verdict::Kept(reason)) => (true, "kept", reason),
+        Ok(Verdict::WouldStop(reason)) => (true, "would stop", reason),
+        Err(error) => {
+            let error = chain(&*error);
+            if !dry_run {
+                log(PROGRAM, Event::StopFailed, &[(Field::User, &one.user), (Field::Error, &error)]);
+            }
+            (false, "failed", error)
+        }
     };
-    let (what, reason) = (verdict.0, printable(verdict.1.as_bytes()));
-    let user = printable(one.user.as_bytes());
+    let (user, reason) = (printable(one.user.as_bytes()), printable(reason.as_bytes()));
     let _ = writeln!(io::stdout(), "{user}: {what}: {reason}");
-    // A kept box is no event; one line each, every five minutes, would bury those that are.
-    if what != "kept" && !dry_run {
-        log(PROGRAM, level, "box judged", &[("user", &user), ("verdict", what), ("reason", &reason)]);
-    }
     went
 }
 

@@ -2,6 +2,7 @@
 //! the user's box. Runs under the user's own uid, which may connect to two sockets and nothing
 //! else: what the box answers is untrusted, and what starts a box is another program.
 
+mod audit;
 mod relay;
 mod sftp_refusal;
 mod waiting;
@@ -10,15 +11,15 @@ mod words;
 use crate::clock;
 use crate::escape::printable;
 use crate::exit::{Failure, Status};
-use crate::journal::{Level, Reference, log};
+use crate::journal::{Event, Field, Reference, log};
 use crate::presence::{Held, Place, RUN, WAKE_SOCKET};
 use crate::process::die_by;
 use crate::texts;
 use crate::tty;
 use crate::wire::{self, Fields, Reply, Request, Run, Socket, Verb};
+use audit::{Audit, Outcome, VANISHED};
 use identity::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use std::env;
 use std::ffi::OsString;
@@ -61,13 +62,37 @@ const NOT_FOUND: u8 = 127;
 /// Exit status when a box ends under a session: that of a killed program (128 + SIGKILL).
 const BOX_ENDED: u8 = 137;
 
+/// What a program dies of when the box has no memory left.
+const STARVED: i32 = Signal::SIGKILL as i32;
+
 /// How a session ended.
 #[derive(Debug)]
 enum End {
     Exited(u8),
     Killed(i32),
+    /// The kernel killed its program because the box had no memory left.
+    Starved,
+    /// The box ended under it, for this reason as far as is known.
+    BoxEnded(Option<String>),
     /// The client went away; nobody is left to tell.
     Vanished,
+}
+
+impl End {
+    /// The same for the journal.
+    fn outcome(&self) -> Outcome<'_> {
+        let none = Outcome::default();
+        match self {
+            Self::Exited(status) => Outcome { status: Some(*status), ..none },
+            Self::Killed(signal) => Outcome { signal: Some(*signal), ..none },
+            Self::Starved => Outcome { signal: Some(STARVED), reason: "the box ran out of memory", ..none },
+            Self::BoxEnded(reason) => {
+                let reason = reason.as_deref().unwrap_or("the box ended it");
+                Outcome { status: Some(BOX_ENDED), reason, ..none }
+            }
+            Self::Vanished => Outcome { reason: VANISHED, ..none },
+        }
+    }
 }
 
 /// What a session waits for.
@@ -89,52 +114,60 @@ enum Wish {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
-    match session() {
-        Ok(End::Exited(status)) => status.into(),
-        Ok(End::Killed(signal)) => die_by(signal),
-        Ok(End::Vanished) => BOX_ENDED.into(),
+    let login = match who() {
+        Ok(login) => login,
         Err(failure) => {
-            report(&failure);
-            if env::var_os("SSH_ORIGINAL_COMMAND").is_some_and(|command| command == SFTP) {
-                // Until its client goes, which it does when it has read that.
-                let _ = sftp_refusal::serve(io::stdin().lock(), io::stdout().lock(), &failure.to_string());
+            let name = env::var_os("LOGNAME").unwrap_or_default();
+            let fields = [(Field::User, &name.as_bytes() as _), (Field::Error, &failure.cause as _)];
+            log(PROGRAM, Event::SessionFailed, &fields);
+            return refuse(&failure);
+        }
+    };
+    let audit = Audit::begin(&login);
+    match session(&login, audit) {
+        Ok(end) => {
+            audit.end(&end.outcome());
+            match end {
+                End::Exited(status) => status.into(),
+                End::Killed(signal) => die_by(signal),
+                End::Starved => die_by(STARVED),
+                End::BoxEnded(_) | End::Vanished => BOX_ENDED.into(),
             }
-            failure.status.code().into()
+        }
+        Err(failure) => {
+            audit.fail(&failure);
+            refuse(&failure)
         }
     }
 }
 
-/// One line for the user and one for the journal.
-fn report(failure: &Failure) {
-    let fields = [
-        ("user", &*env::var("LOGNAME").unwrap_or_default()),
-        ("error", &failure.cause),
-        ("status", &failure.status.code().to_string()),
-        ("ref", &failure.reference.to_string()),
-    ];
-    log(PROGRAM, Level::Warning, "session failed", &fields);
+/// One line for the user, and the exit status.
+fn refuse(failure: &Failure) -> ExitCode {
     let _ = writeln!(io::stderr(), "{failure}");
+    if env::var_os("SSH_ORIGINAL_COMMAND").is_some_and(|command| command == SFTP) {
+        // Until its client goes, which it does when it has read that.
+        let _ = sftp_refusal::serve(io::stdin().lock(), io::stdout().lock(), &failure.to_string());
+    }
+    failure.status.code().into()
 }
 
-fn session() -> Result<End, Failure> {
-    follow_parent();
-    let login = who()?;
+fn session(login: &Login, audit: &Audit) -> Result<End, Failure> {
     let request = match what(env::var_os("SSH_ORIGINAL_COMMAND"))? {
-        Wish::Word(word) => return words::answer(word, &login),
+        Wish::Word(word) => return words::answer(word, login),
         Wish::Session(request) => request,
     };
-    let place = Place::of(Path::new(RUN), &login);
-    let (presence, socket, master) = enter(&login, &place, &request)?;
+    let place = Place::of(Path::new(RUN), login);
+    let (presence, socket, master) = enter(login, &place, &request)?;
     let began = clock::boottime();
     if master.is_some() && request.run == Run::Shell {
         tell_last_stop(&place, began);
     }
     let ending = match &master {
-        Some(master) => relay::run(&socket, master)?,
+        Some(master) => relay::run(&socket, master, audit)?,
         None => wait_for_end(&socket)?,
     };
     let end = match ending {
-        Ending::Told => end_of(&socket, &login, &place, began)?,
+        Ending::Told => end_of(&socket, login, &place, began)?,
         Ending::Vanished => End::Vanished,
     };
     if !client_vanished() {
@@ -152,15 +185,13 @@ fn explain(run: &Run, end: End) -> Result<End, Failure> {
         (Run::Sshd(_), End::Exited(wire::CANNOT_KEEP)) => {
             Err(Failure::new(Status::Unavailable, texts::SSHD_WITHOUT_HOST_KEY))
         }
-        (Run::Command(command), End::Exited(NOT_FOUND)) => match texts::missing_program(command) {
+        (Run::Command(command), End::Exited(NOT_FOUND)) => {
             // The status stays the program's own: clients know it.
-            Some(advice) => {
-                let failure = Failure::new(Status::Unavailable, advice);
-                report(&failure);
-                Ok(end)
+            if let Some(advice) = texts::missing_program(command) {
+                let _ = writeln!(io::stderr(), "{}", Failure::new(Status::Unavailable, advice));
             }
-            None => Ok(end),
-        },
+            Ok(end)
+        }
         _ => Ok(end),
     }
 }
@@ -178,12 +209,6 @@ fn client_vanished() -> bool {
     let stderr = io::stderr();
     let mut fd = [PollFd::new(stderr.as_fd(), PollFlags::empty())];
     matches!(poll(&mut fd, PollTimeout::ZERO), Ok(count) if count > 0)
-}
-
-/// When the sshd of this connection dies in whatever way, this session is over.
-fn follow_parent() {
-    // Without it a client that vanishes is noticed a little later, by its closed pipes.
-    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
 }
 
 /// The login that sshd has let in. sshd sets LOGNAME after all that a client may set, and
@@ -352,13 +377,12 @@ fn ask(login: &Login, verb: Verb) -> Result<Fields, Failure> {
     };
     let status = fields.parse("status").and_then(Status::from_code).unwrap_or(Status::Internal);
     let advice = printable(failed);
-    let reference = fields.text("ref").and_then(Reference::parse).unwrap_or_else(Reference::random);
-    Err(Failure { status, cause: advice.clone(), advice, reference })
+    Err(Failure::new(status, advice))
 }
 
 fn ask_within(login: &Login, verb: Verb, patience: Duration) -> io::Result<Option<Fields>> {
     let socket = Socket::connect(Path::new(WAKE_SOCKET), patience)?;
-    socket.send(&verb.request(login.as_str()), &[])?;
+    socket.send(&verb.request(login.as_str(), &Reference::ours().to_string()), &[])?;
     Ok(socket.receive()?.map(|(fields, _)| fields))
 }
 
@@ -391,26 +415,19 @@ fn wait_for_end(socket: &Socket) -> Result<Ending, Failure> {
 /// Reads how the session ended.
 fn end_of(socket: &Socket, login: &Login, place: &Place, began: Duration) -> Result<End, Failure> {
     let Ok(Some((fields, _))) = socket.receive() else {
-        let reference = Reference::random();
         let reason = why_stopped(login, place, began);
-        let fields = [
-            ("user", login.as_str()),
-            ("reason", reason.as_deref().unwrap_or("unknown")),
-            ("ref", &reference.to_string()),
-        ];
-        log(PROGRAM, Level::Info, "box ended under a session", &fields);
         if io::stdin().is_terminal() && env::var("TERM").is_ok_and(|kind| kind != "dumb") {
             let _ = write!(io::stderr(), "{}", texts::CALM);
         }
-        let _ = writeln!(io::stderr(), "{}", texts::ended(reason.as_deref(), &reference.to_string()));
-        return Ok(End::Exited(BOX_ENDED));
+        let _ = writeln!(io::stderr(), "{}", texts::ended(reason.as_deref(), &Reference::ours().to_string()));
+        return Ok(End::BoxEnded(reason));
     };
     match Reply::parse(&fields) {
         Some(Reply::Exited(status)) => Ok(End::Exited(status)),
         Some(Reply::Killed(signal)) if kills(signal) => Ok(End::Killed(signal)),
         Some(Reply::Starved) => {
             let _ = writeln!(io::stderr(), "{}", texts::STARVED);
-            Ok(End::Killed(Signal::SIGKILL as i32))
+            Ok(End::Starved)
         }
         _ => Err(not_understood()),
     }

@@ -1,7 +1,7 @@
 //! `sshbox-wake`: what a user may have done to their own box by root: started, stopped, looked
 //! at. One process per request, started by the connection to `wake.sock`, as root and hardened.
-//! It takes one verb and the login name from outside, and the kernel says whether that name is
-//! the caller's.
+//! It takes one verb, the login name and a reference from outside, and the kernel says whether
+//! that name is the caller's.
 
 mod handover;
 mod look;
@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::config::{self, Config};
 use crate::engine::EngineError;
 use crate::exit::{self, Failure, Status, chain};
-use crate::journal::{Level, log};
+use crate::journal::{Event, Field, Reference, Told, log};
 use crate::presence::{Held, Place};
 use crate::texts;
 use crate::wire::{Fields, Socket, Verb};
@@ -66,13 +66,12 @@ pub fn run() -> ExitCode {
 /// What was done: what the caller is told, and what the journal is.
 struct Done {
     answer: Fields,
-    /// `None` when nothing happened that is worth a line.
-    event: Option<&'static str>,
+    /// What happened and why; `None` when nothing did.
+    event: Option<(Event, &'static str)>,
 }
 
 fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
-    let (verb, login) =
-        caller(socket).inspect_err(|failure| report(failure, "request refused", "unknown"))?;
+    let (verb, login) = caller(socket).inspect_err(|failure| report(failure, Event::RequestRefused, ""))?;
     let begun = Instant::now();
     let done = config::load(config).map_err(unusable).and_then(|config| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -92,26 +91,39 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
     match done {
         Ok(Done { answer, event }) => {
             let took = begun.elapsed().as_millis().to_string();
-            if let Some(event) = event {
-                log(PROGRAM, Level::Info, event, &[("user", login.as_str()), ("ms", &took)]);
+            if let Some((event, reason)) = event {
+                let fields: [Told<'_>; 4] = [
+                    (Field::User, &login.as_str()),
+                    (Field::By, &"user"),
+                    (Field::Reason, &reason),
+                    (Field::Duration, &took),
+                ];
+                log(PROGRAM, event, &fields);
             }
             Ok(answer)
         }
         Err(failure) => {
-            report(&failure, verb.failed(), login.as_str());
+            let event = match verb {
+                Verb::Wake => Event::WakeFailed,
+                Verb::Stop | Verb::Restart => Event::StopFailed,
+                Verb::Status | Verb::Why => Event::LookFailed,
+            };
+            report(&failure, event, login.as_str());
             Err(failure)
         }
     }
 }
 
-fn report(failure: &Failure, event: &str, user: &str) {
-    let fields = [
-        ("user", user),
-        ("error", &*failure.cause),
-        ("status", &failure.status.code().to_string()),
-        ("ref", &failure.reference.to_string()),
-    ];
-    log(PROGRAM, Level::Warning, event, &fields);
+fn report(failure: &Failure, event: Event, user: &str) {
+    let status = failure.status.code().to_string();
+    let fields: [Told<'_>; 3] =
+        [(Field::User, &user), (Field::Error, &failure.cause), (Field::Status, &status)];
+    log(PROGRAM, event, &fields);
+}
+
+/// Tells that a box had ended by itself, or by somebody else.
+fn report_end(login: &Login, reason: &str) {
+    log(PROGRAM, Event::BoxEnded, &[(Field::User, &login.as_str()), (Field::Reason, &reason)]);
 }
 
 /// What is asked for, and by whom: the name that was sent, if the kernel attests its uid.
@@ -129,6 +141,10 @@ fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
         Login::parse(name).map_err(|error| refused(format!("uid {uid} sent a name that is {error}")))?;
     if uid != login.uid() {
         return Err(refused(format!("uid {uid} asked for the box of {login}, whose uid is {}", login.uid())));
+    }
+    // From here on all that is told here is told of their session.
+    if let Some(reference) = fields.text("ref").and_then(Reference::parse) {
+        Reference::adopt(reference);
     }
     Ok((verb, login))
 }

@@ -225,10 +225,10 @@ impl Verb {
         }
     }
 
-    /// The request, in the name of `login`.
+    /// The request, in the name of `login`, for the session of this reference.
     #[must_use]
-    pub fn request(self, login: &str) -> Fields {
-        Fields::default().with(self.name(), login.as_bytes())
+    pub fn request(self, login: &str, reference: &str) -> Fields {
+        Fields::default().with(self.name(), login.as_bytes()).with("ref", reference.as_bytes())
     }
 
     /// Reads a request: the verb and the name that it came with.
@@ -236,16 +236,6 @@ impl Verb {
     pub fn parse(fields: &Fields) -> Option<(Self, &[u8])> {
         let (name, login) = fields.iter().next()?;
         Some((Self::ALL.into_iter().find(|verb| verb.name().as_bytes() == name)?, login))
-    }
-
-    /// The event when it did not work, for the journal.
-    #[must_use]
-    pub fn failed(self) -> &'static str {
-        match self {
-            Self::Wake => "wake failed",
-            Self::Stop | Self::Restart => "stop failed",
-            Self::Status | Self::Why => "look failed",
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! when that is empty, so neither can block the other and memory stays flat.
 
 use super::Ending;
+use super::audit::Audit;
 use crate::exit::{Failure, Status};
 use crate::texts;
 use crate::tty;
@@ -14,6 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes that one way holds at most.
@@ -30,7 +32,7 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 const LAST_BYTES: usize = 2 * STORE;
 
 /// Relays until the program ends, the box goes, or the client vanishes.
-pub(super) fn run(socket: &Socket, master: &OwnedFd) -> Result<Ending, Failure> {
+pub(super) fn run(socket: &Socket, master: &OwnedFd, audit: &Audit) -> Result<Ending, Failure> {
     let failed = |error: io::Error| Failure::because(Status::Internal, texts::NO_TERMINAL, &error);
     let signals = signals().map_err(failed)?;
     let stdin = io::stdin();
@@ -40,7 +42,7 @@ pub(super) fn run(socket: &Socket, master: &OwnedFd) -> Result<Ending, Failure> 
     rustix::io::ioctl_fionbio(master, true).map_err(|error| failed(error.into()))?;
     let raw = tty::Raw::enter(terminal).map_err(failed)?;
     rustix::io::ioctl_fionbio(terminal, true).map_err(|error| failed(error.into()))?;
-    let ended = relay(socket, master.as_fd(), terminal, &signals);
+    let ended = relay(socket, master.as_fd(), terminal, &signals, audit);
     let _ = rustix::io::ioctl_fionbio(terminal, false);
     drop(raw);
     ended.map_err(failed)
@@ -59,9 +61,10 @@ fn relay(
     master: BorrowedFd<'_>,
     terminal: BorrowedFd<'_>,
     signals: &SignalFd,
+    audit: &Audit,
 ) -> io::Result<Ending> {
-    let mut typed = Way::new(terminal, master);
-    let mut shown = Way::new(master, terminal);
+    let mut typed = Way::new(terminal, master, &audit.received);
+    let mut shown = Way::new(master, terminal, &audit.sent);
     loop {
         // A terminal that nobody in the box holds any more reports that without being asked,
         // over and over, while its program may still live: look away from it.
@@ -135,12 +138,14 @@ struct Way<'fd> {
     waiting: Range<usize>,
     /// Bytes read in all.
     read: usize,
+    /// Bytes written in all.
+    written: &'fd AtomicU64,
     ended: bool,
 }
 
 impl<'fd> Way<'fd> {
-    fn new(from: BorrowedFd<'fd>, to: BorrowedFd<'fd>) -> Self {
-        Self { from, to, store: vec![0; STORE], waiting: 0..0, read: 0, ended: false }
+    fn new(from: BorrowedFd<'fd>, to: BorrowedFd<'fd>, written: &'fd AtomicU64) -> Self {
+        Self { from, to, store: vec![0; STORE], waiting: 0..0, read: 0, written, ended: false }
     }
 
     fn is_empty(&self) -> bool {
@@ -173,7 +178,10 @@ impl<'fd> Way<'fd> {
         }
         if let Some(rest) = self.store.get(self.waiting.clone()).filter(|rest| !rest.is_empty()) {
             match rustix::io::write(self.to, rest) {
-                Ok(count) => self.waiting.start += count,
+                Ok(count) => {
+                    self.waiting.start += count;
+                    self.written.fetch_add(count as u64, Ordering::Relaxed);
+                }
                 Err(error) if again(error) => {}
                 Err(_) => {
                     self.waiting = 0..0;

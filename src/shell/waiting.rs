@@ -2,6 +2,7 @@
 //! turns, gone before anything else is shown. Ctrl-C ends the wait, and the program. Without a
 //! terminal there is nothing to see, since scp, rsync and git share the stream.
 
+use super::audit;
 use crate::texts;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -20,7 +21,7 @@ const TURN: u16 = 100;
 const SIGNS: [char; 4] = ['|', '/', '-', '\\'];
 
 /// Exit status after Ctrl-C, as a shell has it: 128 + SIGINT.
-const CANCELLED: i32 = 130;
+const CANCELLED: u8 = 130;
 
 /// Somebody waits, until this is dropped.
 #[derive(Debug)]
@@ -79,11 +80,12 @@ fn show(text: &str, over: &PipeReader, keys: &SignalFd) {
         }
         if fds.last().is_some_and(|fd| fd.any() == Some(true)) {
             let _ = writeln!(io::stderr(), "\r{}", texts::CANCELLED);
+            audit::cancelled(CANCELLED);
             #[expect(
                 clippy::exit,
                 reason = "the other thread waits for a lock or a socket and holds nothing"
             )]
-            std::process::exit(CANCELLED);
+            std::process::exit(CANCELLED.into());
         }
         return;
     }

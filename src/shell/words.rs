@@ -59,16 +59,19 @@ fn sshd() -> Result<Run, Failure> {
     if io::stdin().is_terminal() {
         return Err(Failure::new(Status::Usage, texts::SSHD_WITHOUT_TERMINAL));
     }
-    let key = env::var_os("SSH_USER_AUTH")
-        .and_then(|path| fs::read_to_string(path).ok())
-        .and_then(|methods| key_of(&methods));
-    key.map(Run::Sshd).ok_or_else(|| Failure::new(Status::Config, texts::SSHD_WITHOUT_KEY))
+    let key = key_of_login().ok_or_else(|| Failure::new(Status::Config, texts::SSHD_WITHOUT_KEY))?;
+    Ok(Run::Sshd(key.line().to_owned()))
+}
+
+/// The key with which sshd has let this login in.
+pub(super) fn key_of_login() -> Option<AuthorizedKey> {
+    key_of(&fs::read_to_string(env::var_os("SSH_USER_AUTH")?).ok()?)
 }
 
 /// The key in what sshd wrote for `ExposeAuthInfo`: one line `method details` for each method.
-fn key_of(methods: &str) -> Option<String> {
+fn key_of(methods: &str) -> Option<AuthorizedKey> {
     let line = methods.lines().find_map(|line| line.strip_prefix("publickey "))?;
-    AuthorizedKey::parse(line).ok().map(|key| key.line().to_owned())
+    AuthorizedKey::parse(line).ok()
 }
 
 /// Answers it.
@@ -208,10 +211,11 @@ mod tests {
     #[test]
     fn the_key_of_the_login_is_taken_and_nothing_else() {
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
-        assert_eq!(key_of(&format!("publickey {key}\n")).as_deref(), Some(key));
-        assert_eq!(key_of(&format!("password\npublickey {key}\n")).as_deref(), Some(key));
-        assert_eq!(key_of("publickey command=\"x\" ssh-ed25519 AAAA\n"), None);
-        assert_eq!(key_of(""), None);
+        let line = |methods: &str| key_of(methods).map(|key| key.line().to_owned());
+        assert_eq!(line(&format!("publickey {key}\n")).as_deref(), Some(key));
+        assert_eq!(line(&format!("password\npublickey {key}\n")).as_deref(), Some(key));
+        assert_eq!(line("publickey command=\"x\" ssh-ed25519 AAAA\n"), None);
+        assert_eq!(line(""), None);
     }
 
     #[test]

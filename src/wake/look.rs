@@ -1,7 +1,7 @@
 //! Looks at a box without touching it: its status, and why it stopped. Takes no lock, so that
 //! it answers while a start or a stop is under way or hangs.
 
-use super::{Done, account, engine_failed, foreign, no_room};
+use super::{Done, account, engine_failed, foreign, no_room, report_end};
 use crate::clock;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -152,6 +152,7 @@ pub async fn why(config: &Config, login: &Login) -> Result<Done, Failure> {
             Some(_) => return Ok(answer(None)),
         }
     };
+    report_end(login, reason);
     // For the next login; that it is told there is worth no failure.
     let _ = place.note_end(clock::boottime(), reason);
     Ok(answer(Some(reason)))

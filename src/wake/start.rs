@@ -1,12 +1,13 @@
 //! Brings a box up: from whatever its container is now to one that takes sessions.
 
 use super::handover::{Doors, Handed, answers};
-use super::{Done, account, engine_failed, foreign, no_room, transition};
+use super::{Done, account, engine_failed, foreign, no_room, report_end, transition};
 use crate::clock;
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::exit::{Failure, Status};
 use crate::home::{self, HomeError};
+use crate::journal::Event;
 use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State, Step, next};
 use crate::status::why_stopped;
@@ -42,51 +43,72 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
         .map_err(no_room)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned());
-    let event = tokio::time::timeout(START, advance(&engine, &place, spec))
+    let event = tokio::time::timeout(START, advance(&engine, &place, login, spec))
         .await
         .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
     place.belongs_to(account.id.as_deref().unwrap_or_default()).map_err(no_room)?;
-    Ok(Done { answer: Fields::default().with("running", b""), event: Some(event) })
+    Ok(Done { answer: Fields::default().with("running", b""), event })
 }
 
-/// Goes from whatever there is to a box that answers, one step after the other.
-async fn advance(engine: &Engine, place: &Place, spec: Spec) -> Result<&'static str, Failure> {
+/// Goes from whatever there is to a box that answers, one step after the other. What that was
+/// and why, if anything had to be done.
+async fn advance(
+    engine: &Engine,
+    place: &Place,
+    login: &Login,
+    spec: Spec,
+) -> Result<Option<(Event, &'static str)>, Failure> {
     let mut looked = false;
+    let (mut thawed, mut why_new) = (false, "there was none");
     let image_id = engine.image_id(&spec.image).await.map_err(engine_failed)?;
     let spec = spec.of_image(image_id.as_deref().unwrap_or_default());
     for attempt in 0..ATTEMPTS {
         let found = engine.find(&spec.name).await.map_err(engine_failed)?;
         if !std::mem::replace(&mut looked, true) {
-            remember_end(place, found.as_ref());
+            remember_end(place, login, found.as_ref());
         }
         match step(found.as_ref(), &spec, image_id.is_some()) {
             (Step::Refuse, _) => return Err(foreign(&spec.name)),
             (Step::Create, _) => match create(engine, &spec).await? {
-                Some(id) if run(engine, place, &id).await? => return Ok("box created"),
+                Some(id) if run(engine, place, &id).await? => {
+                    return Ok(Some((Event::BoxCreated, why_new)));
+                }
                 _ => pause(attempt).await,
             },
             (Step::Start, Some(found)) => {
                 if run(engine, place, &found.id).await? {
-                    return Ok("box started");
+                    return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
+                why_new = "something that it needs was gone";
                 // What it was made with is gone, its network for one. The home stays.
                 engine.remove(&found.id).await.map_err(engine_failed)?;
             }
-            (Step::Ask, Some(_)) if answers(place) => return Ok("box runs"),
+            (Step::Ask, Some(_)) if answers(place) => {
+                return Ok(thawed.then_some((Event::BoxStarted, "it was paused")));
+            }
             (Step::Ask, Some(found)) => {
                 let doors = Doors::open(place)?;
                 engine.wake_init(&found.id).await.map_err(engine_failed)?;
                 if doors.hand_over(engine, &found.id).await? == Handed::Over {
-                    return Ok("box reconnected");
+                    return Ok(Some((Event::BoxReconnected, "it took no sessions")));
                 }
                 // It was being stopped; from the next look on it is one that can be started.
             }
-            (Step::Unpause, Some(found)) => engine.unpause(&found.id).await.map_err(engine_failed)?,
-            (Step::Recreate, Some(found)) => match engine.remove(&found.id).await {
-                // It is being removed already, or was started by somebody else.
-                Err(EngineError::Conflict(..)) => pause(attempt).await,
-                other => other.map_err(engine_failed)?,
-            },
+            (Step::Unpause, Some(found)) => {
+                engine.unpause(&found.id).await.map_err(engine_failed)?;
+                thawed = true;
+            }
+            (Step::Recreate, Some(found)) => {
+                why_new = match found.state {
+                    State::Dead => "it was broken",
+                    _ => "its account, image or limits have changed",
+                };
+                match engine.remove(&found.id).await {
+                    // It is being removed already, or was started by somebody else.
+                    Err(EngineError::Conflict(..)) => pause(attempt).await,
+                    other => other.map_err(engine_failed)?,
+                }
+            }
             (_, _) => pause(attempt).await,
         }
     }
@@ -94,7 +116,7 @@ async fn advance(engine: &Engine, place: &Place, spec: Spec) -> Result<&'static 
 }
 
 /// Writes down why the box does not run, unless who stopped it has said so.
-fn remember_end(place: &Place, found: Option<&Found>) {
+fn remember_end(place: &Place, login: &Login, found: Option<&Found>) {
     let said = place.end().is_some_and(|end| !end.over);
     // Of what happened before the host started, nothing is known for certain.
     if said || !place.ran() {
@@ -112,6 +134,7 @@ fn remember_end(place: &Place, found: Option<&Found>) {
         }
         Some(_) => return,
     };
+    report_end(login, reason);
     // That its user is told is worth no failure.
     let _ = place.note_end(moment, reason);
 }

@@ -5,6 +5,7 @@ use crate::clock::boottime;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::exit::Failure;
+use crate::journal::Event;
 use crate::presence::{Place, RUN};
 use crate::spec::State;
 use crate::wire::Fields;
@@ -12,7 +13,7 @@ use identity::Login;
 use std::path::Path;
 
 /// Stops the box; its sessions are told `reason`.
-pub async fn stop(config: &Config, login: &Login, reason: &str) -> Result<Done, Failure> {
+pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Result<Done, Failure> {
     let place = Place::of(Path::new(RUN), login);
     let _transition = transition(&place)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
@@ -37,5 +38,5 @@ pub async fn stop(config: &Config, login: &Login, reason: &str) -> Result<Done, 
         let _ = place.take_end();
         return Err(engine_failed(error));
     }
-    Ok(Done { answer: Fields::default().with("stopped", b"1"), event: Some("box stopped by its user") })
+    Ok(Done { answer: Fields::default().with("stopped", b"1"), event: Some((Event::BoxStopped, reason)) })
 }

@@ -10,4 +10,5 @@
 mod differential;
 mod engines;
 mod hostile_http;
+mod journal;
 mod structure;

@@ -71,9 +71,10 @@ pub fn manage(arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// What sshbox wrote to the system log.
+/// What the system log has by now: the texts of all entries.
 pub fn journal() -> String {
-    fs::read_to_string("/run/sshbox-by-hand/journal").unwrap()
+    run("journalctl", &["--sync"]);
+    run("journalctl", &["--no-pager", "--quiet", "--all", "--output", "cat"])
 }
 
 /// How long a test waits for what must come: long, for a machine that has other things to do.

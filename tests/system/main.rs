@@ -10,6 +10,7 @@
 
 mod accounts;
 mod adopt;
+mod audit;
 mod bytes;
 mod doors;
 mod engine;

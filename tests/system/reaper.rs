@@ -37,7 +37,7 @@ fn an_idle_box_is_stopped_and_one_with_a_session_is_not() {
     assert!(verdict(&output, &idle).starts_with("stopped: idle for "), "{output:?}");
     assert_eq!(verdict(&output, &busy), "kept: somebody is there");
     assert_eq!(idle.inspect("{{.State.Status}}"), "exited");
-    assert!(crate::harness::journal().contains(r#"box judged user="idle" verdict="stopped""#));
+    assert!(crate::harness::journal().contains(r#"box stopped user="idle" by="reaper" reason="idle for "#));
 
     session.write(b"here\n");
     assert_eq!(session.line(), "still here");

@@ -1,0 +1,46 @@
+//! What is written down of the journal, beside the events and fields that there are.
+
+use sshbox::journal::{Event, Field, Level};
+use std::fs;
+
+fn text(path: &str) -> String {
+    fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[test]
+fn the_manual_has_every_event_and_field_and_no_other() {
+    let manual = text("packaging/man/sshbox-journal.7");
+    let level = |event: &Event| match event.level() {
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Info => "info",
+    };
+    let events: Vec<String> = Event::ALL
+        .iter()
+        .map(|event| format!(".BR \"{}\" \" (\" {} \")\"\n.I {}\n", event.text(), level(event), event.id()))
+        .collect();
+    for event in &events {
+        assert!(manual.contains(event), "{event}");
+    }
+    assert_eq!(manual.matches("\" (\" ").count(), events.len());
+    let mut words: Vec<&str> = manual
+        .split(|letter: char| !letter.is_ascii_uppercase() && letter != '_')
+        .filter(|word| word.starts_with("SSHBOX_") && *word != "SSHBOX_")
+        .collect();
+    words.sort_unstable();
+    words.dedup();
+    let mut keys: Vec<String> = Field::ALL.iter().map(|field| field.key()).collect();
+    keys.sort_unstable();
+    assert_eq!(words, keys);
+}
+
+#[test]
+fn the_catalog_explains_every_event_and_no_other() {
+    let catalog = text("packaging/log/sshbox.catalog");
+    let entries: Vec<&str> = catalog.split("\n-- ").skip(1).collect();
+    assert_eq!(entries.len(), Event::ALL.len());
+    for (entry, event) in entries.iter().zip(Event::ALL) {
+        let head = format!("{}\nSubject: sshbox: {}\n", event.id(), event.text());
+        assert!(entry.starts_with(&head), "{entry}");
+    }
+}
