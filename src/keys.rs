@@ -69,7 +69,7 @@ pub fn run() -> ExitCode {
         let fields = [("user", login.as_str()), ("error", &error.to_string())];
         log(PROGRAM, Level::Warning, "account not told", &fields);
     }
-    match writeln!(io::stdout(), "restrict,pty {}", key.line()) {
+    match writeln!(io::stdout(), "{}", key.authorized()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => Status::TryAgain.code().into(),
     }

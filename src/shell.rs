@@ -4,7 +4,6 @@
 
 mod relay;
 mod sftp_refusal;
-mod waiting;
 mod words;
 
 use crate::clock;
@@ -15,6 +14,7 @@ use crate::presence::{Held, Place, RUN, WAKE_SOCKET};
 use crate::process::die_by;
 use crate::texts;
 use crate::tty;
+use crate::waiting::Waiting;
 use crate::wire::{self, Fields, Reply, Request, Run, Socket, Verb};
 use identity::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -30,13 +30,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use waiting::Waiting;
 use words::{Meaning, Word};
 
 const PROGRAM: &str = "sshbox-shell";
-
-/// The command that stands for the file transfer subsystem, see `Subsystem` in `sshd_config.d`.
-const SFTP: &str = "internal-sftp";
 
 /// How long the init of a running box may take to begin a session.
 const BEGIN: Duration = Duration::from_secs(5);
@@ -95,7 +91,7 @@ pub fn run() -> ExitCode {
         Ok(End::Vanished) => BOX_ENDED.into(),
         Err(failure) => {
             report(&failure);
-            if env::var_os("SSH_ORIGINAL_COMMAND").is_some_and(|command| command == SFTP) {
+            if env::var_os("SSH_ORIGINAL_COMMAND").is_some_and(|command| command == wire::SFTP) {
                 // Until its client goes, which it does when it has read that.
                 let _ = sftp_refusal::serve(io::stdin().lock(), io::stdout().lock(), &failure.to_string());
             }
@@ -202,7 +198,7 @@ fn who() -> Result<Login, Failure> {
 fn what(original: Option<OsString>) -> Result<Wish, Failure> {
     let run = match original.map(OsString::into_vec) {
         None => Run::Shell,
-        Some(command) if command == SFTP.as_bytes() => Run::Sftp,
+        Some(command) if command == wire::SFTP.as_bytes() => Run::Sftp,
         Some(command) if command.starts_with(b"@") => match words::parse(&command)? {
             Meaning::Word(word) => return Ok(Wish::Word(word)),
             Meaning::Run(run) => run,
@@ -350,16 +346,11 @@ fn ask(login: &Login, verb: Verb) -> Result<Fields, Failure> {
     let Some(failed) = fields.get("failed") else {
         return Ok(fields);
     };
-    let status = fields.parse("status").and_then(Status::from_code).unwrap_or(Status::Internal);
-    let advice = printable(failed);
-    let reference = fields.text("ref").and_then(Reference::parse).unwrap_or_else(Reference::random);
-    Err(Failure { status, cause: advice.clone(), advice, reference })
+    Err(Failure::told(failed, fields.parse("status"), fields.text("ref")))
 }
 
 fn ask_within(login: &Login, verb: Verb, patience: Duration) -> io::Result<Option<Fields>> {
-    let socket = Socket::connect(Path::new(WAKE_SOCKET), patience)?;
-    socket.send(&verb.request(login.as_str()), &[])?;
-    Ok(socket.receive()?.map(|(fields, _)| fields))
+    verb.ask(login.as_str(), Path::new(WAKE_SOCKET), patience)
 }
 
 /// Waits for the end of a session without a terminal. Its program holds sshd's own pipes;

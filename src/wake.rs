@@ -1,7 +1,7 @@
 //! `sshbox-wake`: what a user may have done to their own box by root: started, stopped, looked
 //! at. One process per request, started by the connection to `wake.sock`, as root and hardened.
 //! It takes one verb and the login name from outside, and the kernel says whether that name is
-//! the caller's.
+//! the caller's. Root may have it done for any name: so does the admin's command.
 
 mod handover;
 mod look;
@@ -53,14 +53,20 @@ pub fn run() -> ExitCode {
         return Status::Internal.code().into();
     };
     let answer = serve(&socket, &arguments.config).unwrap_or_else(|failure| {
-        Fields::default()
+        let told = Fields::default()
             .with("failed", failure.advice.as_bytes())
             .with("status", failure.status.code().to_string().as_bytes())
-            .with("ref", failure.reference.to_string().as_bytes())
+            .with("ref", failure.reference.to_string().as_bytes());
+        // An admin need not look for the rest in the journal.
+        if by_root(&socket) { told.with("cause", failure.cause.as_bytes()) } else { told }
     });
     // A caller who left does not need it.
     let _ = socket.send(&answer, &[]);
     ExitCode::SUCCESS
+}
+
+fn by_root(socket: &Socket) -> bool {
+    socket.peer_uid().is_ok_and(|uid| uid == 0)
 }
 
 /// What was done: what the caller is told, and what the journal is.
@@ -82,8 +88,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
         runtime.block_on(async {
             match verb {
                 Verb::Wake => start::start(&config, &login).await,
-                Verb::Stop => stop::stop(&config, &login, texts::BY_ITS_USER).await,
-                Verb::Restart => stop::stop(&config, &login, texts::BY_RESTART).await,
+                Verb::Stop | Verb::Restart => stop::stop(&config, &login, why(verb, by_root(socket))).await,
                 Verb::Status => look::status(&config, &login).await,
                 Verb::Why => look::why(&config, &login).await,
             }
@@ -104,6 +109,16 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
     }
 }
 
+/// Why the box is stopped, as its user will hear it.
+fn why(verb: Verb, by_root: bool) -> &'static str {
+    match (verb, by_root) {
+        (Verb::Restart, true) => texts::RESTARTED_BY_ADMIN,
+        (Verb::Restart, false) => texts::BY_RESTART,
+        (_, true) => texts::BY_ADMIN,
+        (_, false) => texts::BY_ITS_USER,
+    }
+}
+
 fn report(failure: &Failure, event: &str, user: &str) {
     let fields = [
         ("user", user),
@@ -114,7 +129,8 @@ fn report(failure: &Failure, event: &str, user: &str) {
     log(PROGRAM, Level::Warning, event, &fields);
 }
 
-/// What is asked for, and by whom: the name that was sent, if the kernel attests its uid.
+/// What is asked for, and for whom: the name that was sent, if the kernel attests that the
+/// caller has its uid, or is root.
 fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
     let refused = |cause: String| Failure { cause, ..Failure::new(Status::Refused, texts::NOT_YOURS) };
     let read = || {
@@ -127,7 +143,7 @@ fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
         Verb::parse(&fields).ok_or_else(|| refused(format!("uid {uid} sent no request that is known")))?;
     let login =
         Login::parse(name).map_err(|error| refused(format!("uid {uid} sent a name that is {error}")))?;
-    if uid != login.uid() {
+    if uid != login.uid() && uid != 0 {
         return Err(refused(format!("uid {uid} asked for the box of {login}, whose uid is {}", login.uid())));
     }
     Ok((verb, login))

@@ -1,4 +1,4 @@
-//! Stops a box because its user wants that, whatever state it is in.
+//! Stops a box because its user or an admin wants that, whatever state it is in.
 
 use super::{Done, engine_failed, foreign, no_room, transition};
 use crate::clock::boottime;
@@ -37,5 +37,5 @@ pub async fn stop(config: &Config, login: &Login, reason: &str) -> Result<Done, 
         let _ = place.take_end();
         return Err(engine_failed(error));
     }
-    Ok(Done { answer: Fields::default().with("stopped", b"1"), event: Some("box stopped by its user") })
+    Ok(Done { answer: Fields::default().with("stopped", b"1"), event: Some("box stopped") })
 }

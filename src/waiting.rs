@@ -1,4 +1,4 @@
-//! What a person sees while a box starts: nothing for a moment, then one line with a sign that
+//! What a person sees while something takes long, a box that starts above all: nothing for a moment, then one line with a sign that
 //! turns, gone before anything else is shown. Ctrl-C ends the wait, and the program. Without a
 //! terminal there is nothing to see, since scp, rsync and git share the stream.
 
@@ -33,8 +33,9 @@ pub struct Waiting {
 
 impl Waiting {
     /// Shows `text` if this takes a while; `None` without a terminal.
+    #[must_use]
     pub fn begin(text: &'static str) -> Option<Self> {
-        if !io::stdin().is_terminal() {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return None;
         }
         let signals: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
