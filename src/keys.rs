@@ -10,7 +10,7 @@ use crate::exit::{self, Status, chain};
 use crate::journal::{Level, Reference, log};
 use crate::presence::{Place, RUN};
 use crate::source::{self, SourceError};
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use identity::Login;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -33,6 +33,12 @@ struct Arguments {
     fingerprint: String,
     /// Login name (sshd's %u)
     user: OsString,
+}
+
+/// All that may be typed, for the test that compares the manual with it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The program.

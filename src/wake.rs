@@ -17,7 +17,7 @@ use crate::journal::{Level, log};
 use crate::presence::{Held, Place};
 use crate::texts;
 use crate::wire::{Fields, Socket, Verb};
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use identity::Login;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -40,6 +40,12 @@ struct Arguments {
     /// Configuration file
     #[arg(long, default_value = config::PATH)]
     config: PathBuf,
+}
+
+/// All that may be typed, for the test that compares the manual with it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The program.

@@ -7,6 +7,8 @@
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
+mod completions;
 mod differential;
 mod hostile_http;
+mod manuals;
 mod structure;
