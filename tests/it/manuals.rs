@@ -73,8 +73,7 @@ fn every_command_of_the_admin_is_in_the_page_with_its_options_and_no_other() {
     let page = page("sshbox.8");
     let global = ["config", "help", "version"].map(str::to_owned);
     assert_eq!(options_in(section(&page, ".SH OPTIONS")), BTreeSet::from(global));
-    let commands: Vec<_> =
-        command.get_subcommands().filter(|command| command.get_name() != "help").collect();
+    let commands: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
     assert!(commands.len() >= 10);
     for command in &commands {
         let name = command.get_name();

@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod admin;
 mod bytes;
 mod doors;
 mod engine;
