@@ -328,7 +328,7 @@ fn p8_kill_ends_one_session_and_leaves_what_was_detached() {
     // Over one connection, so that the other one shows that it lives on.
     let mut stubborn = user
         .ssh_over(control)
-        .begin(&["trap '' HUP; setsid sleep 4711 & sleep 0.1; echo in; sleep 4712; sleep 4713"]);
+        .begin(&["trap '' HUP; setsid sleep 4711 < /dev/null > /dev/null 2>&1 & sleep 0.1; echo in; sleep 4712; sleep 4713"]);
     assert_eq!(stubborn.line(), "in");
     let mut other = user.ssh_over(control).begin(&["echo in; read x; echo still $x"]);
     assert_eq!(other.line(), "in");
@@ -409,7 +409,7 @@ fn reap_says_of_each_box_what_would_be_done() {
 fn keys_shows_each_step_and_changes_nothing() {
     let _world = world_alone();
     let user = User::new("keyed");
-    let token = fs::read_to_string(format!("{}/token", STATE)).unwrap();
+    let token = fs::read_to_string(format!("{STATE}/token")).unwrap();
     let cached = "/var/cache/sshbox/keyed.json";
     // Before the first login: the web app knows more than the cache, and that stays so.
     let steps = json(&["keys", &user.name]);
@@ -420,10 +420,10 @@ fn keys_shows_each_step_and_changes_nothing() {
     let steps = json(&["keys", &user.name]);
     assert!(steps["runs_as"].as_str().unwrap().starts_with("sshbox-keys (uid "), "{steps}");
     assert_eq!((&steps["answer"]["is"], &steps["cache"]["serves"]), (&"account".into(), &true.into()));
-    let public = fs::read_to_string(format!("{}/key.pub", STATE)).unwrap();
+    let public = fs::read_to_string(format!("{STATE}/key.pub")).unwrap();
     let blob = public.split_whitespace().nth(1).unwrap();
     assert_eq!(steps["prints"][0]["line"], format!("restrict,pty ssh-ed25519 {blob}"));
-    let fingerprint = run("ssh-keygen", &["-lf", &format!("{}/key.pub", STATE)]);
+    let fingerprint = run("ssh-keygen", &["-lf", &format!("{STATE}/key.pub")]);
     assert_eq!(steps["prints"][0]["fingerprint"], fingerprint.split(' ').nth(1).unwrap());
     let said = says(&["keys", &user.name]);
     for wanted in ["runs as  sshbox-keys (uid ", "\nserves   the answer", "\nprints   for SHA256:"] {
