@@ -96,12 +96,12 @@ impl<'a> Looker<'a> {
     pub async fn one(&mut self, login: &Login) -> Result<Option<Known>, Failure> {
         let name = self.config.a_box.name.fill(login);
         if let Some(found) = self.engine.find(&name).await.map_err(|error| failed(&error))? {
-            let Some(user) = found.labels.as_ref().map(|labels| labels.user.clone()) else {
-                let cause = format!("container {name} is not a box: it has not our labels");
+            if found.labels.as_ref().is_none_or(|labels| labels.user != login.as_str()) {
+                let cause = format!("container {name} is not the box of {login}: it has not our labels");
                 let advice = "rename or remove it, or see `sshbox adopt`";
                 return Err(Failure { cause, ..Failure::new(exit::Status::Refused, advice) });
-            };
-            return Ok(Some(self.describe(&user, &found).await?));
+            }
+            return Ok(Some(self.describe(login.as_str(), &found).await?));
         }
         let Some(account) = self.account(login) else { return Ok(None) };
         let wanted = self.wanted(login, &account);
