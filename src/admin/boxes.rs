@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::cgroup;
 use crate::clock::boottime;
 use crate::config::Config;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Listed};
 use crate::exit::{self, Failure};
 use crate::home;
 use crate::presence::{Place, RUN};
@@ -77,15 +77,18 @@ impl<'a> Looker<'a> {
         let listed = self.engine.boxes().await.map_err(|error| failed(&error))?;
         let engine = &self.engine;
         let found: Vec<_> = stream::iter(listed)
-            .map(|one| async move { (engine.find(&one.id).await, one.user) })
+            .map(|one| async move { (engine.find(&one.id).await, one) })
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
         let mut boxes = Vec::new();
-        for (found, user) in found {
-            // Removed meanwhile: not there any more.
-            if let Some(found) = found.map_err(|error| failed(&error))? {
-                boxes.push(self.describe(&user, &found).await?);
+        for (found, one) in found {
+            match found {
+                Ok(Some(found)) => boxes.push(self.describe(&one.user, &found).await),
+                // Removed meanwhile: not there any more.
+                Ok(None) => {}
+                // One that the engine has trouble with does not hide the others.
+                Err(_) => boxes.push(unknown(one)),
             }
         }
         boxes.sort_by(|one, other| one.user.cmp(&other.user));
@@ -101,7 +104,7 @@ impl<'a> Looker<'a> {
                 let advice = "rename or remove it, or see `sshbox adopt`";
                 return Err(Failure { cause, ..Failure::new(exit::Status::Refused, advice) });
             }
-            return Ok(Some(self.describe(login.as_str(), &found).await?));
+            return Ok(Some(self.describe(login.as_str(), &found).await));
         }
         let Some(account) = self.account(login) else { return Ok(None) };
         let wanted = self.wanted(login, &account);
@@ -116,7 +119,7 @@ impl<'a> Looker<'a> {
         Ok(Some(known))
     }
 
-    async fn describe(&mut self, user: &str, found: &Found) -> Result<Known, Failure> {
+    async fn describe(&mut self, user: &str, found: &Found) -> Known {
         let mut known = Known {
             user: user.to_owned(),
             status: Status::of(found),
@@ -129,19 +132,19 @@ impl<'a> Looker<'a> {
             known.status.runs_since(&found.started_at, SystemTime::now());
         }
         // Anybody who may use Docker can make a container with a label of ours.
-        let Ok(login) = Login::parse(user.as_bytes()) else { return Ok(known) };
+        let Ok(login) = Login::parse(user.as_bytes()) else { return known };
         known.home = Some(self.config.a_box.home.fill(&login).into());
         let account = self.account(&login);
         self.presence(&mut known.status, &login, account.as_ref());
         if let Some(account) = account {
             known.account.clone_from(&account.id);
             let wanted = self.wanted(&login, &account);
-            if let Some(image) = self.image_id(&wanted.image).await? {
+            if let Some(image) = self.image_id(&wanted.image).await {
                 let labels = found.labels.as_ref();
                 known.out_of_date = labels.map(|labels| labels.spec != wanted.of_image(&image).hash());
             }
         }
-        Ok(known)
+        known
     }
 
     /// Fills in who is there, and what follows from that.
@@ -168,14 +171,20 @@ impl<'a> Looker<'a> {
         Spec::new(config, login, account, config.home.fill(login).into(), place.seen_by_box().to_owned())
     }
 
-    async fn image_id(&mut self, name: &str) -> Result<Option<String>, Failure> {
+    /// The id of an image; `None` if it is not there, or if that cannot be told.
+    async fn image_id(&mut self, name: &str) -> Option<String> {
         if let Some(id) = self.images.get(name) {
-            return Ok(id.clone());
+            return id.clone();
         }
-        let id = self.engine.image_id(name).await.map_err(|error| failed(&error))?;
+        let id = self.engine.image_id(name).await.unwrap_or_default();
         self.images.insert(name.to_owned(), id.clone());
-        Ok(id)
+        id
     }
+}
+
+fn unknown(Listed { id, user }: Listed) -> Known {
+    let status = Status { state: "unknown".to_owned(), ..Status::default() };
+    Known { user, status, container: Some(id), ..Known::default() }
 }
 
 fn failed(error: &EngineError) -> Failure {

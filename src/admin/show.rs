@@ -45,7 +45,7 @@ pub fn table(titles: &[&str], rows: &[Vec<String>], colours: bool) -> String {
         _ if title => Some(BOLD),
         "running" | "would stop" => Some(GREEN),
         "paused" | "changing" => Some(YELLOW),
-        "broken" | "failed" => Some(RED),
+        "broken" | "unknown" | "failed" => Some(RED),
         _ => None,
     };
     for (row, is_title) in std::iter::once((&titles, true)).chain(rows.iter().map(|row| (row, false))) {
