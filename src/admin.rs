@@ -19,6 +19,7 @@ mod top;
 use crate::cache::Cache;
 use crate::config::{self, Config};
 use crate::exit::{self, Failure, Status};
+use crate::journal::{Level, log};
 use crate::wire::Verb;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use identity::Login;
@@ -135,7 +136,12 @@ fn with_engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, F
     runtime.block_on(work)
 }
 
-/// Who does this, as far as is known: the name that sudo was called under, else the uid.
-fn admin() -> String {
-    std::env::var("SUDO_USER").unwrap_or_else(|_| format!("uid {}", nix::unistd::getuid()))
+/// Tells the system log what an admin did to whom; with `error`, that it did not work. Who
+/// it was is the name that sudo was called under, else the uid.
+fn journal(user: &Login, action: &str, error: Option<&str>) {
+    let by = std::env::var("SUDO_USER").unwrap_or_else(|_| format!("uid {}", nix::unistd::getuid()));
+    let mut fields = vec![("user", user.as_str()), ("by", &by), ("action", action)];
+    fields.extend(error.map(|error| ("error", error)));
+    let level = if error.is_some() { Level::Warning } else { Level::Info };
+    log(PROGRAM, level, "admin action", &fields);
 }

@@ -1,8 +1,7 @@
 //! `sshbox kill`: ends one session, as if its client had vanished.
 
-use super::{because, show};
+use super::{because, journal, show};
 use crate::exit::{Failure, Status};
-use crate::journal::{Level, log};
 use crate::sessions::{self, Id};
 use clap::Args;
 use std::path::Path;
@@ -28,9 +27,6 @@ pub fn run(arguments: &Arguments, _config: &Path) -> Result<ExitCode, Failure> {
             ..Failure::new(Status::Unavailable, advice)
         });
     };
-    let by = super::admin();
-    let fields =
-        [("user", session.login.as_str()), ("by", &by), ("action", "kill"), ("session", &id.to_string())];
-    log(super::PROGRAM, Level::Info, "admin action", &fields);
+    journal(&session.login, &format!("kill {id}"), None);
     show::say(&format!("session {id} of {} was ended\n", session.login))
 }

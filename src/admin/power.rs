@@ -2,10 +2,9 @@
 //! The locks are the same, so a login that comes meanwhile waits as it always does.
 
 use super::boxes::Looker;
-use super::{because, known, load, login, show, with_engine};
+use super::{because, journal, known, load, login, show, with_engine};
 use crate::escape::printable;
 use crate::exit::{Failure, Status};
-use crate::journal::{Level, log};
 use crate::presence::WAKE_SOCKET;
 use crate::texts;
 use crate::waiting::Waiting;
@@ -37,14 +36,8 @@ pub fn run(arguments: &Arguments, config: &Path, verb: Verb) -> Result<ExitCode,
         Verb::Restart => "restart",
         _ => "stop",
     };
-    let by = super::admin();
     let done = do_it(user, verb);
-    let (level, outcome) = match &done {
-        Ok(outcome) => (Level::Info, outcome.clone()),
-        Err(failure) => (Level::Warning, failure.cause.clone()),
-    };
-    let fields = [("user", user.as_str()), ("by", &by), ("action", asked), ("outcome", &outcome)];
-    log(super::PROGRAM, level, "admin action", &fields);
+    journal(user, asked, done.as_ref().err().map(|failure| &*failure.cause));
     show::say(&format!("{}\n", done?))
 }
 
