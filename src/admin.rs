@@ -99,7 +99,7 @@ pub fn command() -> clap::Command {
 fn report(failure: &Failure) -> ExitCode {
     let Failure { cause, advice, .. } = failure;
     let advice = if advice.is_empty() || advice == cause { String::new() } else { format!("; {advice}") };
-    let _ = writeln!(io::stderr(), "{PROGRAM}: {cause}{advice}");
+    let _ = writeln!(io::stderr(), "{PROGRAM}: {}{advice}", cause.trim_end());
     failure.status.code().into()
 }
 

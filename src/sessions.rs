@@ -129,7 +129,9 @@ fn ends(process: &OwnedFd) -> io::Result<bool> {
 fn look(pid: i32) -> Option<Session> {
     let at = |name: &str| format!("/proc/{pid}/{name}");
     let program = fs::read_link(at("exe")).ok()?;
-    if !is_shell(&program) {
+    // One in another place for processes belongs to an sshbox in there, not to this host's.
+    let here = fs::read_link("/proc/self/ns/pid").ok()?;
+    if !is_shell(&program) || fs::read_link(at("ns/pid")).ok()? != here {
         return None;
     }
     let began = clock::start_of(pid)?;

@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 
 fn check(shape: &Shape, path: &Path) -> Result<ExitCode, Failure> {
     if shape.json {
-        let error = config::load(path).err().map(|error| chain(&error));
+        let error = config::load(path).err().map(|error| chain(&error).trim_end().to_owned());
         show::json(&json!({ "file": path, "valid": error.is_none(), "error": error }))?;
         let status = error.map_or(0, |_| Status::Config.code());
         return Ok(status.into());
