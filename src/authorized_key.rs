@@ -79,6 +79,12 @@ impl AuthorizedKey {
         &self.line
     }
 
+    /// As it is printed for sshd: it opens a terminal or runs a command, and nothing else.
+    #[must_use]
+    pub fn authorized(&self) -> String {
+        format!("restrict,pty {}", self.line)
+    }
+
     /// `SHA256:…`, as sshd writes it for `%f`.
     #[must_use]
     pub fn fingerprint(&self) -> &str {

@@ -55,17 +55,21 @@ impl Record {
         (self.boot_id == now.boot_id && self.boottime <= now.boottime).then_some(self.boottime)
     }
 
-    /// Whether it may serve while the web app does not answer. Within one boot the clock
-    /// that nobody can set decides; across a reboot wall time must, and a record from the
-    /// future is not believed.
+    /// How old it is. Within one boot the clock that nobody can set decides; across a reboot
+    /// wall time must, and a record from the future is not believed.
     #[must_use]
-    pub fn serves(&self, now: &Now, stale: Span) -> bool {
-        let age = match self.asked(now) {
+    pub fn age(&self, now: &Now) -> Option<Duration> {
+        match self.asked(now) {
             Some(asked) => now.boottime.checked_sub(asked),
             None if self.boot_id == now.boot_id => None,
             None => now.wall.checked_sub(self.wall),
-        };
-        age.is_some_and(|age| age < stale.0)
+        }
+    }
+
+    /// Whether it may serve while the web app does not answer.
+    #[must_use]
+    pub fn serves(&self, now: &Now, stale: Span) -> bool {
+        self.age(now).is_some_and(|age| age < stale.0)
     }
 }
 
@@ -178,7 +182,7 @@ impl Cache {
     #[must_use]
     pub fn recent(&self, login: &Login, now: &Now) -> Option<(Outcome, Duration)> {
         let mut slot = [0; SLOT];
-        self.open("recent").ok()?.read_exact_at(&mut slot, offset(login)).ok()?;
+        File::open(self.dir.join(".recent")).ok()?.read_exact_at(&mut slot, offset(login)).ok()?;
         let (who, rest) = slot.split_first_chunk::<8>()?;
         let (when, rest) = rest.split_first_chunk::<8>()?;
         let (what, _) = rest.split_first_chunk::<8>()?;

@@ -37,7 +37,13 @@ pub fn boottime() -> Duration {
 /// When the process that started us began, since boot; `None` when that cannot be read.
 #[must_use]
 pub fn parent_start() -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", nix::unistd::getppid())).ok()?;
+    start_of(nix::unistd::getppid().as_raw())
+}
+
+/// When this process began, since boot; `None` when that cannot be read.
+#[must_use]
+pub fn start_of(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Field 22 of proc_pid_stat(5); the name in field 2 may hold spaces and parentheses.
     let ticks: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;

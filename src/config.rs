@@ -22,7 +22,7 @@ pub const PATH: &str = "/etc/sshbox/sshbox.toml";
 const LONGEST: u64 = 1 << 20;
 
 /// The whole configuration.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where accounts come from.
@@ -37,7 +37,7 @@ pub struct Config {
 }
 
 /// `[accounts]`: where keys and limits come from.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Accounts {
     /// `http://`, `https://` or `file://` with `{user}` in it.
@@ -71,7 +71,7 @@ impl Default for Accounts {
 }
 
 /// `[engine]`: the Docker engine.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Engine {
     /// Its socket.
@@ -85,7 +85,7 @@ impl Default for Engine {
 }
 
 /// `[box]`: what a box is made of.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Box {
     /// Image; never pulled.
@@ -122,7 +122,7 @@ impl Default for Box {
 }
 
 /// Resources of one box.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// CPU time, in cores.
@@ -147,7 +147,7 @@ impl Default for Limits {
 }
 
 /// `[reap]`: when a box is stopped.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reap {
     /// How long a box runs without a session, when the account does not say.
@@ -163,7 +163,8 @@ impl Default for Reap {
 }
 
 /// A text with `{user}` in it exactly once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Template(String);
 
 /// What stands for the login in a template.
@@ -197,7 +198,8 @@ impl FromStr for Template {
 }
 
 /// A template that is a URL of a scheme we speak.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct AccountUrl(String);
 
 impl AccountUrl {
@@ -259,7 +261,10 @@ pub struct Size(pub u64);
 
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}B", self.0))
+        let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let whole = units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit));
+        let (unit, name) = whole.unwrap_or((1, "B"));
+        serializer.collect_str(&format_args!("{}{name}", self.0 / unit))
     }
 }
 
@@ -351,6 +356,18 @@ impl FromStr for Owner {
     }
 }
 
+impl Serialize for OpenFiles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}:{}", self.soft, self.hard))
+    }
+}
+
+impl Serialize for Owner {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.uid, self.gid)
@@ -384,8 +401,8 @@ pub enum ConfigError {
     Owner(PathBuf, InsecureFile),
     /// The text says something we do not understand.
     Parse(PathBuf, toml::de::Error),
-    /// Each key is right, but they do not fit together.
-    Conflict(PathBuf, &'static str),
+    /// A value cannot be, though it is written as it should; with its line and column.
+    Conflict(PathBuf, &'static str, Option<(usize, usize)>),
 }
 
 impl fmt::Display for ConfigError {
@@ -394,7 +411,10 @@ impl fmt::Display for ConfigError {
             Self::Read(path, _) => write!(f, "cannot read {}", path.display()),
             Self::Owner(path, _) => write!(f, "{} is not safe to use", path.display()),
             Self::Parse(path, _) => write!(f, "{} is not valid", path.display()),
-            Self::Conflict(path, what) => write!(f, "{} is not valid: {what}", path.display()),
+            Self::Conflict(path, what, Some((line, column))) => {
+                write!(f, "{} is not valid: line {line}, column {column}: {what}", path.display())
+            }
+            Self::Conflict(path, what, None) => write!(f, "{} is not valid: {what}", path.display()),
         }
     }
 }
@@ -416,14 +436,68 @@ impl std::error::Error for ConfigError {
 /// [`ConfigError`]: unreadable, changeable by others, or not understood; the last with line
 /// and column.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = read(path)?;
+    let config: Config = toml::from_str(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
+    check(&config).map_err(|what| ConfigError::Conflict(path.to_owned(), what, place_of(&text, what)))?;
+    Ok(config)
+}
+
+/// A key with the value that counts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Setting {
+    /// The key with its section, like `box.limits.cpus`.
+    pub key: String,
+    /// Its value.
+    pub value: toml::Value,
+    /// Whether the file says so; else it is the default.
+    pub in_file: bool,
+}
+
+/// Reads and checks the configuration, and lists every key.
+///
+/// # Errors
+/// As [`load`].
+pub fn settings(path: &Path) -> Result<Vec<Setting>, ConfigError> {
+    let config = load(path)?;
+    let parse = |error| ConfigError::Parse(path.to_owned(), error);
+    let written: toml::Table = toml::from_str(&read(path)?).map_err(parse)?;
+    let mut settings = Vec::new();
+    // A configuration that was read can be written.
+    list("", &toml::Table::try_from(config).unwrap_or_default(), Some(&written), &mut settings);
+    Ok(settings)
+}
+
+fn list(above: &str, section: &toml::Table, written: Option<&toml::Table>, settings: &mut Vec<Setting>) {
+    for (name, value) in section {
+        let key = format!("{above}{name}");
+        let in_file = written.and_then(|written| written.get(name));
+        match value {
+            toml::Value::Table(section) => {
+                list(&format!("{key}."), section, in_file.and_then(toml::Value::as_table), settings);
+            }
+            value => settings.push(Setting { key, value: value.clone(), in_file: in_file.is_some() }),
+        }
+    }
+}
+
+/// Where the key stands with which `what` begins: its line and column, the first being 1.
+fn place_of(text: &str, what: &str) -> Option<(usize, usize)> {
+    let key = what.split(' ').next()?;
+    let (section, name) = key.rsplit_once('.')?;
+    let root = toml::de::DeTable::parse(text).ok()?;
+    let (name, _) = root.get_ref().get(section)?.get_ref().as_table()?.get_key_value(name)?;
+    let before = text.get(..name.span().start)?;
+    let line = before.rsplit('\n').next()?;
+    Some((before.matches('\n').count() + 1, line.chars().count() + 1))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
     let read = |error| ConfigError::Read(path.to_owned(), error);
     let file = File::open(path).map_err(read)?;
     check_owner(&file).map_err(|error| ConfigError::Owner(path.to_owned(), error))?;
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text).map_err(read)?;
-    let config: Config = toml::from_str(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
-    check(&config).map_err(|what| ConfigError::Conflict(path.to_owned(), what))?;
-    Ok(config)
+    Ok(text)
 }
 
 fn check(config: &Config) -> Result<(), &'static str> {
@@ -537,7 +611,8 @@ mod tests {
             ("[box]\nhome = '/srv'", "{user} in it once"),
             ("[box]\nhome = 'x/{user}'", "absolute path"),
             ("[box]\nhome = '/x/../{user}'", "absolute path"),
-            ("[reap]\ngrace = '1m'", "reap.grace"),
+            ("[reap]\n grace = '1m'", "line 2, column 2: reap.grace"),
+            ("reap.grace = '1m'", "column 6: reap.grace"),
             ("[box]\nnetwork = 'host'", "a network of its own"),
             ("[box]\nuser = '0:0'", "cannot be root"),
             ("[box]\nuser = 'user'", "like \"1000:1000\""),
@@ -551,6 +626,23 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn every_key_is_listed_with_where_it_comes_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sshbox.toml");
+        std::fs::write(&path, "[box.limits]\nmemory = '1536MiB'\n[reap]\nidle_timeout = '90m'\n").unwrap();
+        let settings = settings(&path).unwrap();
+        let shown = |setting: &Setting| format!("{} = {}", setting.key, setting.value);
+        let written: Vec<_> = settings.iter().filter(|setting| setting.in_file).map(shown).collect();
+        assert_eq!(written, ["box.limits.memory = \"1536MiB\"", "reap.idle_timeout = \"1h 30m\""]);
+        // As many as the shipped file shows, and what is listed can be written there.
+        let shipped = include_str!("../packaging/sshbox.toml");
+        assert_eq!(settings.len(), shipped.lines().filter(|line| line.contains(" = ")).count());
+        let again: String = settings.iter().map(|setting| shown(setting) + "\n").collect();
+        let (again, first) = (parse(&again).unwrap(), load(&path).unwrap());
+        assert_eq!(format!("{again:?}"), format!("{first:?}"));
     }
 
     #[test]

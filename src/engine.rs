@@ -4,6 +4,7 @@
 use crate::adoption::{Mounted, Stranger};
 use crate::config;
 use crate::spec::{Found, Labels, Spec, State};
+use crate::status::Usage;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
@@ -91,17 +92,6 @@ pub struct Listed {
     pub id: String,
     /// `sshbox.user`, as it stands there.
     pub user: String,
-}
-
-/// What a box has used and uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// CPU time since its start.
-    pub cpu: Duration,
-    /// Memory in bytes, without what the kernel could drop.
-    pub memory: u64,
-    /// Processes and threads.
-    pub processes: u64,
 }
 
 impl Engine {
@@ -237,11 +227,24 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]
     pub async fn running(&self) -> Result<Vec<Listed>, EngineError> {
-        let filters = HashMap::from([
-            ("label".to_owned(), vec![LABEL_USER.to_owned()]),
-            ("status".to_owned(), vec!["running".to_owned()]),
-        ]);
-        let options = ListContainersOptions { filters: Some(filters), ..Default::default() };
+        self.list(Some("running")).await
+    }
+
+    /// All boxes, whatever they do.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn boxes(&self) -> Result<Vec<Listed>, EngineError> {
+        self.list(None).await
+    }
+
+    async fn list(&self, status: Option<&str>) -> Result<Vec<Listed>, EngineError> {
+        let mut filters = HashMap::from([("label".to_owned(), vec![LABEL_USER.to_owned()])]);
+        if let Some(status) = status {
+            filters.insert("status".to_owned(), vec![status.to_owned()]);
+        }
+        let options =
+            ListContainersOptions { all: status.is_none(), filters: Some(filters), ..Default::default() };
         let list = call("list", "boxes", SMALL, self.docker.list_containers(Some(options))).await?;
         let listed = list.into_iter().filter_map(|container| {
             let user = container.labels?.remove(LABEL_USER)?;
@@ -415,6 +418,8 @@ fn found(container: ContainerInspectResponse) -> Found {
     let labels = config.labels.unwrap_or_default();
     Found {
         id: container.id.unwrap_or_default(),
+        name: container.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0),
         state: match state.status {
             Some(ContainerStateStatusEnum::RUNNING) => State::Running,
             Some(ContainerStateStatusEnum::PAUSED) => State::Paused,

@@ -1,6 +1,7 @@
 //! How a program of ours ends: the one table from failure to exit status, and the one line
 //! that a user sees. A command's own status passes through untouched and never comes here.
 
+use crate::escape::printable;
 use crate::journal::Reference;
 use std::error::Error;
 use std::fmt;
@@ -59,6 +60,14 @@ impl Failure {
     pub fn new(status: Status, advice: impl Into<String>) -> Self {
         let advice = advice.into();
         Self { status, cause: advice.clone(), advice, reference: Reference::ours() }
+    }
+
+    /// What another of our programs said of its own failure.
+    #[must_use]
+    pub fn told(advice: &[u8], status: Option<u8>, reference: Option<&str>) -> Self {
+        let status = status.and_then(Status::from_code).unwrap_or(Status::Internal);
+        let reference = reference.and_then(Reference::parse).unwrap_or_else(Reference::ours);
+        Self { reference, ..Self::new(status, printable(advice)) }
     }
 
     /// The same with the chain of `error` for the journal.

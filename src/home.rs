@@ -2,6 +2,7 @@
 //! link there, or removes anything: what is in a home belongs to somebody who may be hostile.
 
 use crate::config::{Owner, Template};
+use crate::status::Disk;
 use identity::Login;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -162,6 +163,16 @@ fn read_note(base: &OwnedFd, note: &str) -> io::Result<Option<String>> {
 
 /// How a note is opened.
 const NOTE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK);
+
+/// The file system that a home is on; before it is made, that of the directory above.
+#[must_use]
+pub fn disk(home: &Path) -> Option<Disk> {
+    let found = home.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
+    Some(Disk {
+        used: found.f_blocks.saturating_sub(found.f_bfree) * found.f_frsize,
+        free: found.f_bavail * found.f_frsize,
+    })
+}
 
 /// Compares the note with the account, or writes it if there is none yet.
 fn check_note(base: &OwnedFd, note: &str, account: &str, path: &Path, home: &Path) -> Result<(), HomeError> {

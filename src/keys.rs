@@ -12,7 +12,7 @@ use crate::exit::{self, Status, chain};
 use crate::journal::{Event, Field, Told, log};
 use crate::presence::{Place, RUN};
 use crate::source::{self, SourceError};
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use identity::Login;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -45,6 +45,12 @@ struct Arguments {
     /// Login name (sshd's %u)
     #[arg(required = false, required_unless_present = "check", default_value_if("check", "true", ""))]
     user: OsString,
+}
+
+/// All that may be typed, for the test that compares the manual with it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The program.
@@ -97,7 +103,7 @@ pub fn run() -> ExitCode {
         let error = error.to_string();
         log(PROGRAM, Event::AccountNotTold, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
     }
-    match writeln!(io::stdout(), "restrict,pty {}", key.line()) {
+    match writeln!(io::stdout(), "{}", key.authorized()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => Status::TryAgain.code().into(),
     }

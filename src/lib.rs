@@ -13,14 +13,17 @@ pub mod wake;
 
 // Edges: one file per outside party.
 pub mod cache;
+pub mod cgroup;
 pub mod clock;
 pub mod engine;
 pub mod home;
 pub mod journal;
 pub mod presence;
 pub mod process;
+pub mod sessions;
 pub mod source;
 pub mod tty;
+pub mod waiting;
 pub mod wire;
 
 // Rules: values in, verdicts out; no clock, no I/O.

@@ -8,6 +8,7 @@
 //! user's login name. `accounts/NAME` is where `sshbox-keys` says which account the name stands
 //! for. Locks are the kernel's and die with their process.
 
+use crate::status::LastStop;
 use identity::{GID, Login};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, chown};
@@ -289,6 +290,13 @@ impl Place {
     #[must_use]
     pub fn end(&self) -> Option<End> {
         End::parse(&fs::read_to_string(self.ended()).ok()?)
+    }
+
+    /// The same, as it is shown.
+    #[must_use]
+    pub fn last_stop(&self, now: Duration) -> Option<LastStop> {
+        let End { moment, reason, .. } = self.end()?;
+        Some(LastStop { seconds_ago: now.saturating_sub(moment).as_secs(), reason })
     }
 
     /// The same, for the last time.

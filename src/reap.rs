@@ -12,7 +12,7 @@ use crate::journal::{Event, Field, Told, log};
 use crate::presence::{Place, RUN};
 use crate::spec::State;
 use crate::texts::nobody_used_it;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use identity::Login;
@@ -37,6 +37,12 @@ struct Arguments {
     /// Say what would be done, and stop nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+/// All that may be typed, for the test that compares the manual with it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The program.

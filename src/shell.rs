@@ -5,7 +5,6 @@
 mod audit;
 mod relay;
 mod sftp_refusal;
-mod waiting;
 mod words;
 
 use crate::clock;
@@ -16,6 +15,7 @@ use crate::presence::{Held, Place, RUN, WAKE_SOCKET};
 use crate::process::die_by;
 use crate::texts;
 use crate::tty;
+use crate::waiting::Waiting;
 use crate::wire::{self, Fields, Reply, Request, Run, Socket, Verb};
 use audit::{Audit, Outcome, VANISHED};
 use identity::Login;
@@ -31,13 +31,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use waiting::Waiting;
 use words::{Meaning, Word};
 
 const PROGRAM: &str = "sshbox-shell";
-
-/// The command that stands for the file transfer subsystem, see `Subsystem` in `sshd_config.d`.
-const SFTP: &str = "internal-sftp";
 
 /// How long the init of a running box may take to begin a session.
 const BEGIN: Duration = Duration::from_secs(5);
@@ -144,7 +140,7 @@ pub fn run() -> ExitCode {
 /// One line for the user, and the exit status.
 fn refuse(failure: &Failure) -> ExitCode {
     let _ = writeln!(io::stderr(), "{failure}");
-    if env::var_os("SSH_ORIGINAL_COMMAND").is_some_and(|command| command == SFTP) {
+    if env::var_os("SSH_ORIGINAL_COMMAND").is_some_and(|command| command == wire::SFTP) {
         // Until its client goes, which it does when it has read that.
         let _ = sftp_refusal::serve(io::stdin().lock(), io::stdout().lock(), &failure.to_string());
     }
@@ -227,7 +223,7 @@ fn who() -> Result<Login, Failure> {
 fn what(original: Option<OsString>) -> Result<Wish, Failure> {
     let run = match original.map(OsString::into_vec) {
         None => Run::Shell,
-        Some(command) if command == SFTP.as_bytes() => Run::Sftp,
+        Some(command) if command == wire::SFTP.as_bytes() => Run::Sftp,
         Some(command) if command.starts_with(b"@") => match words::parse(&command)? {
             Meaning::Word(word) => return Ok(Wish::Word(word)),
             Meaning::Run(run) => run,
@@ -268,7 +264,7 @@ fn enter(
     for _ in 0..ATTEMPTS {
         let presence = match place.enter(Duration::ZERO) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                waiting = waiting.or_else(|| Waiting::begin(texts::STARTING));
+                waiting = waiting.or_else(|| Waiting::begin(texts::STARTING, audit::cancelled));
                 place.enter(STOPPING)
             }
             other => other,
@@ -276,7 +272,7 @@ fn enter(
         let presence = match presence {
             Ok(presence) => presence,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                waiting = waiting.or_else(|| Waiting::begin(texts::STARTING));
+                waiting = waiting.or_else(|| Waiting::begin(texts::STARTING, audit::cancelled));
                 ask(login, Verb::Wake)?;
                 continue;
             }
@@ -286,7 +282,7 @@ fn enter(
         if let Some((socket, master)) = enter()? {
             return Ok((presence, socket, master));
         }
-        waiting = waiting.or_else(|| Waiting::begin(texts::STARTING));
+        waiting = waiting.or_else(|| Waiting::begin(texts::STARTING, audit::cancelled));
         // One session of a user at a time has the box started; who waited for that looks first.
         let turn = place.turn_to_wake(WAKING).map_err(|error| no_entry(&error))?;
         if turn.waited
@@ -375,15 +371,11 @@ fn ask(login: &Login, verb: Verb) -> Result<Fields, Failure> {
     let Some(failed) = fields.get("failed") else {
         return Ok(fields);
     };
-    let status = fields.parse("status").and_then(Status::from_code).unwrap_or(Status::Internal);
-    let advice = printable(failed);
-    Err(Failure::new(status, advice))
+    Err(Failure::told(failed, fields.parse("status"), fields.text("ref")))
 }
 
 fn ask_within(login: &Login, verb: Verb, patience: Duration) -> io::Result<Option<Fields>> {
-    let socket = Socket::connect(Path::new(WAKE_SOCKET), patience)?;
-    socket.send(&verb.request(login.as_str(), &Reference::ours().to_string()), &[])?;
-    Ok(socket.receive()?.map(|(fields, _)| fields))
+    verb.ask(login.as_str(), &Reference::ours().to_string(), Path::new(WAKE_SOCKET), patience)
 }
 
 /// Waits for the end of a session without a terminal. Its program holds sshd's own pipes;

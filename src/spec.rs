@@ -120,6 +120,10 @@ fn open_files(limit: OpenFiles) -> (i64, i64) {
 pub struct Found {
     /// The engine's id.
     pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Process id of its init on the host, while it runs.
+    pub pid: Option<i32>,
     /// What it does.
     pub state: State,
     /// Our labels; `None` when it is not one of ours.
@@ -163,6 +167,26 @@ pub enum State {
     Busy,
     /// Cannot be started any more.
     Dead,
+}
+
+impl State {
+    /// In one word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Busy => "changing",
+            Self::Dead => "broken",
+        }
+    }
+
+    /// Whether there are processes in it.
+    #[must_use]
+    pub fn lives(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
 }
 
 /// What has to be done to get from a container to a box that serves.

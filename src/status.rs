@@ -1,11 +1,12 @@
 //! What `@status` shows of a box: gathered by `sshbox-wake`, shown by `sshbox-shell`, as text
 //! for people and as JSON for programs. Knows no engine and no clock.
 
+use crate::spec::{Found, Spec};
 use crate::texts::{self, span};
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A box at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub struct Status {
     pub disk: Option<Disk>,
     /// Time without a session after which it stops, in seconds.
     pub idle_timeout_seconds: u64,
+    /// When the last session ended, RFC 3339; not while one is open or when that is not known.
+    pub idle_since: Option<String>,
     /// When it stops if nobody comes, RFC 3339; not while it is stopped or a session is open.
     pub stops_at: Option<String>,
     /// Why it was stopped last, if that is known.
@@ -76,7 +79,73 @@ pub struct LastStop {
     pub reason: String,
 }
 
+/// What a box has used and uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time since its start.
+    pub cpu: Duration,
+    /// Memory in bytes, without what the kernel could drop.
+    pub memory: u64,
+    /// Processes and threads.
+    pub processes: u64,
+}
+
 impl Status {
+    /// A box that is there.
+    #[must_use]
+    pub fn of(found: &Found) -> Self {
+        Self::made(&found.name, found.state.name(), &found.image, found.limits)
+    }
+
+    /// A box that is not there, as it would be made.
+    #[must_use]
+    pub fn missing(wanted: &Spec) -> Self {
+        let limits = (wanted.nano_cpus, wanted.memory, wanted.pids);
+        Self::made(&wanted.name, "missing", &wanted.image, limits)
+    }
+
+    fn made(name: &str, state: &str, image: &str, (cpus, memory, pids): (i64, i64, i64)) -> Self {
+        let limit = |limit: i64| u64::try_from(limit).unwrap_or_default();
+        let amount = |most: i64| Amount { limit: limit(most), used: None };
+        Self {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            image: image.to_owned(),
+            cpu: Cpu { limit: Duration::from_nanos(limit(cpus)).as_secs_f64(), used: None },
+            memory: amount(memory),
+            processes: amount(pids),
+            ..Self::default()
+        }
+    }
+
+    /// Fills in what it uses, from two looks at it.
+    pub fn measured(&mut self, before: &Usage, now: &Usage, between: Duration) {
+        let cores = now.cpu.saturating_sub(before.cpu).as_secs_f64() / between.as_secs_f64();
+        self.cpu.used = Some((cores * 100.0).round() / 100.0);
+        self.memory.used = Some(now.memory);
+        self.processes.used = Some(now.processes);
+    }
+
+    /// Fills in since when it runs; the start is the engine's.
+    pub fn runs_since(&mut self, started_at: &str, now: SystemTime) {
+        if let Ok(started) = humantime::parse_rfc3339(started_at) {
+            self.started_at = Some(moment(started));
+            self.up_seconds = now.duration_since(started).ok().map(|up| up.as_secs());
+        }
+    }
+
+    /// Fills in for how long nobody is there and, if it runs, until when that can go on. Goes
+    /// by `sessions` and `started_at`.
+    pub fn idle_for(&mut self, idle: Option<Duration>, timeout: Duration, now: SystemTime) {
+        self.idle_timeout_seconds = timeout.as_secs();
+        // Who was last there is unknown: the reaper counts from its next look on.
+        let Some(idle) = idle.filter(|_| self.sessions == 0) else { return };
+        self.idle_since = now.checked_sub(idle).map(moment);
+        if self.started_at.is_some() {
+            self.stops_at = Some(moment(now + timeout.saturating_sub(idle)));
+        }
+    }
+
     /// Aligned text, one line for each thing.
     #[must_use]
     pub fn text(&self) -> String {
@@ -116,7 +185,13 @@ impl Status {
     }
 }
 
-fn of(used: Option<String>, limit: &str) -> String {
+fn moment(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// What is used of a limit, or the limit alone.
+#[must_use]
+pub fn of(used: Option<String>, limit: &str) -> String {
     used.map_or_else(|| format!("up to {limit}"), |used| format!("{used} of {limit}"))
 }
 
@@ -124,7 +199,9 @@ fn cores(limit: f64) -> String {
     if (limit - 1.0).abs() < f64::EPSILON { "1 core".to_owned() } else { format!("{limit} cores") }
 }
 
-fn bytes(count: u64) -> String {
+/// A number of bytes, for people.
+#[must_use]
+pub fn bytes(count: u64) -> String {
     ByteSize(count).to_string()
 }
 
@@ -152,6 +229,7 @@ mod tests {
             processes: Amount { limit: 512, used: Some(12) },
             disk: Some(Disk { used: 12 << 30, free: 80 << 30 }),
             idle_timeout_seconds: 1800,
+            idle_since: None,
             stops_at: None,
             last_stop: None,
         }
@@ -227,6 +305,7 @@ mod tests {
             "free": 85899345920
           },
           "idle_timeout_seconds": 1800,
+          "idle_since": null,
           "stops_at": null,
           "last_stop": null
         }

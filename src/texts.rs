@@ -96,6 +96,10 @@ pub fn missing_program(command: &[u8]) -> Option<String> {
 pub const STARTING: &str = "starting your box ...";
 /// … while it is stopped by `@restart` or `@stop`.
 pub const STOPPING: &str = "stopping your box ...";
+/// The same for an admin.
+pub const ADMIN_STARTING: &str = "starting the box ...";
+pub const ADMIN_STOPPING: &str = "stopping the box ...";
+pub const ADMIN_REAPING: &str = "looking at all boxes ...";
 /// After Ctrl-C.
 pub const CANCELLED: &str = "sshbox: cancelled";
 
@@ -112,6 +116,8 @@ pub const CALM: &str = concat!(
 
 pub const BY_ITS_USER: &str = "you typed @stop";
 pub const BY_RESTART: &str = "you typed @restart";
+pub const BY_ADMIN: &str = "an admin stopped it";
+pub const RESTARTED_BY_ADMIN: &str = "an admin restarted it";
 pub const OUT_OF_MEMORY: &str = "it ran out of memory";
 pub const REMOVED: &str = "it was removed, by an admin or by Docker";
 pub const FROM_OUTSIDE: &str = "it was stopped from outside, by an admin or by Docker";
@@ -353,10 +359,21 @@ mod tests {
         Stop your box? All programs in it end; 12 sessions are open and will end. [y/N]
         ");
         let half_an_hour = nobody_used_it(Duration::from_secs(1800));
-        let reasons = [BY_ITS_USER, BY_RESTART, OUT_OF_MEMORY, REMOVED, FROM_OUTSIDE, &half_an_hour];
+        let reasons = [
+            BY_ITS_USER,
+            BY_RESTART,
+            BY_ADMIN,
+            RESTARTED_BY_ADMIN,
+            OUT_OF_MEMORY,
+            REMOVED,
+            FROM_OUTSIDE,
+            &half_an_hour,
+        ];
         assert_snapshot!(reasons.map(|reason| ended(Some(reason), "1a2b3c4d")).join("\n"), @"
         sshbox: your box was stopped: you typed @stop; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: you typed @restart; log in again to start it (ref 1a2b3c4d)
+        sshbox: your box was stopped: an admin stopped it; log in again to start it (ref 1a2b3c4d)
+        sshbox: your box was stopped: an admin restarted it; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: it ran out of memory; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: it was removed, by an admin or by Docker; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: it was stopped from outside, by an admin or by Docker; log in again to start it (ref 1a2b3c4d)

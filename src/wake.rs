@@ -1,7 +1,7 @@
 //! `sshbox-wake`: what a user may have done to their own box by root: started, stopped, looked
 //! at. One process per request, started by the connection to `wake.sock`, as root and hardened.
 //! It takes one verb, the login name and a reference from outside, and the kernel says whether
-//! that name is the caller's.
+//! that name is the caller's. Root may have it done for any name: so does the admin's command.
 
 mod handover;
 mod look;
@@ -17,7 +17,7 @@ use crate::journal::{Event, Field, Reference, Told, log};
 use crate::presence::{Held, Place};
 use crate::texts;
 use crate::wire::{Fields, Socket, Verb};
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use identity::Login;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -42,6 +42,12 @@ struct Arguments {
     config: PathBuf,
 }
 
+/// All that may be typed, for the test that compares the manual with it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -53,14 +59,20 @@ pub fn run() -> ExitCode {
         return Status::Internal.code().into();
     };
     let answer = serve(&socket, &arguments.config).unwrap_or_else(|failure| {
-        Fields::default()
+        let told = Fields::default()
             .with("failed", failure.advice.as_bytes())
             .with("status", failure.status.code().to_string().as_bytes())
-            .with("ref", failure.reference.to_string().as_bytes())
+            .with("ref", failure.reference.to_string().as_bytes());
+        // An admin need not look for the rest in the journal.
+        if by_root(&socket) { told.with("cause", failure.cause.as_bytes()) } else { told }
     });
     // A caller who left does not need it.
     let _ = socket.send(&answer, &[]);
     ExitCode::SUCCESS
+}
+
+fn by_root(socket: &Socket) -> bool {
+    socket.peer_uid().is_ok_and(|uid| uid == 0)
 }
 
 /// What was done: what the caller is told, and what the journal is.
@@ -81,8 +93,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
         runtime.block_on(async {
             match verb {
                 Verb::Wake => start::start(&config, &login).await,
-                Verb::Stop => stop::stop(&config, &login, texts::BY_ITS_USER).await,
-                Verb::Restart => stop::stop(&config, &login, texts::BY_RESTART).await,
+                Verb::Stop | Verb::Restart => stop::stop(&config, &login, why(verb, by_root(socket))).await,
                 Verb::Status => look::status(&config, &login).await,
                 Verb::Why => look::why(&config, &login).await,
             }
@@ -94,7 +105,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             if let Some((event, reason)) = event {
                 let fields: [Told<'_>; 4] = [
                     (Field::User, &login.as_str()),
-                    (Field::By, &"user"),
+                    (Field::By, &(if by_root(socket) { "admin" } else { "user" })),
                     (Field::Reason, &reason),
                     (Field::Duration, &took),
                 ];
@@ -126,7 +137,18 @@ fn report_end(login: &Login, reason: &str) {
     log(PROGRAM, Event::BoxEnded, &[(Field::User, &login.as_str()), (Field::Reason, &reason)]);
 }
 
-/// What is asked for, and by whom: the name that was sent, if the kernel attests its uid.
+/// Why the box is stopped, as its user will hear it.
+fn why(verb: Verb, by_root: bool) -> &'static str {
+    match (verb, by_root) {
+        (Verb::Restart, true) => texts::RESTARTED_BY_ADMIN,
+        (Verb::Restart, false) => texts::BY_RESTART,
+        (_, true) => texts::BY_ADMIN,
+        (_, false) => texts::BY_ITS_USER,
+    }
+}
+
+/// What is asked for, and for whom: the name that was sent, if the kernel attests that the
+/// caller has its uid, or is root.
 fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
     let refused = |cause: String| Failure { cause, ..Failure::new(Status::Refused, texts::NOT_YOURS) };
     let read = || {
@@ -139,7 +161,7 @@ fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
         Verb::parse(&fields).ok_or_else(|| refused(format!("uid {uid} sent no request that is known")))?;
     let login =
         Login::parse(name).map_err(|error| refused(format!("uid {uid} sent a name that is {error}")))?;
-    if uid != login.uid() {
+    if uid != login.uid() && uid != 0 {
         return Err(refused(format!("uid {uid} asked for the box of {login}, whose uid is {}", login.uid())));
     }
     // From here on all that is told here is told of their session.

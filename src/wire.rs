@@ -22,6 +22,9 @@ pub const VERSION: &str = "1";
 /// Longest packet, in bytes; the kernel's default send buffer (`net.core.wmem_default`) takes it.
 pub const PACKET_MAX: usize = 200_000;
 
+/// The command that stands for the file transfer subsystem, see `Subsystem` in `sshd_config.d`.
+pub const SFTP: &str = "internal-sftp";
+
 /// Exit status of [`Run::Sshd`] when the box cannot keep its files (`EX_CANTCREAT` of
 /// `sysexits.h`).
 pub const CANNOT_KEEP: u8 = 73;
@@ -197,7 +200,8 @@ impl Fields {
     }
 }
 
-/// What `sshbox-shell` may ask of `sshbox-wake`, for the box of its own user.
+/// What may be asked of `sshbox-wake`: by `sshbox-shell` for the box of its own user, by root
+/// for any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Have it running; answers `running`.
@@ -229,6 +233,23 @@ impl Verb {
     #[must_use]
     pub fn request(self, login: &str, reference: &str) -> Fields {
         Fields::default().with(self.name(), login.as_bytes()).with("ref", reference.as_bytes())
+    }
+
+    /// Asks at `socket` in the name of `login`, with the reference of who asks; `None` when that
+    /// closes without an answer.
+    ///
+    /// # Errors
+    /// What the kernel says: nobody listens, or no answer came within `patience`.
+    pub fn ask(
+        self,
+        login: &str,
+        reference: &str,
+        socket: &Path,
+        patience: Duration,
+    ) -> io::Result<Option<Fields>> {
+        let socket = Socket::connect(socket, patience)?;
+        socket.send(&self.request(login, reference), &[])?;
+        Ok(socket.receive()?.map(|(fields, _)| fields))
     }
 
     /// Reads a request: the verb and the name that it came with.

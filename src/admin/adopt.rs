@@ -11,7 +11,6 @@ use crate::engine::{Engine, EngineError};
 use crate::escape::printable;
 use crate::exit::{Failure, Status, chain};
 use crate::home::{self, HomeError};
-use crate::journal::{Level, log};
 use crate::presence::{Place, RUN};
 use crate::spec::State;
 use clap::Args;
@@ -311,18 +310,18 @@ fn is_new(asked: Option<Duration>, began: &Now) -> bool {
 async fn take_over(engine: &Engine, config: &Config, candidate: &Candidate) -> bool {
     let aside =
         adoption::aside(&candidate.name, &humantime::format_rfc3339_seconds(SystemTime::now()).to_string());
-    let (user, name) = (candidate.login.as_str(), &candidate.name);
+    let name = &candidate.name;
     let restart = candidate.stranger.as_ref().map_or("no", |stranger| &stranger.restart);
-    let fields = [("user", user), ("container", name), ("aside", &*aside), ("restart", restart)];
+    let action = format!("adopt {name} as {aside}, restart policy {restart}");
     match set_aside(engine, config, candidate, &aside).await {
         Ok(()) => {
-            log(PROGRAM, Level::Info, "container adopted", &fields);
+            super::journal(&candidate.login, &action, None);
             say(&format!("{name}: set aside as {aside}\n"));
             true
         }
         Err(error) => {
             let error = printable(chain(&*error).as_bytes());
-            log(PROGRAM, Level::Error, "adoption failed", &[&fields[..2], &[("error", &error)]].concat());
+            super::journal(&candidate.login, &action, Some(&error));
             let _ = writeln!(io::stderr(), "{PROGRAM}: {name}: {error}");
             false
         }

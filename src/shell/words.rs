@@ -1,14 +1,14 @@
 //! Words that are for sshbox itself: `@status` and its like, typed in place of a command. All
 //! but `@sshd` and `@config` do without the box, so they work when it is broken.
 
-use super::{End, WAKING, ask, hello_of, no_entry};
+use super::{End, WAKING, ask, audit, hello_of, no_entry};
 use crate::authorized_key::AuthorizedKey;
 use crate::escape::printable;
 use crate::exit::{Failure, Status};
 use crate::presence::{Place, RUN};
-use crate::shell::waiting::Waiting;
 use crate::status;
 use crate::texts::{self, Server};
+use crate::waiting::Waiting;
 use crate::wire::{Run, Verb};
 use identity::Login;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -109,7 +109,7 @@ fn have_done(word: Word, login: &Login) -> Result<String, Failure> {
         }
         Word::Restart => {
             stop(login, Verb::Restart)?;
-            let _waiting = Waiting::begin(texts::STARTING);
+            let _waiting = Waiting::begin(texts::STARTING, audit::cancelled);
             ask(login, Verb::Wake)?;
             Ok(format!("{}\n", texts::RESTARTED))
         }
@@ -138,7 +138,7 @@ fn person(login: &Login) -> Result<String, Failure> {
     let place = Place::of(Path::new(RUN), login);
     let mut hello = hello_of(&place);
     if hello.is_none() {
-        let _waiting = Waiting::begin(texts::STARTING);
+        let _waiting = Waiting::begin(texts::STARTING, audit::cancelled);
         ask(login, Verb::Wake)?;
         hello = hello_of(&place);
     }
@@ -162,7 +162,7 @@ fn status_of(login: &Login, json: bool) -> Result<String, Failure> {
 
 /// Stops the box; whether it ran.
 fn stop(login: &Login, verb: Verb) -> Result<bool, Failure> {
-    let _waiting = Waiting::begin(texts::STOPPING);
+    let _waiting = Waiting::begin(texts::STOPPING, audit::cancelled);
     Ok(ask(login, verb)?.get("stopped") == Some(b"1"))
 }
 

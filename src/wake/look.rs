@@ -6,9 +6,10 @@ use crate::clock;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::exit::Failure;
+use crate::home;
 use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State};
-use crate::status::{Amount, Cpu, Disk, LastStop, Status, why_stopped};
+use crate::status::{Status, why_stopped};
 use crate::texts;
 use crate::wire::Fields;
 use identity::Login;
@@ -31,7 +32,7 @@ pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
     place.prepare().map_err(no_room)?;
     let account = account(config, login)?;
     let home = config.a_box.home.fill(login);
-    let disk = disk(Path::new(&home));
+    let disk = home::disk(Path::new(&home));
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout).0;
     let wanted = Spec::new(&config.a_box, login, &account, home.into(), place.seen_by_box().to_owned());
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
@@ -41,51 +42,20 @@ pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
     {
         return Err(foreign(&wanted.name));
     }
-    let mut status = describe(&wanted, found.as_ref());
-    if let Some(found) = found.filter(|found| matches!(found.state, State::Running | State::Paused)) {
-        measure(&engine, &found, &mut status).await;
-        place_in_time(&found, &place, idle_timeout, &mut status);
-    }
+    let mut status = found.as_ref().map_or_else(|| Status::missing(&wanted), Status::of);
     // Nobody was there since boot: no lock, no session.
     status.sessions = place.sessions().unwrap_or_default();
-    if status.sessions > 0 {
-        status.stops_at = None;
+    if let Some(found) = found.filter(|found| found.state.lives()) {
+        measure(&engine, &found, &mut status).await;
+        status.runs_since(&found.started_at, SystemTime::now());
     }
+    let now = clock::boottime();
+    let idle = place.last_seen().ok().flatten().map(|seen| now.saturating_sub(seen));
+    status.idle_for(idle, idle_timeout, SystemTime::now());
     status.disk = disk;
-    status.idle_timeout_seconds = idle_timeout.as_secs();
-    status.last_stop = place.end().map(|end| LastStop {
-        seconds_ago: clock::boottime().saturating_sub(end.moment).as_secs(),
-        reason: end.reason,
-    });
+    status.last_stop = place.last_stop(now);
     let json = serde_json::to_vec(&status).unwrap_or_default();
     Ok(Done { answer: Fields::default().with("box", &json), event: None })
-}
-
-/// What a container is, or would be.
-fn describe(wanted: &Spec, found: Option<&Found>) -> Status {
-    let state = match found.map(|found| found.state) {
-        None => "missing",
-        Some(State::Running) => "running",
-        Some(State::Paused) => "paused",
-        Some(State::Stopped) => "stopped",
-        Some(State::Busy) => "changing",
-        Some(State::Dead) => "broken",
-    };
-    let (image, (cpus, memory, pids)) = match found {
-        Some(found) => (&found.image, found.limits),
-        None => (&wanted.image, (wanted.nano_cpus, wanted.memory, wanted.pids)),
-    };
-    let amount = |limit: i64| Amount { limit: u64::try_from(limit).unwrap_or_default(), used: None };
-    let nanos = u64::try_from(cpus).unwrap_or_default();
-    Status {
-        name: wanted.name.clone(),
-        state: state.to_owned(),
-        image: image.clone(),
-        cpu: Cpu { limit: Duration::from_nanos(nanos).as_secs_f64(), used: None },
-        memory: amount(memory),
-        processes: amount(pids),
-        ..Status::default()
-    }
 }
 
 /// Fills in what it uses; what cannot be measured stays open, for the rest is worth showing.
@@ -98,35 +68,7 @@ async fn measure(engine: &Engine, found: &Found, status: &mut Status) {
     let Ok(Some(now)) = engine.usage(&found.id).await else {
         return;
     };
-    let spent = now.cpu.saturating_sub(before.cpu).as_secs_f64();
-    let cores = spent / began.elapsed().as_secs_f64();
-    status.cpu.used = Some((cores * 100.0).round() / 100.0);
-    status.memory.used = Some(now.memory);
-    status.processes.used = Some(now.processes);
-}
-
-/// Fills in since when it runs, and until when if nobody comes.
-fn place_in_time(found: &Found, place: &Place, idle_timeout: Duration, status: &mut Status) {
-    let text = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
-    let now = SystemTime::now();
-    if let Ok(started) = humantime::parse_rfc3339(&found.started_at) {
-        status.started_at = Some(text(started));
-        status.up_seconds = now.duration_since(started).ok().map(|up| up.as_secs());
-    }
-    // Who was last there is unknown: the reaper counts from its next look on.
-    if let Ok(Some(seen)) = place.last_seen() {
-        let left = idle_timeout.saturating_sub(clock::boottime().saturating_sub(seen));
-        status.stops_at = Some(text(now + left));
-    }
-}
-
-/// The file system of the home; before the first login, of the directory above.
-fn disk(home: &Path) -> Option<Disk> {
-    let found = home.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
-    Some(Disk {
-        used: found.f_blocks.saturating_sub(found.f_bfree) * found.f_frsize,
-        free: found.f_bavail * found.f_frsize,
-    })
+    status.measured(&before, &now, began.elapsed());
 }
 
 /// Why the box stopped just now, for a session that ended with it.

@@ -1,4 +1,4 @@
-//! Stops a box because its user wants that, whatever state it is in.
+//! Stops a box because its user or an admin wants that, whatever state it is in.
 
 use super::{Done, engine_failed, foreign, no_room, transition};
 use crate::clock::boottime;

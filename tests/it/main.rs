@@ -7,8 +7,10 @@
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
+mod completions;
 mod differential;
 mod engines;
 mod hostile_http;
 mod journal;
+mod manuals;
 mod structure;

@@ -90,6 +90,17 @@ fn f24_a_hundred_boxes_at_once_all_answer_and_the_reaper_judges_them() {
             (user, session)
         })
         .collect();
+    let began = Instant::now();
+    let list: serde_json::Value =
+        serde_json::from_str(&run("/usr/sbin/sshbox", &["list", "--json"])).unwrap();
+    let shown = began.elapsed();
+    let of_ours = |one: &&serde_json::Value| one["user"].as_str().unwrap().starts_with("box");
+    let listed: Vec<_> = list.as_array().unwrap().iter().filter(of_ours).collect();
+    assert_eq!(listed.len(), count);
+    assert!(listed.iter().all(|one| one["cpu"]["used"].is_f64()), "{list}");
+    assert_eq!(listed.iter().filter(|one| one["sessions"] == 1).count(), sessions.len());
+    tell(&format!("crowd: {count} boxes listed in {:.2} s", shown.as_secs_f32()));
+
     let lines = |output: &std::process::Output, verdict: &str| {
         text(&output.stdout).lines().filter(|line| line.starts_with("box") && line.contains(verdict)).count()
     };

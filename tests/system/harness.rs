@@ -505,6 +505,10 @@ impl Terminal {
         signal(self.child.pid(), nix::sys::signal::Signal::SIGWINCH);
     }
 
+    pub fn signals(&self, kind: nix::sys::signal::Signal) {
+        signal(self.child.pid(), kind);
+    }
+
     /// The modes of the local terminal, which the client changes and must bring back.
     pub fn modes(&self) -> String {
         format!("{:?}", rustix::termios::tcgetattr(self.slave.as_fd()).unwrap())

@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod admin;
 mod adopt;
 mod audit;
 mod bytes;

@@ -1,8 +1,7 @@
-//! What a person sees while a box starts: nothing for a moment, then one line with a sign that
+//! What a person sees while something takes long, a box that starts above all: nothing for a moment, then one line with a sign that
 //! turns, gone before anything else is shown. Ctrl-C ends the wait, and the program. Without a
 //! terminal there is nothing to see, since scp, rsync and git share the stream.
 
-use super::audit;
 use crate::texts;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -33,9 +32,11 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Shows `text` if this takes a while; `None` without a terminal.
-    pub fn begin(text: &'static str) -> Option<Self> {
-        if !io::stdin().is_terminal() {
+    /// Shows `text` if this takes a while; `None` without a terminal. Before Ctrl-C ends the
+    /// program, `cancelled` is told the exit status.
+    #[must_use]
+    pub fn begin(text: &'static str, cancelled: fn(u8)) -> Option<Self> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return None;
         }
         let signals: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
@@ -43,7 +44,7 @@ impl Waiting {
         let keys = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).ok()?;
         // Before the thread begins, which inherits it: no other thread is to take them.
         signals.thread_block().ok()?;
-        let thread = thread::Builder::new().spawn(move || show(text, &reader, &keys)).ok();
+        let thread = thread::Builder::new().spawn(move || show(text, &reader, &keys, cancelled)).ok();
         Some(Self { signals, thread, over: Some(over) })
     }
 }
@@ -58,7 +59,7 @@ impl Drop for Waiting {
     }
 }
 
-fn show(text: &str, over: &PipeReader, keys: &SignalFd) {
+fn show(text: &str, over: &PipeReader, keys: &SignalFd, cancelled: fn(u8)) {
     let mut signs = SIGNS.iter().cycle();
     let mut wait = SOON;
     let mut shown = false;
@@ -80,7 +81,7 @@ fn show(text: &str, over: &PipeReader, keys: &SignalFd) {
         }
         if fds.last().is_some_and(|fd| fd.any() == Some(true)) {
             let _ = writeln!(io::stderr(), "\r{}", texts::CANCELLED);
-            audit::cancelled(CANCELLED);
+            cancelled(CANCELLED);
             #[expect(
                 clippy::exit,
                 reason = "the other thread waits for a lock or a socket and holds nothing"

@@ -1,0 +1,111 @@
+//! Manual pages beside the programs: every option, command and key stands in its page, and no
+//! page tells of one that there is not.
+
+use clap::Command;
+use sshbox::config;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn packaged(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(path)
+}
+
+/// A page as plain text: hyphens are hyphens, and fonts are gone.
+fn page(name: &str) -> String {
+    let text = fs::read_to_string(packaged("man").join(name)).unwrap();
+    text.replace(r"\-", "-").replace(r"\fR", "").replace(r"\fB", "").replace(r"\fI", "")
+}
+
+/// All words of the form `--option`.
+fn options_in(text: &str) -> BTreeSet<String> {
+    let named = |word: &str| {
+        let end = word.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(word.len());
+        (end > 0).then(|| word[..end].to_owned())
+    };
+    text.split(|c: char| c.is_whitespace() || "[]\"=|".contains(c))
+        .filter_map(|word| word.strip_prefix("--").and_then(named))
+        .collect()
+}
+
+/// The options of a command itself, without those of all commands.
+fn options_of(command: &Command) -> BTreeSet<String> {
+    let names = command.get_arguments().filter(|argument| !argument.is_global_set());
+    let names = names.filter_map(|argument| argument.get_long()).map(str::to_owned);
+    names.filter(|name| name != "help" && name != "version").collect()
+}
+
+/// The part of a page below a heading, up to the next one of its kind.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let begin = page.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no \"{heading}\""));
+    let rest = &page[begin + heading.len() + 2..];
+    rest.find("\n.S").map_or(rest, |end| &rest[..end])
+}
+
+#[test]
+fn every_option_of_every_program_is_in_its_page_and_no_other() {
+    for (name, command) in [
+        ("sshbox-keys.8", Some(sshbox::keys::command())),
+        ("sshbox-wake.8", Some(sshbox::wake::command())),
+        ("sshbox-reap.8", Some(sshbox::reap::command())),
+        // These take none; `--json` is part of a word that a user types.
+        ("sshbox-init.8", None),
+        ("sshbox-shell.8", None),
+    ] {
+        let mut known: BTreeSet<String> = match command {
+            Some(mut command) => {
+                command.build();
+                ["help", "version"].map(str::to_owned).into_iter().chain(options_of(&command)).collect()
+            }
+            None => BTreeSet::new(),
+        };
+        if name == "sshbox-shell.8" {
+            known.insert("json".to_owned());
+        }
+        assert_eq!(options_in(&page(name)), known, "{name}");
+    }
+}
+
+#[test]
+fn every_command_of_the_admin_is_in_the_page_with_its_options_and_no_other() {
+    let mut command = sshbox::admin::command();
+    command.build();
+    let page = page("sshbox.8");
+    let global = ["config", "help", "version"].map(str::to_owned);
+    assert_eq!(options_in(section(&page, ".SH OPTIONS")), BTreeSet::from(global));
+    let commands: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
+    assert!(commands.len() >= 10);
+    for command in &commands {
+        let name = command.get_name();
+        let text = section(&page, &format!(".SS {name}"));
+        let mut known = options_of(command);
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            assert!(text.contains(&format!("\n.BR {} ", below.get_name())), "{name} {}", below.get_name());
+            known.extend(options_of(below));
+        }
+        assert_eq!(options_in(text), known, "{name}");
+    }
+    let told: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SS ")).collect();
+    let there: Vec<_> = commands.iter().map(|command| command.get_name()).collect();
+    assert_eq!(told, there, "commands of the page, in order");
+}
+
+#[test]
+fn every_key_of_the_configuration_is_in_the_page_and_no_other() {
+    let page = page("sshbox.toml.5");
+    let keys = config::settings(&packaged("sshbox.toml")).unwrap().into_iter().map(|setting| setting.key);
+    // These are told of together with their like.
+    let keys: BTreeSet<String> = keys.filter(|key| !key.starts_with("box.ceilings.")).collect();
+    let mut told = BTreeSet::new();
+    let mut below = "";
+    for line in page.lines() {
+        if let Some(name) = line.strip_prefix(".SS [").and_then(|rest| rest.strip_suffix(']')) {
+            below = name;
+        } else if let Some((name, rest)) = line.strip_prefix(".BR ").and_then(|rest| rest.split_once(' '))
+            && rest.starts_with("\" (")
+        {
+            told.insert(format!("{below}.{name}"));
+        }
+    }
+    assert_eq!(told, keys);
+}
