@@ -70,6 +70,14 @@ impl Default for Accounts {
     }
 }
 
+impl Accounts {
+    /// The same for a visitor of `sshbox doctor`, whose key is in this file.
+    #[must_use]
+    pub fn of_visitor(self, file: &Path) -> Self {
+        Self { url: AccountUrl(format!("file://{}", file.display())), token_file: PathBuf::new(), ..self }
+    }
+}
+
 /// `[engine]`: the Docker engine.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -194,6 +202,12 @@ impl FromStr for Template {
 pub struct AccountUrl(String);
 
 impl AccountUrl {
+    /// As it is written, with `{user}` in it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The URL for this login; every character of a login may stand in a URL as it is.
     #[must_use]
     pub fn fill(&self, login: &Login) -> String {

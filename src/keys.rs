@@ -8,7 +8,7 @@ use crate::clock::{self, Now};
 use crate::config::{self, Accounts};
 use crate::exit::{self, Status, chain};
 use crate::journal::{Level, Reference, log};
-use crate::presence::{Place, RUN};
+use crate::presence::{Place, RUN, invitation};
 use crate::source::{self, SourceError};
 use clap::Parser;
 use identity::Login;
@@ -46,7 +46,10 @@ pub fn run() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let config = match config::load(&arguments.config) {
-        Ok(config) => config.accounts,
+        Ok(config) => match invitation(Path::new(RUN), &login) {
+            Some(file) => config.accounts.of_visitor(&file),
+            None => config.accounts,
+        },
         Err(error) => {
             log(PROGRAM, Level::Error, "configuration refused", &[("error", &chain(&error))]);
             return Status::Config.code().into();

@@ -6,7 +6,7 @@
 //! the one that says a word to `sshbox-wake`; `init.sock`, which leads into the box; `ended`,
 //! why it was stopped last. `boxes/NAME/` is what the box sees of it: `boot.sock`, and its
 //! user's login name. `accounts/NAME` is where `sshbox-keys` says which account the name stands
-//! for. Locks are the kernel's and die with their process.
+//! for. `doctor/NAME` is the key of a visitor. Locks are the kernel's and die with their process.
 
 use identity::{GID, Login};
 use nix::errno::Errno;
@@ -29,6 +29,9 @@ pub const WAKE_SOCKET: &str = "/run/sshbox/wake.sock";
 
 /// How often a lock that somebody else holds is tried again.
 const RETRY: Duration = Duration::from_millis(5);
+
+/// What the names of visitors begin with: throw-away users of `sshbox doctor`, for one login.
+pub const VISITOR: &str = "sshbox-doctor-";
 
 /// The place of one user.
 #[derive(Debug)]
@@ -107,6 +110,20 @@ impl Place {
         }
         open(&self.state())?;
         Ok(())
+    }
+
+    /// Removes all of it; for a user whom nobody will ask for again.
+    ///
+    /// # Errors
+    /// What the file system says; that something was not there is fine.
+    pub fn remove(&self) -> io::Result<()> {
+        let gone = |result: io::Result<()>| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        gone(fs::remove_file(&self.told))?;
+        gone(fs::remove_dir_all(&self.user))?;
+        gone(fs::remove_dir_all(&self.seen_by_box))
     }
 
     /// The directory that the box sees at `/run/sshbox`.
@@ -345,6 +362,22 @@ impl Place {
     fn state(&self) -> PathBuf {
         self.user.join("state.lock")
     }
+}
+
+/// The file with the key of this visitor, if there is such a visitor: root alone can make it, and
+/// `sshbox doctor` does for the time of one login.
+#[must_use]
+pub fn invitation(run: &Path, login: &Login) -> Option<PathBuf> {
+    let path = run.join("doctor").join(login.as_str());
+    (login.as_str().starts_with(VISITOR) && path.exists()).then_some(path)
+}
+
+/// The only doctor; `None` when there is one already.
+///
+/// # Errors
+/// What the kernel says.
+pub fn doctor_lock(run: &Path) -> io::Result<Option<Held>> {
+    attempt(open(&run.join("doctor.lock"))?)
 }
 
 /// One at a time on the whole host: for what Docker would do twice.
