@@ -46,7 +46,7 @@ pub fn run() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let config = match config::load(&arguments.config) {
-        Ok(config) => match invitation(Path::new(RUN), &login) {
+        Ok(config) => match invitation(&login) {
             Some(file) => config.accounts.of_visitor(&file),
             None => config.accounts,
         },

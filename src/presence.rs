@@ -6,7 +6,7 @@
 //! the one that says a word to `sshbox-wake`; `init.sock`, which leads into the box; `ended`,
 //! why it was stopped last. `boxes/NAME/` is what the box sees of it: `boot.sock`, and its
 //! user's login name. `accounts/NAME` is where `sshbox-keys` says which account the name stands
-//! for. `doctor/NAME` is the key of a visitor. Locks are the kernel's and die with their process.
+//! for. Locks are the kernel's and die with their process.
 
 use identity::{GID, Login};
 use nix::errno::Errno;
@@ -364,11 +364,15 @@ impl Place {
     }
 }
 
+/// Where the keys of visitors lie. It outlives a reboot: what a doctor that was killed has left can
+/// be found by it.
+pub const INVITATIONS: &str = "/var/lib/sshbox/doctor";
+
 /// The file with the key of this visitor, if there is such a visitor: root alone can make it, and
 /// `sshbox doctor` does for the time of one login.
 #[must_use]
-pub fn invitation(run: &Path, login: &Login) -> Option<PathBuf> {
-    let path = run.join("doctor").join(login.as_str());
+pub fn invitation(login: &Login) -> Option<PathBuf> {
+    let path = Path::new(INVITATIONS).join(login.as_str());
     (login.as_str().starts_with(VISITOR) && path.exists()).then_some(path)
 }
 

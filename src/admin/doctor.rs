@@ -250,7 +250,7 @@ impl Doctor {
 
     /// Runs a program of the host.
     fn tool(&self, command: &mut Command, input: &str, deadline: Duration) -> Result<Ended, ToolError> {
-        tool::run(command, input, deadline, &self.interrupt)
+        tool::run(command, input, deadline, Some(&self.interrupt))
     }
 
     /// The same, for a check that has nothing to say without it.

@@ -92,7 +92,9 @@ pub fn fail(seen: impl Into<String>, fix: impl Into<String>) -> Verdict {
 /// A verdict that remedies alone mend: their commands are the advice.
 pub fn mend(state: State, seen: impl Into<String>, remedies: Vec<Remedy>) -> Verdict {
     let commands: Vec<_> = remedies.iter().map(ToString::to_string).collect();
-    Verdict { state, seen: seen.into(), fix: Some(commands.join("; ")), remedies }
+    // What is as it should be needs no advice.
+    let fix = (state != State::Ok).then(|| commands.join("; "));
+    Verdict { state, seen: seen.into(), fix, remedies }
 }
 
 /// A check that was done.

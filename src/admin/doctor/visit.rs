@@ -2,22 +2,25 @@
 //! gets a box like everybody's, looks around in it, and is gone. Their key lies in a file that only
 //! root can make (`presence::invitation`); no web app is asked for them.
 //!
-//! Their names are chance, so they are nobody else's; a home that is not empty is left alone.
+//! Their names are chance, so they are nobody else's. Visitors empty their homes themselves: root
+//! walks into no home, and removes none that is not empty.
 
 use super::ssh::{door, values};
 use super::verdict::{Verdict, fail, ok, skip, warn};
 use super::{Doctor, Judged, SMALL};
 use crate::cache::Cache;
+use crate::engine::{Engine, EngineError};
 use crate::exit::chain;
-use crate::presence::{Held, Place, RUN, VISITOR, doctor_lock, reaper_lock};
+use crate::presence::{Held, INVITATIONS, Place, RUN, VISITOR, doctor_lock, reaper_lock};
+use crate::spec::Found;
 use identity::Login;
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -32,6 +35,12 @@ const ALIAS: &str = "sshbox-doctor";
 const LOOK: &str =
     "cat /proc/self/status /etc/hosts /proc/net/route; cat /proc/self/attr/current 2>/dev/null; true";
 
+/// What the name of the second visitor has beyond that of the first.
+const SECOND: &str = "-2";
+
+/// What a visitor does last.
+const TIDY: &str = "sh -c 'cd && rm -rf -- ..?* .[!.]* *'";
+
 /// Ports of the host that are tried at most.
 const PORTS: usize = 12;
 
@@ -44,15 +53,20 @@ pub struct Visit {
     _lock: Held,
     /// The visitor who does most, and another one for them to meet.
     names: [Login; 2],
+    client: Client,
+    /// Visitors of a doctor that was killed: how many are removed, and what could not be.
+    swept: (usize, Vec<String>),
+    /// What the first login showed.
+    seen: OnceCell<Result<String, Verdict>>,
+    over: Cell<bool>,
+}
+
+/// Logs visitors in.
+struct Client {
     /// Keys and known hosts.
     dir: PathBuf,
     address: IpAddr,
     port: u16,
-    /// What an earlier doctor had left, and is removed.
-    swept: Vec<Login>,
-    /// What the first login showed.
-    seen: OnceCell<Result<String, Verdict>>,
-    over: Cell<bool>,
 }
 
 /// The visit, prepared by the first who needs it.
@@ -66,22 +80,21 @@ fn begin(doctor: &Doctor) -> Result<Visit, Verdict> {
     let no_room = |error: io::Error| fail(format!("{RUN}: {error}"), "see directories");
     let lock = doctor_lock(Path::new(RUN)).map_err(no_room)?;
     let lock = lock.ok_or_else(|| skip("another doctor is at work"))?;
-    let second =
-        Login::parse(format!("{}-2", doctor.visitor).as_bytes()).map_err(|error| skip(error.to_string()))?;
+    let client = |name: &Login| Client { dir: dir_of(name), address, port };
+    // With the lock in hand, whoever is invited was left by a doctor that was killed.
+    let found = visitors();
+    let unswept: Vec<_> = found.iter().flat_map(|name| remove(doctor, &client(name), name)).collect();
+    let swept = (found.len(), unswept);
+    let second = format!("{}{SECOND}", doctor.visitor);
+    let second = Login::parse(second.as_bytes()).map_err(|error| skip(error.to_string()))?;
     let names = [doctor.visitor.clone(), second];
     for name in &names {
         if Path::new(&config.a_box.home.fill(name)).exists() {
             return Err(skip(format!("{name} has a home: that name is somebody's")));
         }
     }
-    // With the lock in hand, whatever visitor there is belongs to a doctor that was killed.
-    let swept: Vec<_> = visitors(&config.accounts.cache).into_iter().collect();
-    for name in &swept {
-        remove(doctor, name);
-    }
-    let dir = Path::new(RUN).join("doctor").join(format!(".{}", doctor.visitor));
-    let seen = OnceCell::new();
-    let visit = Visit { _lock: lock, names, dir, address, port, swept, seen, over: Cell::new(false) };
+    let client = client(&doctor.visitor);
+    let visit = Visit { _lock: lock, names, client, swept, seen: OnceCell::new(), over: Cell::new(false) };
     match prepare(doctor, &visit, settings) {
         Ok(()) => Ok(visit),
         Err(verdict) => {
@@ -93,23 +106,20 @@ fn begin(doctor: &Doctor) -> Result<Visit, Verdict> {
 
 /// Makes keys, invites the visitors, and writes down how the server is known.
 fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), Verdict> {
-    let no_room =
-        |error: io::Error| fail(format!("{}: {error}", visit.dir.display()), "see directories and disk");
-    let invitations = Path::new(RUN).join("doctor");
-    for (dir, mode) in [(invitations.as_path(), 0o755), (&visit.dir, 0o700)] {
+    let dir = &visit.client.dir;
+    let no_room = |error: io::Error| fail(format!("{}: {error}", dir.display()), "see directories and disk");
+    for (dir, mode) in [(Path::new(INVITATIONS), 0o755), (dir, 0o700)] {
         DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(no_room)?;
     }
+    // Whatever the mask of the admin: sshbox-keys must get there.
+    fs::set_permissions(INVITATIONS, Permissions::from_mode(0o755)).map_err(no_room)?;
     for name in ["key", "stranger"] {
         let mut keygen = Command::new("ssh-keygen");
-        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", ALIAS, "-f"]).arg(visit.dir.join(name));
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", ALIAS, "-f"]).arg(dir.join(name));
         let ended = doctor.must(&mut keygen, SMALL)?;
         if !ended.status.success() {
             return Err(fail(format!("ssh-keygen: {}", ended.last_words()), "see disk"));
         }
-    }
-    let key = fs::read(visit.dir.join("key.pub")).map_err(no_room)?;
-    for name in &visit.names {
-        fs::write(invitations.join(name.as_str()), &key).map_err(no_room)?;
     }
     let mut known = String::new();
     for path in values(settings, "hostkey") {
@@ -119,12 +129,25 @@ fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), Verdict
             let _ = writeln!(known, "{ALIAS} {}", ended.out.trim());
         }
     }
-    fs::write(visit.dir.join("known"), known).map_err(no_room)
+    fs::write(dir.join("known"), known).map_err(no_room)?;
+    let key = fs::read(dir.join("key.pub")).map_err(no_room)?;
+    for name in &visit.names {
+        let invitation = Path::new(INVITATIONS).join(name.as_str());
+        fs::write(&invitation, &key).map_err(no_room)?;
+        fs::set_permissions(invitation, Permissions::from_mode(0o644)).map_err(no_room)?;
+    }
+    Ok(())
 }
 
-impl Visit {
-    /// The client, as this visitor, with this key.
-    fn client(&self, program: &str, key: &str) -> Command {
+/// Where the keys of a visitor are. No login begins with a dot.
+fn dir_of(name: &Login) -> PathBuf {
+    let name = name.as_str();
+    Path::new(INVITATIONS).join(format!(".{}", name.strip_suffix(SECOND).unwrap_or(name)))
+}
+
+impl Client {
+    /// The client, with this key.
+    fn command(&self, program: &str, key: &str) -> Command {
         let mut client = Command::new(program);
         client.args(["-F", "/dev/null", "-i"]).arg(self.dir.join(key));
         let known = format!("UserKnownHostsFile={}", self.dir.join("known").display());
@@ -150,22 +173,18 @@ impl Visit {
     }
 
     fn ssh_with(&self, options: &[&str], name: &Login, key: &str, command: &str) -> Command {
-        let mut client = self.client("ssh", key);
-        client.args(options);
+        let mut client = self.command("ssh", key);
         let port = self.port.to_string();
-        client.args(["-p", &port, "-l", name.as_str(), &self.address.to_string(), "--", command]);
+        client.args(options).args(["-p", &port, "-l", name.as_str(), &self.address.to_string()]);
+        client.args(["--", command]);
         client
-    }
-
-    fn door(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.port)
     }
 }
 
 /// `port`: does our sshd answer, as itself, and refuse a key that nobody knows?
 pub fn port(doctor: &Doctor) -> Judged {
     let visit = visit(doctor)?;
-    let door = visit.door();
+    let door = SocketAddr::new(visit.client.address, visit.client.port);
     let banner = match banner(door) {
         Ok(banner) if banner.starts_with("SSH-2.0-") => banner,
         Ok(other) => {
@@ -182,7 +201,7 @@ pub fn port(doctor: &Doctor) -> Judged {
         }
     };
     let [name, _] = &visit.names;
-    let ended = doctor.must(&mut visit.ssh(name, "stranger", "true"), SMALL * 3)?;
+    let ended = doctor.must(&mut visit.client.ssh(name, "stranger", "true"), SMALL * 3)?;
     Ok(judge_stranger(door, &banner, ended.status.code(), &ended.last_words()))
 }
 
@@ -216,7 +235,7 @@ pub fn login(doctor: &Doctor) -> Judged {
     let visit = visit(doctor)?;
     let [name, _] = &visit.names;
     let began = Instant::now();
-    let looked = doctor.must(&mut visit.ssh(name, "key", LOOK), LOGIN)?;
+    let looked = doctor.must(&mut visit.client.ssh(name, "key", LOOK), LOGIN)?;
     let took = began.elapsed().as_millis();
     let seen = visit.seen.get_or_init(|| {
         if looked.status.success() {
@@ -226,7 +245,7 @@ pub fn login(doctor: &Doctor) -> Judged {
         }
     });
     seen.as_ref().map_err(Clone::clone)?;
-    let ended = doctor.must(&mut visit.ssh_with(&["-tt"], name, "key", "tty"), SMALL * 3)?;
+    let ended = doctor.must(&mut visit.client.ssh_with(&["-tt"], name, "key", "tty"), SMALL * 3)?;
     if !ended.status.success() {
         let Verdict { seen, fix, .. } = refused(ended.status.code(), &ended.last_words());
         return Ok(fail(format!("with a terminal: {seen}"), fix.unwrap_or_default()));
@@ -265,10 +284,10 @@ fn seen(doctor: &Doctor) -> Result<(&Visit, &str), Verdict> {
 pub fn sftp(doctor: &Doctor) -> Judged {
     let (visit, _) = seen(doctor)?;
     let [name, _] = &visit.names;
-    let mut client = visit.client("sftp", "key");
-    let host =
-        if visit.address.is_ipv6() { format!("[{}]", visit.address) } else { visit.address.to_string() };
-    client.args(["-b", "-", "-P", &visit.port.to_string(), &format!("{name}@{host}")]);
+    let mut client = visit.client.command("sftp", "key");
+    let (address, port) = (visit.client.address, visit.client.port);
+    let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+    client.args(["-b", "-", "-P", &port.to_string(), &format!("{name}@{host}")]);
     let ended = doctor.tool(&mut client, "pwd\n", SMALL * 3).map_err(|error| super::missing(&error))?;
     Ok(if ended.status.success() {
         ok("the image has an sftp-server")
@@ -341,7 +360,7 @@ fn judge_driver(of_box: &str, default: &str) -> Verdict {
 pub fn isolation(doctor: &Doctor) -> Judged {
     let (visit, own) = seen(doctor)?;
     let [name, other] = &visit.names;
-    let theirs = doctor.must(&mut visit.ssh(other, "key", LOOK), LOGIN)?;
+    let theirs = doctor.must(&mut visit.client.ssh(other, "key", LOOK), LOGIN)?;
     let neighbour = address_of(&theirs.out, other.as_str());
     let neighbour = neighbour.ok_or_else(|| skip("the second box has no address to try"))?;
     let mut targets = vec![(neighbour, 1), METADATA];
@@ -352,7 +371,7 @@ pub fn isolation(doctor: &Doctor) -> Judged {
         targets
             .extend(listening(&table.concat(), gateway).into_iter().map(|port| (IpAddr::V4(gateway), port)));
     }
-    let mut client = visit.ssh(name, "key", "bash -s");
+    let mut client = visit.client.ssh(name, "key", "bash -s");
     let ended =
         doctor.tool(&mut client, &script(&targets), SMALL * 3).map_err(|error| super::missing(&error))?;
     if !ended.status.success() {
@@ -457,20 +476,17 @@ fn judge_reach(answers: &str, neighbour: IpAddr, gateway: Option<Ipv4Addr>) -> V
 
 /// `leftovers`: is all gone that this doctor made, or an earlier one?
 pub fn leftovers(doctor: &Doctor) -> Judged {
-    let left = leave(doctor);
-    let swept = match doctor.visit.get() {
-        Some(Ok(visit)) => visit.swept.as_slice(),
-        Some(Err(_)) => &[],
-        None => return Ok(skip("nobody visited")),
-    };
-    Ok(judge_left(&left, swept))
+    // Alone it has an earlier one to look after.
+    let visit = visit(doctor)?;
+    let (swept, unswept) = &visit.swept;
+    Ok(judge_left(&[leave(doctor), unswept.clone()].concat(), *swept))
 }
 
-fn judge_left(left: &[String], swept: &[Login]) -> Verdict {
+fn judge_left(left: &[String], swept: usize) -> Verdict {
     if !left.is_empty() {
-        return warn(left.join("; "), "remove it by hand, or let the next sshbox doctor try again");
+        return warn(left.join("; "), "look at what is named there; the next sshbox doctor tries again");
     }
-    match swept.len() {
+    match swept {
         0 => ok("nothing is left of the visit"),
         number => {
             ok(format!("nothing is left of the visit; {number} of a doctor that was killed are removed"))
@@ -487,43 +503,67 @@ pub fn leave(doctor: &Doctor) -> Vec<String> {
 }
 
 fn clear(doctor: &Doctor, visit: &Visit) -> Vec<String> {
-    let mut left: Vec<_> = visit.names.iter().flat_map(|name| remove(doctor, name)).collect();
-    left.extend(problem(&visit.dir, fs::remove_dir_all(&visit.dir)));
-    // Not empty while another doctor's files are in there; then it stays.
-    let _ = fs::remove_dir(Path::new(RUN).join("doctor"));
+    visit.names.iter().rev().flat_map(|name| remove(doctor, &visit.client, name)).collect()
+}
+
+/// Removes all that a visitor has, the invitation last: by it the next doctor knows what is left.
+/// Nobody can take it up meanwhile but who has the key, which is root's alone.
+fn remove(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
+    let mut left = remove_traces(doctor, client, name);
+    if left.is_empty() {
+        let invitation = Path::new(INVITATIONS).join(name.as_str());
+        left.extend(problem(&invitation, fs::remove_file(&invitation)));
+        // The two share their keys: who goes last takes them along.
+        let first = name.as_str().strip_suffix(SECOND).unwrap_or(name.as_str());
+        let invited = |name: &str| Path::new(INVITATIONS).join(name).exists();
+        if !invited(first) && !invited(&format!("{first}{SECOND}")) {
+            left.extend(problem(&client.dir, fs::remove_dir_all(&client.dir)));
+        }
+        // It stays while somebody else is invited.
+        let _ = fs::remove_dir(INVITATIONS);
+    }
     left
 }
 
-/// Removes all that a visitor has: first the invitation, so that nobody comes any more.
-fn remove(doctor: &Doctor, name: &Login) -> Vec<String> {
+fn remove_traces(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
+    let Ok(config) = doctor.config() else {
+        return vec!["the configuration cannot be used, so their boxes are not known".to_owned()];
+    };
+    let home = PathBuf::from(config.a_box.home.fill(name));
+    if home.exists() {
+        // Whatever signal came: this belongs to the end. What it does not do, the last step tells.
+        let _ = super::tool::run(&mut client.ssh(name, "key", TIDY), "", LOGIN, None);
+    }
     // The reaper would make room for a box that it has seen run.
     let _no_reaper = reaper_lock(Path::new(RUN));
-    let invitation = Path::new(RUN).join("doctor").join(name.as_str());
-    let mut left: Vec<_> = problem(&invitation, fs::remove_file(&invitation)).into_iter().collect();
-    let Ok(config) = doctor.config() else {
-        return left;
-    };
+    let mut left = Vec::new();
     let container = config.a_box.name.fill(name);
-    if let Ok(engine) = doctor.engine() {
-        let gone = doctor.wait(async {
-            match engine.find(&container).await? {
-                Some(found) if found.labels.as_ref().is_some_and(|labels| labels.user == name.as_str()) => {
-                    engine.stop(&found.id, Duration::ZERO).await?;
-                    engine.remove(&found.id).await
-                }
-                _ => Ok(()),
-            }
-        });
-        left.extend(gone.err().map(|error| format!("container {container}: {}", chain(&error))));
+    match doctor.engine() {
+        Ok(engine) => {
+            let gone = doctor.wait(remove_box(engine, &container, name));
+            left.extend(gone.err().map(|error| format!("container {container}: {}", chain(&error))));
+        }
+        Err(_) if !home.exists() => {}
+        Err(verdict) => left.push(format!("container {container}: {}", verdict.seen)),
     }
-    let run = Path::new(RUN);
-    left.extend(Place::of(run, name).remove().err().map(|error| format!("{name} in {RUN}: {error}")));
-    let record = config.accounts.cache.join(format!("{name}.json"));
-    left.extend(problem(&record, Cache::new(&config.accounts.cache).forget(name)));
-    // Never what is in it: a visitor puts nothing there.
-    let home = PathBuf::from(config.a_box.home.fill(name));
+    left.extend(
+        Place::of(Path::new(RUN), name).remove().err().map(|error| format!("{name} in {RUN}: {error}")),
+    );
+    let cache = &config.accounts.cache;
+    left.extend(problem(&cache.join(name.as_str()), Cache::new(cache).forget(name)));
     left.extend(problem(&home, fs::remove_dir(&home)));
     left
+}
+
+async fn remove_box(engine: &Engine, container: &str, name: &Login) -> Result<(), EngineError> {
+    let is_theirs = |found: &Found| found.labels.as_ref().is_some_and(|labels| labels.user == name.as_str());
+    match engine.find(container).await?.filter(is_theirs) {
+        Some(found) => {
+            engine.stop(&found.id, Duration::ZERO).await?;
+            engine.remove(&found.id).await
+        }
+        None => Ok(()),
+    }
 }
 
 fn problem(what: &Path, result: io::Result<()>) -> Option<String> {
@@ -531,25 +571,17 @@ fn problem(what: &Path, result: io::Result<()>) -> Option<String> {
     Some(format!("{}: {error}", what.display()))
 }
 
-/// All visitors of whom there is a trace.
-fn visitors(cache: &Path) -> BTreeSet<Login> {
-    let run = Path::new(RUN);
-    let places = [run.join("doctor"), run.join("users"), run.join("accounts"), cache.to_owned()];
-    let entries = places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten();
-    let name = |entry: fs::DirEntry| {
-        let name = entry.file_name().into_string().ok()?;
-        visitor(&name)
-    };
-    entries.filter_map(name).collect()
+/// All who are invited.
+fn visitors() -> BTreeSet<Login> {
+    let entries = fs::read_dir(INVITATIONS).into_iter().flatten().flatten();
+    entries.filter_map(|entry| visitor(entry.file_name().to_str()?)).collect()
 }
 
-/// The visitor that a file is named after.
+/// The visitor whose invitation or keys have this name.
 fn visitor(name: &str) -> Option<Login> {
     let name = name.trim_start_matches('.');
-    let name = name.strip_suffix(".json").unwrap_or(name);
     let chance = name.strip_prefix(VISITOR)?;
-    let chance = chance.strip_suffix("-2").unwrap_or(chance);
-    crate::journal::Reference::parse(chance)?;
+    crate::journal::Reference::parse(chance.strip_suffix(SECOND).unwrap_or(chance))?;
     Login::parse(name.as_bytes()).ok()
 }
 
@@ -638,18 +670,13 @@ mod tests {
     fn a_box_that_logs_and_things_that_stay_are_told() {
         assert_eq!(judge_driver("none", "json-file").state, State::Ok);
         assert_eq!(judge_driver("json-file", "json-file").state, State::Fail);
-        assert_eq!(judge_left(&[], &[]).state, State::Ok);
-        assert_eq!(judge_left(&["a home".to_owned()], &[]).state, State::Warn);
+        assert_eq!(judge_left(&[], 0).state, State::Ok);
+        assert_eq!(judge_left(&["a home".to_owned()], 0).state, State::Warn);
     }
 
     #[test]
     fn only_visitors_are_taken_for_visitors() {
-        for name in [
-            "sshbox-doctor-0123abcd",
-            "sshbox-doctor-0123abcd-2",
-            ".sshbox-doctor-0123abcd",
-            "sshbox-doctor-0123abcd.json",
-        ] {
+        for name in ["sshbox-doctor-0123abcd", "sshbox-doctor-0123abcd-2", ".sshbox-doctor-0123abcd"] {
             assert!(visitor(name).is_some(), "{name}");
         }
         for name in ["alice", "sshbox-doctor-", "sshbox-doctor-who", "sshbox-doctor-0123abcd-3", "x.json"] {
