@@ -74,7 +74,13 @@ impl Accounts {
     /// The same for a visitor of `sshbox doctor`, whose key is in this file.
     #[must_use]
     pub fn of_visitor(self, file: &Path) -> Self {
-        Self { url: AccountUrl(format!("file://{}", file.display())), token_file: PathBuf::new(), ..self }
+        Self { url: AccountUrl(format!("file://{}", file.display())), ..self }.without_token()
+    }
+
+    /// The same, asking without the token.
+    #[must_use]
+    pub fn without_token(self) -> Self {
+        Self { token_file: PathBuf::new(), ..self }
     }
 }
 

@@ -16,17 +16,18 @@ mod units;
 mod verdict;
 mod visit;
 
-use crate::config::{self, Config};
+use crate::config::{self, Accounts, Config};
 use crate::engine::{About, Engine, EngineError};
 use crate::exit::{Failure, Status, chain};
 use crate::presence::{RUN, VISITOR};
 use crate::process::die_by;
-use crate::source::{self, Head};
+use crate::source;
 use clap::Args;
 use identity::Login;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
+use site::Heads;
 use std::cell::OnceCell;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -111,7 +112,7 @@ struct Doctor {
     visitor: Login,
     config: OnceCell<Result<Config, config::ConfigError>>,
     settings: OnceCell<Result<String, String>>,
-    head: OnceCell<Result<Head, String>>,
+    heads: OnceCell<Heads>,
     engine: OnceCell<Result<Engine, EngineError>>,
     about: OnceCell<Result<About, EngineError>>,
     visit: OnceCell<Result<Visit, Verdict>>,
@@ -145,15 +146,18 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     Ok(if report.state == State::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What `sshbox-keys` would hear, for the doctor, who runs this as that user.
+/// What `sshbox-keys` would hear, with the token and without, for the doctor, who runs this as that user.
 fn ask(config: &Path, name: &str) -> Result<ExitCode, Failure> {
     let config = config::load(config)
         .map_err(|error| Failure::because(Status::Config, "the configuration cannot be used", &error))?;
     let login = Login::parse(name.as_bytes())
         .map_err(|error| Failure::because(Status::Usage, "not a login name", &error))?;
-    let head =
-        source::head(&config.accounts, &login, config.accounts.timeout.0).map_err(|error| chain(&error));
-    let _ = writeln!(io::stdout(), "{}", serde_json::to_string(&head).unwrap_or_default());
+    let timeout = config.accounts.timeout.0;
+    let ask = |accounts: &Accounts| source::head(accounts, &login, timeout).map_err(|error| chain(&error));
+    // Asked with a token and without: an answer to both alike says nothing of the token.
+    let with = ask(&config.accounts);
+    let heads = Heads { with, without: ask(&config.accounts.without_token()) };
+    let _ = writeln!(io::stdout(), "{}", serde_json::to_string(&heads).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -168,7 +172,7 @@ impl Doctor {
             visitor: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
             config: OnceCell::new(),
             settings: OnceCell::new(),
-            head: OnceCell::new(),
+            heads: OnceCell::new(),
             engine: OnceCell::new(),
             about: OnceCell::new(),
             visit: OnceCell::new(),

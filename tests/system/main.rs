@@ -10,6 +10,7 @@
 
 mod accounts;
 mod bytes;
+mod doctor;
 mod doors;
 mod engine;
 mod harness;

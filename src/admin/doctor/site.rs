@@ -5,6 +5,7 @@ use super::files::keys;
 use super::verdict::{Verdict, fail, ok, skip, warn};
 use super::{Doctor, Judged, SMALL};
 use crate::source::Head;
+use serde::{Deserialize, Serialize};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -17,27 +18,40 @@ const DAYS: u64 = 14;
 
 const LOGS: &str = "look at the web app and its log; journalctl -t sshbox-keys has what logins hear";
 
-/// The head of the answer for a name that nobody has. Asked for as the user that logins ask as:
-/// so it can read what it needs, and root reads nothing for it.
-fn head(doctor: &Doctor) -> Result<&Result<Head, String>, Verdict> {
+/// How the account source answers for a name that nobody has.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Heads {
+    /// Asked as logins ask.
+    pub with: Result<Head, String>,
+    /// Asked without a token.
+    pub without: Result<Head, String>,
+}
+
+/// Asks as the user that logins ask as: so it can read what it needs, and root reads nothing for it.
+fn heads(doctor: &Doctor) -> Result<&Heads, Verdict> {
     let config = doctor.config()?;
     let (uid, gid) = keys().ok_or_else(|| skip("there is no user sshbox-keys, see users"))?;
-    if let Some(head) = doctor.head.get() {
-        return Ok(head);
+    if let Some(heads) = doctor.heads.get() {
+        return Ok(heads);
     }
     let myself = std::env::current_exe().map_err(|error| skip(format!("cannot find myself: {error}")))?;
     let mut command = Command::new(myself);
     command.arg("--config").arg(&doctor.config_path).args(["doctor", "--ask", doctor.visitor.as_str()]);
-    // Before the clock is looked at: what is compared is the answer's time with ours.
-    let ended = doctor.must(command.uid(uid).gid(gid), config.accounts.timeout.0 + SMALL)?;
-    let head = serde_json::from_str(&ended.out).unwrap_or_else(|_| Err(ended.last_words()));
-    Ok(doctor.head.get_or_init(|| head))
+    let ended = doctor.must(command.uid(uid).gid(gid), config.accounts.timeout.0 * 2 + SMALL)?;
+    let nothing = |_| Heads { with: Err(ended.last_words()), without: Err(ended.last_words()) };
+    let heads = serde_json::from_str(&ended.out).unwrap_or_else(nothing);
+    Ok(doctor.heads.get_or_init(|| heads))
+}
+
+/// The answer that logins get.
+fn head(doctor: &Doctor) -> Result<&Head, Verdict> {
+    heads(doctor)?.with.as_ref().map_err(|_| skip("the account source does not answer, see site"))
 }
 
 /// `site`: does the account source answer?
 pub fn site(doctor: &Doctor) -> Judged {
     let url = doctor.config()?.accounts.url.as_str().to_owned();
-    Ok(judge_site(&url, head(doctor)?))
+    Ok(judge_site(&url, &heads(doctor)?.with))
 }
 
 fn judge_site(url: &str, head: &Result<Head, String>) -> Verdict {
@@ -70,14 +84,18 @@ fn judge_site(url: &str, head: &Result<Head, String>) -> Verdict {
 pub fn token(doctor: &Doctor) -> Judged {
     let config = &doctor.config()?.accounts;
     let sent = !config.token_file.as_os_str().is_empty();
-    let head = head(doctor)?.as_ref().map_err(|_| skip("the account source does not answer, see site"))?;
-    Ok(judge_token(head.status, sent))
+    let without = heads(doctor)?.without.as_ref().ok().and_then(|head| head.status);
+    Ok(judge_token(head(doctor)?.status, without, sent))
 }
 
-fn judge_token(status: Option<u16>, sent: bool) -> Verdict {
+fn judge_token(status: Option<u16>, without: Option<u16>, sent: bool) -> Verdict {
     match status {
         None => skip("files want no token"),
-        Some(404 | 410) if sent => ok("taken: it knows no such user and says so"),
+        Some(404 | 410) if sent && status == without => warn(
+            format!("not looked at: HTTP {} with the token and without", without.unwrap_or_default()),
+            "accounts.url may lead elsewhere; if the web app tells everybody, set accounts.token_file to \"\"",
+        ),
+        Some(404 | 410) if sent => ok("taken: without it the answer is another"),
         Some(404 | 410) => ok("the web app wants none"),
         Some(403) => warn(
             "HTTP 403 for a name that nobody has: a no to the token or to the name, which is not to tell",
@@ -93,7 +111,7 @@ fn judge_token(status: Option<u16>, sent: bool) -> Verdict {
 
 /// `clock`: does the web app agree on the time?
 pub fn clock(doctor: &Doctor) -> Judged {
-    let head = head(doctor)?.as_ref().map_err(|_| skip("the account source does not answer, see site"))?;
+    let head = head(doctor)?;
     let Some(date) = &head.date else {
         return Ok(skip("the account source tells no time"));
     };
@@ -138,7 +156,7 @@ pub fn tls(doctor: &Doctor) -> Judged {
         return Ok(judge_plain(url));
     };
     // That it is valid shows in the answer: sshbox-keys checks it each time.
-    head(doctor)?.as_ref().map_err(|_| skip("the account source does not answer, see site"))?;
+    head(doctor)?;
     let (name, port) = host;
     let target = if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
     let mut client = Command::new("openssl");
@@ -229,11 +247,14 @@ mod tests {
 
     #[test]
     fn a_token_is_right_when_the_name_is_what_is_wrong() {
-        assert_eq!(judge_token(Some(404), true).state, State::Ok);
-        assert_eq!(judge_token(Some(401), true).state, State::Fail);
-        assert_eq!(judge_token(Some(403), true).state, State::Warn);
-        assert_eq!(judge_token(Some(500), true).state, State::Skip);
-        assert_eq!(judge_token(None, true).state, State::Skip);
+        let judge = |with, without| judge_token(with, without, true).state;
+        assert_eq!(judge(Some(404), Some(401)), State::Ok);
+        assert_eq!(judge(Some(404), Some(404)), State::Warn, "a wrong path says 404 to all");
+        assert_eq!(judge_token(Some(404), Some(404), false).state, State::Ok);
+        assert_eq!(judge(Some(401), Some(401)), State::Fail);
+        assert_eq!(judge(Some(403), Some(403)), State::Warn);
+        assert_eq!(judge(Some(500), None), State::Skip);
+        assert_eq!(judge(None, None), State::Skip);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Programs of the host that the doctor calls, each within a deadline, and the signals that
 //! end a check early, so that what it made can be removed. Knows no check.
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -106,7 +108,8 @@ pub fn run(
     let (out, err) = (memory("").map_err(failed)?, memory("").map_err(failed)?);
     let share = |file: &File| file.try_clone().map(Stdio::from).map_err(failed);
     command.stdin(Stdio::from(stdin)).stdout(share(&out)?).stderr(share(&err)?).env("LC_ALL", "C.UTF-8");
-    let mut child = command.spawn().map_err(failed)?;
+    // What it starts goes with it: sftp has an ssh.
+    let mut child = command.process_group(0).spawn().map_err(failed)?;
     let end = Instant::now() + deadline;
     let stopped = loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
@@ -120,7 +123,8 @@ pub fn run(
         }
         thread::sleep(LOOK);
     };
-    let _ = child.kill();
+    let group = i32::try_from(child.id()).map(Pid::from_raw);
+    let _ = group.map(|group| killpg(group, Signal::SIGKILL));
     let _ = child.wait();
     Err(stopped)
 }

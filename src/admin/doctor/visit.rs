@@ -20,9 +20,10 @@ use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a login may take that makes a box: longer than `sshbox-wake` gives itself.
@@ -209,7 +210,11 @@ fn banner(door: SocketAddr) -> io::Result<String> {
     let stream = TcpStream::connect_timeout(&door, SMALL)?;
     stream.set_read_timeout(Some(SMALL))?;
     let mut line = String::new();
-    BufReader::new(stream.take(256)).read_line(&mut line)?;
+    match BufReader::new(stream.take(256)).read_line(&mut line) {
+        // Who says nothing has said "".
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        other => drop(other?),
+    }
     Ok(line.trim_end().to_owned())
 }
 
@@ -536,7 +541,12 @@ fn remove_traces(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> 
     }
     // The reaper would make room for a box that it has seen run.
     let _no_reaper = reaper_lock(Path::new(RUN));
-    let mut left = Vec::new();
+    let place = Place::of(Path::new(RUN), name);
+    // A session whose client was killed may be about to have the box started: who gets the right to
+    // do so after us finds no account.
+    let held = place.prepare().and_then(|()| place.transition(LOGIN));
+    let mut left: Vec<_> =
+        held.as_ref().err().map(|error| format!("{name} in {RUN}: {error}")).into_iter().collect();
     let container = config.a_box.name.fill(name);
     match doctor.engine() {
         Ok(engine) => {
@@ -546,13 +556,23 @@ fn remove_traces(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> 
         Err(_) if !home.exists() => {}
         Err(verdict) => left.push(format!("container {container}: {}", verdict.seen)),
     }
-    left.extend(
-        Place::of(Path::new(RUN), name).remove().err().map(|error| format!("{name} in {RUN}: {error}")),
-    );
     let cache = &config.accounts.cache;
     left.extend(problem(&cache.join(name.as_str()), Cache::new(cache).forget(name)));
+    drop(held);
+    until_gone(name);
+    left.extend(place.remove().err().map(|error| format!("{name} in {RUN}: {error}")));
     left.extend(problem(&home, fs::remove_dir(&home)));
     left
+}
+
+/// Waits until no session of this visitor is left on the host, for a moment.
+fn until_gone(name: &Login) {
+    let end = Instant::now() + SMALL;
+    let theirs = |process: fs::DirEntry| process.metadata().is_ok_and(|meta| meta.uid() == name.uid());
+    let here = || fs::read_dir("/proc").into_iter().flatten().flatten().any(theirs);
+    while here() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 async fn remove_box(engine: &Engine, container: &str, name: &Login) -> Result<(), EngineError> {
