@@ -106,7 +106,7 @@ pub fn config(doctor: &Doctor) -> Judged {
         ok(format!("sshd takes {CONFIG}"))
     } else {
         fail(
-            format!("sshd refuses {CONFIG}: {}", ended.last_words()),
+            format!("sshd refuses it: {}", ended.err.lines().collect::<Vec<_>>().join("; ")),
             format!("correct it until {SSHD} -t -f {CONFIG} says nothing; sshd_config(5)"),
         )
     })

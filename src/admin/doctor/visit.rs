@@ -277,7 +277,8 @@ fn refused(status: Option<i32>, words: &str) -> Verdict {
 fn seen(doctor: &Doctor) -> Result<(&Visit, &str), Verdict> {
     let visit = visit(doctor)?;
     if visit.seen.get().is_none() {
-        login(doctor)?;
+        // Its verdict is its own check's to tell.
+        drop(login(doctor));
     }
     match visit.seen.get() {
         Some(Ok(seen)) => Ok((visit, seen)),
