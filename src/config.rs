@@ -70,6 +70,20 @@ impl Default for Accounts {
     }
 }
 
+impl Accounts {
+    /// The same for a visitor of `sshbox doctor`, whose key is in this file.
+    #[must_use]
+    pub fn of_visitor(self, file: &Path) -> Self {
+        Self { url: AccountUrl(format!("file://{}", file.display())), ..self }.without_token()
+    }
+
+    /// The same, asking without the token.
+    #[must_use]
+    pub fn without_token(self) -> Self {
+        Self { token_file: PathBuf::new(), ..self }
+    }
+}
+
 /// `[engine]`: the Docker engine.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -207,6 +221,12 @@ impl AccountUrl {
     #[must_use]
     pub fn scheme(&self) -> &str {
         self.0.split_once(':').map_or("", |(scheme, _)| scheme)
+    }
+
+    /// As it is written, with `{user}` in it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The URL for this login; every character of a login may stand in a URL as it is.

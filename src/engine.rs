@@ -36,6 +36,9 @@ const LARGE: Duration = Duration::from_secs(30);
 const INIT_IN_BOX: &str = "/sbin/sshbox-init";
 const RUN_IN_BOX: &str = "/run/sshbox";
 
+/// Option of a bridge: whether its containers see each other.
+const APART: &str = "com.docker.network.bridge.enable_icc";
+
 const LABEL_USER: &str = "sshbox.user";
 const LABEL_ID: &str = "sshbox.id";
 const LABEL_SPEC: &str = "sshbox.spec";
@@ -92,6 +95,29 @@ pub struct Listed {
     pub id: String,
     /// `sshbox.user`, as it stands there.
     pub user: String,
+}
+
+/// The engine itself, as it describes itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// The newest version of the API that it speaks.
+    pub api: String,
+    /// Its parts, `runc` and `containerd` among them, with their versions.
+    pub components: Vec<(String, String)>,
+    /// Whether containers outlive it.
+    pub live_restore: bool,
+    /// Where the output of other containers goes.
+    pub log_driver: String,
+    /// Version of the kernel's control groups.
+    pub cgroups: String,
+    /// Limits that it cannot set here.
+    pub no_limits: Vec<&'static str>,
+    /// What confines containers, such as `name=apparmor`.
+    pub security: Vec<String>,
+    /// Where it keeps images and containers.
+    pub root: PathBuf,
 }
 
 impl Engine {
@@ -265,12 +291,69 @@ impl Engine {
         }
     }
 
+    /// Whether traffic between the containers of this network is off; `None` when there is no such
+    /// network.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn keeps_apart(&self, name: &str) -> Result<Option<bool>, EngineError> {
+        match call("inspect network", name, SMALL, self.docker.inspect_network(name, None)).await {
+            Ok(network) => {
+                let options = network.options.unwrap_or_default();
+                Ok(Some(options.get(APART).is_some_and(|value| value == "false")))
+            }
+            Err(EngineError::NotFound(..)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where the output of this container goes.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn log_driver(&self, name: &str) -> Result<String, EngineError> {
+        let container = call("inspect", name, SMALL, self.docker.inspect_container(name, None)).await?;
+        let log = container.host_config.and_then(|host| host.log_config);
+        Ok(log.and_then(|log| log.typ).unwrap_or_default())
+    }
+
+    /// What the engine says of itself.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn about(&self) -> Result<About, EngineError> {
+        let version = call("tell", "its version", SMALL, self.docker.version()).await?;
+        let info = call("tell", "about itself", SMALL, self.docker.info()).await?;
+        let limits = [
+            ("memory", info.memory_limit),
+            ("swap", info.swap_limit),
+            ("cpus", info.cpu_cfs_quota),
+            ("pids", info.pids_limit),
+        ];
+        let components = version.components.unwrap_or_default();
+        Ok(About {
+            version: version.version.unwrap_or_default(),
+            api: version.api_version.unwrap_or_default(),
+            components: components.into_iter().map(|part| (part.name, part.version)).collect(),
+            live_restore: info.live_restore_enabled.unwrap_or_default(),
+            log_driver: info.logging_driver.unwrap_or_default(),
+            cgroups: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
+            no_limits: limits
+                .into_iter()
+                .filter(|(_, set)| *set != Some(true))
+                .map(|(name, _)| name)
+                .collect(),
+            security: info.security_options.unwrap_or_default(),
+            root: info.docker_root_dir.unwrap_or_default().into(),
+        })
+    }
+
     /// Makes a bridge on which boxes do not see each other.
     ///
     /// # Errors
     /// [`EngineError`]
     pub async fn make_network(&self, name: &str) -> Result<(), EngineError> {
-        let apart = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
+        let apart = (APART.to_owned(), "false".to_owned());
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),

@@ -211,7 +211,9 @@ impl Reference {
         let _ = OURS.set(reference);
     }
 
-    fn random() -> Self {
+    /// A new one, for what else needs a name of its own.
+    #[must_use]
+    pub fn random() -> Self {
         let mut bytes = [0; 4];
         // Without randomness the pid must do; a reference is a search term, not a secret.
         let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);

@@ -10,7 +10,7 @@ use crate::clock::{self, Now};
 use crate::config::{self, Accounts};
 use crate::exit::{self, Status, chain};
 use crate::journal::{Event, Field, Told, log};
-use crate::presence::{Place, RUN};
+use crate::presence::{Place, RUN, invitation};
 use crate::source::{self, SourceError};
 use clap::{CommandFactory as _, Parser};
 use identity::Login;
@@ -79,7 +79,10 @@ pub fn run() -> ExitCode {
         Err(error) => return refused(&format!("the name is {error}")),
     };
     let config = match config::load(&arguments.config) {
-        Ok(config) => config.accounts,
+        Ok(config) => match invitation(&login) {
+            Some(file) => config.accounts.of_visitor(&file),
+            None => config.accounts,
+        },
         Err(error) => {
             log(PROGRAM, Event::ConfigurationRefused, &[(Field::Error, &chain(&error))]);
             return Status::Config.code().into();

@@ -31,6 +31,9 @@ pub const WAKE_SOCKET: &str = "/run/sshbox/wake.sock";
 /// How often a lock that somebody else holds is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
+/// What the names of visitors begin with: throw-away users of `sshbox doctor`, for one login.
+pub const VISITOR: &str = "sshbox-doctor-";
+
 /// The place of one user.
 #[derive(Debug)]
 pub struct Place {
@@ -108,6 +111,20 @@ impl Place {
         }
         open(&self.state())?;
         Ok(())
+    }
+
+    /// Removes all of it; for a user whom nobody will ask for again.
+    ///
+    /// # Errors
+    /// What the file system says; that something was not there is fine.
+    pub fn remove(&self) -> io::Result<()> {
+        let gone = |result: io::Result<()>| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        gone(fs::remove_file(&self.told))?;
+        gone(fs::remove_dir_all(&self.user))?;
+        gone(fs::remove_dir_all(&self.seen_by_box))
     }
 
     /// The directory that the box sees at `/run/sshbox`.
@@ -353,6 +370,26 @@ impl Place {
     fn state(&self) -> PathBuf {
         self.user.join("state.lock")
     }
+}
+
+/// Where the keys of visitors lie. It outlives a reboot: what a doctor that was killed has left can
+/// be found by it.
+pub const INVITATIONS: &str = "/var/lib/sshbox/doctor";
+
+/// The file with the key of this visitor, if there is such a visitor: root alone can make it, and
+/// `sshbox doctor` does for the time of one login.
+#[must_use]
+pub fn invitation(login: &Login) -> Option<PathBuf> {
+    let path = Path::new(INVITATIONS).join(login.as_str());
+    (login.as_str().starts_with(VISITOR) && path.exists()).then_some(path)
+}
+
+/// The only doctor; `None` when there is one already.
+///
+/// # Errors
+/// What the kernel says.
+pub fn doctor_lock(run: &Path) -> io::Result<Option<Held>> {
+    attempt(open(&run.join("doctor.lock"))?)
 }
 
 /// One at a time on the whole host: for what Docker would do twice.

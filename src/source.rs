@@ -4,6 +4,7 @@
 use crate::account::{self, Answer, BadBody, Format, Parsed};
 use crate::config::{Accounts, InsecureFile, check_owner};
 use identity::Login;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use ureq::Agent;
-use ureq::http::{StatusCode, header};
+use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
 
 /// Longest body that is read, in bytes: a hundred RSA keys take half of it.
 const BODY_MAX: u64 = 256 * 1024;
@@ -82,14 +83,47 @@ pub fn ask(config: &Accounts, login: &Login, timeout: Duration) -> Result<Parsed
     if let Some(path) = url.strip_prefix("file://") {
         return ask_file(Path::new(path), login);
     }
-    // The client's own deadlines do not cover every step (looking a name up can hang in the C
-    // library) and cost a thread each, so the whole call gets one, from outside. The thread
-    // ends with the program, a moment later.
-    let (sender, receiver) = mpsc::channel();
     let (config, login) = (config.clone(), login.clone());
+    within(timeout, move || ask_http(&config, &url, &login))
+}
+
+/// The head of an answer of the web app, for who looks after the installation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Head {
+    /// Status of HTTP; `None` for a file.
+    pub status: Option<u16>,
+    /// The web app's clock, as it wrote it.
+    pub date: Option<String>,
+}
+
+/// Asks for `login` once, as [`ask`] does, and says how the answer began, whatever its status.
+///
+/// # Errors
+/// [`SourceError`]: no answer at all.
+pub fn head(config: &Accounts, login: &Login, timeout: Duration) -> Result<Head, SourceError> {
+    let url = config.url.fill(login);
+    if let Some(path) = url.strip_prefix("file://") {
+        return ask_file(Path::new(path), login).map(|_| Head { status: None, date: None });
+    }
+    let config = config.clone();
+    within(timeout, move || {
+        let response = get(&config, &url)?;
+        let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        Ok(Head { status: Some(response.status().as_u16()), date: date.map(str::to_owned) })
+    })
+}
+
+/// The client's own deadlines do not cover every step (looking a name up can hang in the C
+/// library) and cost a thread each, so the whole call gets one, from outside. The thread
+/// ends with the program, a moment later.
+fn within<T: Send + 'static>(
+    timeout: Duration,
+    call: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         // Nobody listens any more once the deadline is over.
-        let _ = sender.send(ask_http(&config, &url, &login));
+        let _ = sender.send(call());
     });
     receiver.recv_timeout(timeout).unwrap_or(Err(SourceError::Timeout(timeout)))
 }
@@ -116,13 +150,17 @@ fn ask_file(path: &Path, login: &Login) -> Result<Parsed, SourceError> {
     }
 }
 
-fn ask_http(config: &Accounts, url: &str, login: &Login) -> Result<Parsed, SourceError> {
+fn get(config: &Accounts, url: &str) -> Result<Response<Body>, SourceError> {
     let agent = agent(config, url.starts_with("https://"))?;
     let mut request = agent.get(url).header(header::ACCEPT, "application/json, text/plain");
     if let Some(token) = token(&config.token_file)? {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    let mut response = request.call().map_err(http)?;
+    request.call().map_err(http)
+}
+
+fn ask_http(config: &Accounts, url: &str, login: &Login) -> Result<Parsed, SourceError> {
+    let mut response = get(config, url)?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::FORBIDDEN => return Ok(refused("HTTP 403")),

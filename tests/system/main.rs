@@ -13,6 +13,7 @@ mod admin;
 mod adopt;
 mod audit;
 mod bytes;
+mod doctor;
 mod doors;
 mod engine;
 mod harness;

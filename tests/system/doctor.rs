@@ -1,0 +1,624 @@
+//! `sshbox doctor`: all is well in a world that works; then each thing is broken for real and the
+//! doctor says so. What only systemd has, and what a kernel lacks, is judged by the tests beside
+//! the code from what those programs print.
+
+use crate::harness::{
+    Changed, STATE, Terminal, Undo, User, alice, run, text, to_the_end, until, user_without, world_alone,
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
+const TOKEN: &str = "/etc/sshbox/token";
+
+fn doctor(arguments: &[&str]) -> Command {
+    let mut command = Command::new("sshbox");
+    command.arg("doctor").args(arguments);
+    command
+}
+
+/// What a run found, and how it ended.
+fn examined(arguments: &[&str]) -> (Vec<Found>, i32) {
+    let output = to_the_end(doctor(&[&["--json"], arguments].concat()), Vec::new());
+    assert_eq!(text(&output.stderr), "");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = report["checks"].as_array().unwrap().iter().map(Found::of).collect();
+    (found, output.status.code().unwrap())
+}
+
+/// What one check found.
+fn check(id: &str) -> Found {
+    let (mut found, status) = examined(&[id]);
+    assert_eq!(found.len(), 1);
+    let found = found.remove(0);
+    assert_eq!(status, i32::from(found.state == "fail"), "{found:?}");
+    found
+}
+
+#[derive(Debug)]
+struct Found {
+    id: String,
+    state: String,
+    seen: String,
+    fix: String,
+    fixed: String,
+}
+
+impl Found {
+    fn of(json: &Value) -> Self {
+        let get = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+        Self { id: get("id"), state: get("state"), seen: get("seen"), fix: get("fix"), fixed: get("fixed") }
+    }
+
+    /// Whether it is in this state, with these words in what was seen and in what to do.
+    fn says(self, state: &str, seen: &str, fix: &str) {
+        assert_eq!(self.state, state, "{self:?}");
+        assert!(self.seen.contains(seen) && self.fix.contains(fix), "{self:?}");
+        assert_eq!(self.fix.is_empty(), matches!(&*self.state, "ok" | "skip"), "{self:?}");
+    }
+}
+
+/// Another mode for a file or directory, until the test ends.
+fn mode(path: &'static str, mode: u32) -> Undo<impl Fn()> {
+    let set = |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let before = fs::metadata(path).unwrap().permissions().mode();
+    set(mode);
+    Undo(move || fs::set_permissions(path, fs::Permissions::from_mode(before)).unwrap())
+}
+
+/// A file or directory out of the way, until the test ends.
+fn without(path: &'static str) -> Undo<impl Fn()> {
+    let aside = format!("{path}.aside");
+    fs::rename(path, &aside).unwrap();
+    Undo(move || fs::rename(&aside, path).unwrap())
+}
+
+/// A directory that is not there, until the test ends.
+fn folder(path: &'static str) -> Undo<impl Fn()> {
+    fs::create_dir_all(path).unwrap();
+    Undo(move || fs::remove_dir_all(path).unwrap())
+}
+
+/// All that a visit could leave behind.
+fn traces() -> String {
+    // Written so that it does not find itself.
+    let visited = "find /var/lib/sshbox /run/sshbox /var/cache/sshbox /tmp -name '*[s]shbox-doctor-*';
+                   docker ps --all --format '{{.Names}}' | grep '[s]shbox-doctor-';
+                   ps -e -o args | grep '[s]shbox-doctor-'; true";
+    run("sh", &["-c", visited])
+}
+
+#[test]
+fn in_a_world_that_works_nothing_fails_and_nothing_is_left() {
+    let _world = world_alone();
+    let user = alice();
+    let mut session = user.ssh().begin(&["echo in; read line; echo $line"]);
+    assert_eq!(session.line(), "in");
+    let began = user.inspect("{{.State.StartedAt}}");
+    let (found, status) = examined(&[]);
+    let to_know_of = ["advisories", "confinement", "isolation", "disk", "cgroups"];
+    for one in &found {
+        // There is no systemd in a world.
+        let systemd = matches!(&*one.id, "sshd-service" | "reap-timer");
+        assert_eq!(one.state == "skip", systemd, "{one:?}");
+        assert!(matches!(&*one.state, "ok" | "skip") || to_know_of.contains(&&*one.id), "{one:?}");
+        assert_ne!(one.state, "fail", "{one:?}");
+    }
+    assert_eq!((found.len(), status), (34, 0));
+    assert_eq!(traces(), "");
+    // Nobody else has noticed.
+    session.write(b"still here\n");
+    assert_eq!(session.line(), "still here");
+    assert_eq!(user.inspect("{{.State.StartedAt}}"), began);
+}
+
+#[test]
+fn people_get_lines_and_colour_on_a_terminal_only() {
+    let _world = world_alone();
+    let output = to_the_end(doctor(&["config", "users"]), Vec::new());
+    assert_eq!(
+        text(&output.stdout),
+        "ok    config          /etc/sshbox/sshbox.toml\n\
+         ok    users           group sshbox is 1879048192, user sshbox-keys is there\n\
+         2 checks: 2 ok, 0 to know of, 0 failed, 0 skipped\n"
+    );
+    for (plain, colour) in [("", true), ("1", false)] {
+        let mut command = doctor(&["config"]);
+        if !plain.is_empty() {
+            command.env("NO_COLOR", plain);
+        }
+        let mut terminal = Terminal::of(&mut command, 24, 80);
+        assert_eq!(terminal.ends(), 0);
+        assert_eq!(terminal.seen().contains("\x1b[32mok"), colour, "{:?}", terminal.seen());
+        assert!(terminal.seen().contains("config ..."), "progress: {:?}", terminal.seen());
+    }
+}
+
+#[test]
+fn others_than_root_and_wrong_checks_are_refused() {
+    let _world = world_alone();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--clear-groups", "sshbox", "doctor"]);
+    let output = to_the_end(nobody, Vec::new());
+    assert_eq!(output.status.code(), Some(77), "{output:?}");
+    assert!(text(&output.stderr).contains("try sudo sshbox doctor"), "{output:?}");
+    let output = to_the_end(doctor(&["tokens"]), Vec::new());
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(text(&output.stderr).contains("tokens"), "{output:?}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used() {
+    let _world = world_alone();
+    {
+        let _changed = Changed::config("url = ", "urll = ");
+        check("config").says("fail", "line ", "sshbox.toml(5)");
+        check("site").says("skip", "see config", "");
+    }
+    let _mode = mode("/etc/sshbox/sshbox.toml", 0o666);
+    check("config").says("fail", "its mode is 0666", "chmod 0644 /etc/sshbox/sshbox.toml");
+    let (found, status) = examined(&["--fix", "config"]);
+    assert_eq!((&*found[0].state, &*found[0].fixed, status), ("ok", "chmod 0644 /etc/sshbox/sshbox.toml", 0));
+}
+
+#[test]
+fn users_that_are_missing() {
+    let _world = world_alone();
+    {
+        let _changed = Changed::file("/etc/passwd", "sshbox-keys:", "sshbox-kees:");
+        check("users").says("fail", "there is no user sshbox-keys", "systemd-sysusers sshbox.conf");
+        check("token").says("skip", "see users", "");
+    }
+    {
+        let _changed = Changed::file("/etc/group", "sshbox:x:1879048192", "sshbox:x:1879048193");
+        check("users").says("fail", "has the number 1879048193", "groupmod --gid 1879048192");
+    }
+    check("users").says("ok", "", "");
+}
+
+#[test]
+fn files_and_directories_that_others_can_change() {
+    let _world = world_alone();
+    for (path, wrong, id, seen) in [
+        ("/var/cache/sshbox", 0o777, "directories", "/var/cache/sshbox has mode 0777, not 0700"),
+        ("/usr/lib/sshbox/sshbox-keys", 0o775, "programs", "sshbox-keys has mode 0775"),
+        (TOKEN, 0o644, "token", "with mode 0644"),
+    ] {
+        let _mode = mode(path, wrong);
+        check(id).says("fail", seen, "");
+        let (found, status) = examined(&["--fix", id]);
+        assert_eq!((&*found[0].state, status), ("ok", 0), "{found:?}");
+        assert!(!found[0].fixed.is_empty() && !found[0].fixed.contains("failed"), "{found:?}");
+        check(id).says("ok", "", "");
+    }
+    let _mode = mode("/usr/lib/sshbox", 0o777);
+    check("programs").says("fail", "/usr/lib/sshbox can be changed by others than root", "chmod go-w");
+}
+
+#[test]
+fn things_that_are_missing() {
+    let _world = world_alone();
+    {
+        let _gone = without("/usr/lib/sshbox/sshbox-reap");
+        check("programs").says("fail", "sshbox-reap is missing", "reinstall sshbox");
+    }
+    {
+        let _gone = without(SSHD_CONFIG);
+        check("sshd-config").says("fail", "is missing", "reinstall");
+        check("sshd-settings").says("skip", "see sshd-config", "");
+    }
+    {
+        let _gone = without(TOKEN);
+        check("token").says("fail", "is missing", "install -m 0400");
+        check("site").says("fail", "cannot read /etc/sshbox/token", "accounts.token_file");
+    }
+    let _gone = without("/run/sshbox/boxes");
+    check("directories").says(
+        "fail",
+        "/run/sshbox/boxes is missing",
+        "systemd-tmpfiles --create sshbox.conf",
+    );
+    examined(&["--fix", "directories"]).0.remove(0).says("ok", "", "");
+    fs::remove_dir("/run/sshbox/boxes").unwrap();
+}
+
+#[test]
+fn homes_that_others_can_change() {
+    let _world = world_alone();
+    let homes = "/var/lib/sshbox/homes";
+    {
+        let _mode = mode(homes, 0o755);
+        check("homes").says("warn", "can be entered by every local user", "chmod 0700");
+    }
+    {
+        let _mode = mode(homes, 0o777);
+        check("homes").says("fail", "can be changed by others than root", "chmod go-w");
+    }
+    let _changed = Changed::config("home = \"/var/lib/sshbox/homes/{user}\"", "home = \"/nowhere/{user}\"");
+    check("homes").says("fail", "/nowhere is no directory", "install -d -m 0700");
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let _world = world_alone();
+    let _folder = folder("/run/sshbox-tests/small");
+    run("mount", &["-t", "tmpfs", "-o", "size=50m", "tmpfs", "/run/sshbox-tests/small"]);
+    let _mounted = Undo(|| drop(run("umount", &["/run/sshbox-tests/small"])));
+    let _changed = Changed::config("/var/lib/sshbox/homes/{user}", "/run/sshbox-tests/small/{user}");
+    check("disk").says("fail", "homes 50.0 MiB (100 %", "make room");
+    check("quota").says("ok", "tmpfs: a home can fill it", "");
+}
+
+#[test]
+fn an_sshd_that_is_set_up_wrongly() {
+    let _world = world_alone();
+    {
+        let _changed = Changed::file(SSHD_CONFIG, "UsePAM no", "UsePAM no\nNonsense yes");
+        check("sshd-config").says("fail", "Nonsense", "sshd_config(5)");
+    }
+    {
+        let _changed = Changed::file(SSHD_CONFIG, "DisableForwarding yes", "DisableForwarding no");
+        check("sshd-settings").says(
+            "fail",
+            "disableforwarding is 'no', not 'yes'",
+            "systemctl reload sshbox-sshd",
+        );
+    }
+    {
+        let _changed = Changed::file(SSHD_CONFIG, "ForceCommand ", "#ForceCommand ");
+        check("sshd-settings").says("fail", "users would get a shell on this host", "");
+    }
+    let _mode = mode(SSHD_CONFIG, 0o664);
+    check("sshd-config").says("fail", "with mode 0664", "chmod 0644");
+    examined(&["--fix", "sshd-config"]).0.remove(0).says("ok", "", "");
+}
+
+#[test]
+fn host_keys_that_others_can_read_or_that_are_missing() {
+    let _world = world_alone();
+    {
+        let _mode = mode("/etc/ssh/ssh_host_rsa_key", 0o644);
+        check("host-keys").says("fail", "ssh_host_rsa_key belongs to uid 0 with mode 0644", "chmod 0600");
+    }
+    let _gone = without("/etc/ssh/ssh_host_rsa_key");
+    check("host-keys").says("warn", "missing: /etc/ssh/ssh_host_rsa_key", "ssh-keygen -A");
+}
+
+#[test]
+fn names_that_every_program_knows() {
+    let _world = world_alone();
+    let _changed = Changed::file("/etc/nsswitch.conf", "passwd:", "passwd: sshbox");
+    check("nss").says("fail", "every program on this host", "take sshbox out of /etc/nsswitch.conf");
+}
+
+#[test]
+fn an_sshd_that_does_not_run_or_is_another() {
+    let _world = world_alone();
+    {
+        run("packaging/demo/without-systemd", &["stop"]);
+        let _back = Undo(|| drop(run("packaging/demo/without-systemd", &["start"])));
+        check("port").says("fail", "refused", "systemctl enable --now sshbox-sshd");
+        check("login").says("fail", "refused", "journalctl");
+        check("wake-socket").says(
+            "fail",
+            "nobody listens at /run/sshbox/wake.sock",
+            "restart sshbox-wake.socket",
+        );
+        check("nss").says("ok", "an sshd with its nsswitch.conf", "");
+        assert_eq!(traces(), "");
+    }
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in silent.incoming() {
+            let _ = stream.and_then(|mut stream| stream.write_all(b"220 mail.example\r\n"));
+        }
+    });
+    let _changed =
+        Changed::file(SSHD_CONFIG, "Port 2200", Box::leak(format!("Port {port}").into_boxed_str()));
+    check("port").says("fail", "'220 mail.example', which is no SSH", "ss -ltnp");
+}
+
+#[test]
+fn a_server_with_other_host_keys() {
+    let _world = world_alone();
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &format!("{STATE}/other_host_key")]);
+    // The server that runs has not read this.
+    let _ed25519 =
+        Changed::file(SSHD_CONFIG, "/etc/ssh/ssh_host_ed25519_key", "/run/sshbox-tests/other_host_key");
+    let _ecdsa = Changed::file(SSHD_CONFIG, "HostKey /etc/ssh/ssh_host_ecdsa_key", "");
+    let _rsa = Changed::file(SSHD_CONFIG, "HostKey /etc/ssh/ssh_host_rsa_key", "");
+    check("port").says("fail", "has other host keys", "systemctl restart sshbox-sshd");
+}
+
+#[test]
+fn a_login_that_gets_no_box() {
+    let _world = world_alone();
+    {
+        let _mode = mode("/run/sshbox/wake.sock", 0o600);
+        check("wake-socket").says("fail", "with mode 0600", "systemctl restart sshbox-wake.socket");
+        check("login").says("fail", "(ref ", "journalctl --grep");
+        check("sftp").says("skip", "see login", "");
+    }
+    let _mode = mode("/usr/lib/sshbox/sshbox-keys", 0o644);
+    check("login").says("fail", "Permission denied", "journalctl -t sshbox-keys");
+    assert_eq!(traces(), "");
+}
+
+#[test]
+fn an_image_that_is_missing_or_has_no_sftp_server() {
+    let world = world_alone();
+    {
+        let _changed = Changed::config("image = \"sshbox-user:latest\"", "image = \"nowhere:1\"");
+        check("image").says("fail", "nowhere:1 is not on this host", "packaging/image/build");
+        check("login").says("fail", "(ref ", "");
+    }
+    user_without("doctored", "/usr/lib/openssh/sftp-server", &world);
+    let _changed = Changed::config("image = \"sshbox-user:latest\"", "image = \"without-doctored:1\"");
+    check("sftp").says("fail", "", "openssh-sftp-server");
+}
+
+#[test]
+fn a_network_on_which_boxes_meet() {
+    let _world = world_alone();
+    {
+        run("docker", &["network", "create", "sshbox-open"]);
+        let _gone = Undo(|| drop(run("docker", &["network", "rm", "sshbox-open"])));
+        let _changed = Changed::config("network = \"sshbox\"", "network = \"sshbox-open\"");
+        check("network").says(
+            "fail",
+            "sshbox-open lets boxes reach each other",
+            "enable_icc=false sshbox-open",
+        );
+        check("isolation").says("fail", "a box reaches another box", "see network");
+    }
+    let _changed = Changed::config("network = \"sshbox\"", "network = \"sshbox-new\"");
+    let _gone = Undo(|| drop(run("docker", &["network", "rm", "sshbox-new"])));
+    check("network").says("ok", "sshbox-new is not there yet", "");
+    let (found, _) = examined(&["--fix", "network"]);
+    assert_eq!((&*found[0].state, &*found[0].seen), ("ok", "sshbox-new keeps boxes apart"), "{found:?}");
+}
+
+#[test]
+fn what_a_box_reaches_of_the_host() {
+    let _world = world_alone();
+    // Docker's bridge is an address of this host; a service there is in reach of boxes.
+    let service = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = service.local_addr().unwrap().port().to_string();
+    run("ip", &["address", "add", "169.254.169.254/32", "dev", "lo"]);
+    let _gone = Undo(|| drop(run("ip", &["address", "del", "169.254.169.254/32", "dev", "lo"])));
+    let _metadata = TcpListener::bind("169.254.169.254:80").unwrap();
+    let found = check("isolation");
+    assert!(found.seen.split_whitespace().any(|word| word == port), "{port}: {found:?}");
+    found.says("warn", "the metadata service at 169.254.169.254", "DOCKER-USER");
+}
+
+#[test]
+fn an_engine_that_is_gone_hangs_or_takes_boxes_along() {
+    let _world = world_alone();
+    let answers = || {
+        Command::new("docker")
+            .arg("version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    };
+    {
+        run("tests/system/engine", &["freeze"]);
+        let _back = Undo(|| drop(run("tests/system/engine", &["thaw"])));
+        check("docker").says("fail", "did not answer at /run/docker.sock in time", "journalctl -u docker");
+    }
+    run("tests/system/engine", &["stop"]);
+    {
+        let _back = Undo(move || {
+            run("tests/system/engine", &["start-mortal"]);
+            until("dockerd is back", answers);
+        });
+        until("dockerd is gone", || !answers());
+        check("docker").says("fail", "cannot reach the engine at /run/docker.sock", "systemctl start docker");
+        check("live-restore").says("skip", "see docker", "");
+    }
+    check("live-restore").says("warn", "off", "\"live-restore\": true");
+    run("tests/system/engine", &["stop"]);
+    run("tests/system/engine", &["start"]);
+    until("dockerd is back", answers);
+    check("live-restore").says("ok", "", "");
+}
+
+#[test]
+fn what_the_distribution_has_mended_is_not_told() {
+    let _world = world_alone();
+    let seen = check("advisories").seen;
+    assert!(seen.contains("runc 1.1.5") && !seen.contains("CVE-2024-21626"), "{seen}");
+    // Without its list of changes only the version counts.
+    let _gone = without("/usr/share/doc/runc/changelog.Debian.gz");
+    check("advisories").says("warn", "CVE-2024-21626", "by version alone");
+}
+
+#[test]
+fn a_web_app_that_does_not_answer_or_does_not_know_us() {
+    let _world = world_alone();
+    {
+        run("tests/system/web", &["freeze"]);
+        let _back = Undo(|| drop(run("tests/system/web", &["thaw"])));
+        check("site").says("fail", "no answer within 1.5s", "check accounts.url");
+    }
+    {
+        let _changed = Changed::config("127.0.0.1:8000", "127.0.0.1:9");
+        check("site").says("fail", "Connection refused", "check accounts.url");
+        check("clock").says("skip", "see site", "");
+    }
+    {
+        let _changed = Changed::config("/sshbox/accounts/{user}", "/elsewhere/{user}");
+        check("site-token").says("warn", "not looked at", "accounts.url may lead elsewhere");
+    }
+    let token = fs::read_to_string(TOKEN).unwrap();
+    let _changed = Changed::file(TOKEN, &token, "another");
+    check("site").says("ok", "HTTP 401", "");
+    check("site-token").says("fail", "does not accept our token", "SSHBOX_TOKEN_FILE");
+}
+
+#[test]
+fn a_web_app_that_lives_in_another_time_or_says_yes_to_all() {
+    let _world = world_alone();
+    for (head, id, state, seen) in [
+        ("404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT", "clock", "warn", "ahead of the web app's"),
+        ("302 Found\r\nLocation: /elsewhere", "site", "fail", "redirects (HTTP 302)"),
+        ("500 Oops", "site", "fail", "HTTP 500"),
+        ("200 OK", "site", "fail", "an account for a name that nobody has"),
+    ] {
+        let site = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = format!("127.0.0.1:{}", site.local_addr().unwrap().port());
+        let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        thread::spawn(move || {
+            for mut stream in site.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let _changed = Changed::config("127.0.0.1:8000", &here);
+        let found = check(id);
+        assert!(!found.fix.is_empty(), "{found:?}");
+        found.says(state, seen, "");
+    }
+}
+
+#[test]
+fn a_certificate_that_ends_soon() {
+    let _world = world_alone();
+    let _folder = folder("/run/sshbox-tests/tls");
+    let certify = "cd /run/sshbox-tests/tls &&
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3 -subj /CN=localhost \
+            -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
+            -keyout key.pem -out cert.pem";
+    run("sh", &["-c", certify]);
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-www", "-accept", "127.0.0.1:8443", "-cert", "/run/sshbox-tests/tls/cert.pem"]);
+    server.args(["-key", "/run/sshbox-tests/tls/key.pem"]).stdin(Stdio::null()).stdout(Stdio::null());
+    let _server = crate::harness::Running::of(server.spawn().unwrap());
+    until("the server listens", || std::net::TcpStream::connect("127.0.0.1:8443").is_ok());
+    let _url = Changed::config("http://127.0.0.1:8000", "https://localhost:8443");
+    {
+        let _authorities =
+            Changed::config("/etc/ssl/certs/ca-certificates.crt", "/run/sshbox-tests/tls/cert.pem");
+        check("tls").says("warn", "the certificate ends in 2 days", "renew it");
+    }
+    check("site").says("fail", "certificate", "check accounts.url");
+    let _clear = Changed::config("https://localhost:8443", "http://10.0.0.1:8000");
+    check("tls").says("warn", "in the clear", "use https://");
+}
+
+#[test]
+fn units_that_are_opened_and_units_that_are_off() {
+    let _world = world_alone();
+    {
+        let unit = "/usr/lib/systemd/system/sshbox-reap.service";
+        let _caps = Changed::file(unit, "CapabilityBoundingSet=", "#CapabilityBoundingSet=");
+        check("exposure").says("warn", "sshbox-reap.service", "systemctl cat");
+    }
+    // No systemd runs here: what is shown is that its answers are asked for and acted on.
+    let _system = folder("/run/systemd/system");
+    let _fake = folder("/run/sshbox-tests/fake");
+    let systemctl = "#!/bin/sh\necho \"$*\" >> /run/sshbox-tests/fake/asked\n\
+        [ \"$1\" = show ] && printf 'ActiveState=inactive\\nUnitFileState=disabled\\n'\nexit 0\n";
+    fs::write("/run/sshbox-tests/fake/systemctl", systemctl).unwrap();
+    let _mode = mode("/run/sshbox-tests/fake/systemctl", 0o755);
+    let path = format!("/run/sshbox-tests/fake:{}", std::env::var("PATH").unwrap());
+    let mut command = doctor(&["--json", "--fix", "sshd-service", "wake-socket", "reap-timer"]);
+    command.env("PATH", path);
+    let output = to_the_end(command, Vec::new());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (index, unit) in ["sshbox-sshd.service", "sshbox-wake.socket", "sshbox-reap.timer"].iter().enumerate()
+    {
+        let found = Found::of(&report["checks"][index]);
+        assert_eq!(found.fixed.is_empty(), index == 0, "{found:?}");
+        found.says(
+            "fail",
+            &format!("{unit} is inactive, disabled"),
+            &format!("systemctl enable --now {unit}"),
+        );
+    }
+    let asked = fs::read_to_string("/run/sshbox-tests/fake/asked").unwrap();
+    let enabled: Vec<_> = asked.lines().filter(|line| line.starts_with("enable")).collect();
+    assert_eq!(enabled, ["enable --now sshbox-wake.socket", "enable --now sshbox-reap.timer"]);
+}
+
+/// Lets the doctor work until somebody has got in, and then sends this signal.
+fn cut_short(signal: Signal) -> std::process::ExitStatus {
+    let mut child = doctor(&["login", "sftp", "isolation"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = Vec::new();
+    while !text(&seen).contains("login") {
+        let mut bytes = [0; 256];
+        let count = child.stdout.as_mut().unwrap().read(&mut bytes).unwrap();
+        assert!(count > 0, "the doctor ended: {}", text(&seen));
+        seen.extend_from_slice(&bytes[..count]);
+    }
+    crate::harness::signal(i32::try_from(child.id()).unwrap(), signal);
+    child.wait().unwrap()
+}
+
+#[test]
+fn a_doctor_that_is_ended_leaves_nothing_and_one_that_is_killed_leaves_it_to_the_next() {
+    let _world = world_alone();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        assert_eq!(cut_short(signal).signal(), Some(signal as i32));
+        assert_eq!(traces(), "", "{signal}");
+    }
+    cut_short(Signal::SIGKILL);
+    assert!(traces().contains("/var/lib/sshbox/homes/sshbox-doctor-"));
+    // What it had started itself ends by itself.
+    until("its client is gone", || !traces().contains("StrictHostKeyChecking"));
+    check("leftovers").says("ok", "2 of a doctor that was killed are removed", "");
+    assert_eq!(traces(), "");
+}
+
+#[test]
+fn one_visit_at_a_time() {
+    let _world = world_alone();
+    let lock = fs::File::options().create(true).append(true).open("/run/sshbox/doctor.lock").unwrap();
+    lock.lock().unwrap();
+    check("login").says("skip", "another doctor is at work", "");
+}
+
+#[test]
+fn a_visitor_is_no_other_user_and_an_invitation_is_roots() {
+    let _world = world_alone();
+    let _folder = folder("/var/lib/sshbox/doctor");
+    let key = fs::read_to_string(format!("{STATE}/key.pub")).unwrap();
+    let invite = |name: &str| {
+        let path = format!("/var/lib/sshbox/doctor/{name}");
+        fs::write(&path, &key).unwrap();
+        path
+    };
+    let user = |name: &str| User { name: name.to_owned() };
+    // A file for somebody whose name is not a visitor's opens nothing.
+    invite("mallory");
+    assert_eq!(user("mallory").ssh().status("true"), 255);
+    // Nor does one that others can write, or a link to one.
+    let path = invite("sshbox-doctor-00000000");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(user("sshbox-doctor-00000000").ssh().status("true"), 255);
+    symlink("/etc/passwd", "/var/lib/sshbox/doctor/sshbox-doctor-00000001").unwrap();
+    assert_eq!(user("sshbox-doctor-00000001").ssh().status("true"), 255);
+    // Without an invitation the web app decides, as for everybody.
+    let registered = User::new("sshbox-doctor-00000002");
+    assert_eq!(registered.says("echo in"), "in\n");
+    // And the doctor does not take them for one of its own.
+    check("leftovers").says("ok", "nothing is left of the visit; 2 of a doctor", "");
+    assert!(Path::new(&registered.home()).exists());
+    assert_eq!(registered.says("echo still in"), "still in\n");
+    run("docker", &["rm", "--force", &registered.container()]);
+    let rest = "rm -r $(find /var/lib/sshbox /run/sshbox /var/cache/sshbox -name '*sshbox-doctor-00000002*')";
+    run("sh", &["-c", rest]);
+}
