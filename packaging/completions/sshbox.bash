@@ -37,6 +37,9 @@ _sshbox() {
             sshbox,list)
                 cmd="sshbox__subcmd__list"
                 ;;
+            sshbox,logs)
+                cmd="sshbox__subcmd__logs"
+                ;;
             sshbox,reap)
                 cmd="sshbox__subcmd__reap"
                 ;;
@@ -97,6 +100,9 @@ _sshbox() {
             sshbox__subcmd__help,list)
                 cmd="sshbox__subcmd__help__subcmd__list"
                 ;;
+            sshbox__subcmd__help,logs)
+                cmd="sshbox__subcmd__help__subcmd__logs"
+                ;;
             sshbox__subcmd__help,reap)
                 cmd="sshbox__subcmd__help__subcmd__reap"
                 ;;
@@ -131,7 +137,7 @@ _sshbox() {
 
     case "${cmd}" in
         sshbox)
-            opts="-h -V --config --help --version adopt config doctor keys kill list reap restart sessions start status stop top help"
+            opts="-h -V --config --help --version adopt config doctor keys kill list logs reap restart sessions start status stop top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -149,7 +155,7 @@ _sshbox() {
             return 0
             ;;
         sshbox__subcmd__adopt)
-            opts="-h --config --help"
+            opts="-h --all --dry-run --yes --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -277,12 +283,16 @@ _sshbox() {
             return 0
             ;;
         sshbox__subcmd__doctor)
-            opts="-h --config --help"
+            opts="-h --fix --json --ask --config --help config users directories programs host-keys sshd-config sshd-settings sshd-service nss token site site-token clock tls wake-socket docker advisories live-restore cgroups confinement image network homes disk quota port login sftp box log-driver isolation reap-timer exposure leftovers"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --ask)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -295,7 +305,7 @@ _sshbox() {
             return 0
             ;;
         sshbox__subcmd__help)
-            opts="adopt config doctor keys kill list reap restart sessions start status stop top help"
+            opts="adopt config doctor keys kill list logs reap restart sessions start status stop top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -421,6 +431,20 @@ _sshbox() {
             return 0
             ;;
         sshbox__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sshbox__subcmd__help__subcmd__logs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -575,6 +599,32 @@ _sshbox() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sshbox__subcmd__logs)
+            opts="-h --all --since --follow --json --file --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
