@@ -328,7 +328,7 @@ fn p8_kill_ends_one_session_and_leaves_what_was_detached() {
     // Over one connection, so that the other one shows that it lives on.
     let mut stubborn = user
         .ssh_over(control)
-        .begin(&["trap '' HUP; setsid sleep 4711 < /dev/null > /dev/null 2>&1 & sleep 0.1; echo in; sleep 4712; sleep 4713"]);
+        .begin(&["trap : HUP; setsid sleep 4711 < /dev/null > /dev/null 2>&1 & sleep 0.1; echo in; sleep 4712; sleep 4713"]);
     assert_eq!(stubborn.line(), "in");
     let mut other = user.ssh_over(control).begin(&["echo in; read x; echo still $x"]);
     assert_eq!(other.line(), "in");
@@ -340,7 +340,7 @@ fn p8_kill_ends_one_session_and_leaves_what_was_detached() {
     let id = of("sleep 4712");
     assert_eq!(says(&["kill", &id]), format!("session {id} of ended was ended\n"));
     assert_ne!(stubborn.wait(), 0);
-    // It did not hear the hang-up, so it is killed a little later.
+    // It did not end by the hang-up, so it is killed a little later.
     until("its program is gone", || !user.runs_in_box("sleep 4712") && !user.runs_in_box("trap"));
     assert!(user.runs_in_box("sleep 4711"), "what was detached is gone");
     assert!(!user.runs_in_box("sleep 4713"));
