@@ -269,7 +269,7 @@ mod tests {
             entry("sshd", 7, 0, "User child is on pid 8", &[]),
             entry("sshbox-shell", 9, alice(), "session started", &ours),
             entry("sshbox-wake", 10, 0, "box started", &ours[..2]),
-            entry("sshd", 8, alice(), "Transferred: sent 2, received 1 bytes", &[]),
+            entry("sshd", 8, alice(), "Disconnected from user alice 192.0.2.1 port 5", &[]),
             entry("sshd", 7, 0, "Connection from 192.0.2.2 port 6 on 192.0.2.9 port 2200", &[]),
             entry(
                 "sshd",
