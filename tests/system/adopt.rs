@@ -97,8 +97,8 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
     assert!(text(&done.stdout).contains(&format!("sshbox-moved: set aside as {aside}\n")), "{done:?}");
     assert_eq!(inspect(&aside, "{{.Id}} {{.State.Running}}"), format!("{id} false"));
     assert_eq!(inspect(&aside, "{{.HostConfig.RestartPolicy.Name}}"), "no");
-    let line = journal().lines().find(|line| line.contains("container adopted")).unwrap().to_owned();
-    assert!(line.contains(r#"user="moved" container="sshbox-moved""#), "{line}");
+    let line = journal().lines().find(|line| line.contains("adopt sshbox-moved as ")).unwrap().to_owned();
+    assert!(line.contains(r#"admin action user="moved" by=""#), "{line}");
     // The home is this account's from now on, even before its first login.
     assert!(fs::exists("/var/lib/sshbox/homes/.moved.sshbox-id").unwrap());
 
