@@ -223,7 +223,7 @@ fn a_fresh_site_is_connected_by_the_page_alone() {
     // The site decides.
     site.succeeds("venv/bin/python manage.py sshbox_key remove ada ~/.ssh/id_ed25519.pub");
     assert_eq!(User { name: "ada".to_owned() }.ssh().status("true"), 255);
-    assert!(journal().contains(r#"account refused user="ada""#));
+    assert!(journal().contains(r#"login refused user="ada""#));
 }
 
 /// The site's own past: users, keys, an image, and a container that is in use.
