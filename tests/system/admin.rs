@@ -270,7 +270,7 @@ fn what_takes_long_shows_that_it_goes_on() {
 #[test]
 fn a_failure_of_the_wake_service_is_told_with_its_cause() {
     let _world = world_alone();
-    let user = User::new("imageless");
+    let user = User::new("unmade");
     user.says("true");
     run("docker", &["rm", "-f", &user.container()]);
     let _config = Changed::config("image = \"sshbox-user:latest\"", "image = \"gone:1\"");
@@ -406,9 +406,9 @@ fn reap_says_of_each_box_what_would_be_done() {
 #[test]
 fn keys_shows_each_step_and_changes_nothing() {
     let _world = world_alone();
-    let user = User::new("keyed");
+    let user = User::new("looked");
     let token = fs::read_to_string(format!("{STATE}/token")).unwrap();
-    let cached = "/var/cache/sshbox/keyed.json";
+    let cached = "/var/cache/sshbox/looked.json";
     // Before the first login: the web app knows more than the cache, and that stays so.
     let steps = json(&["keys", &user.name]);
     assert_eq!((&steps["cache"], &steps["serves"]), (&Value::Null, &"answer".into()), "{steps}");

@@ -11,7 +11,7 @@ const ERASED: &str = "\r                       \r";
 #[test]
 fn a_cold_login_with_a_terminal_shows_a_sign_that_turns_and_goes() {
     let _world = world_alone();
-    let user = User::new("slow");
+    let user = User::new("waited");
     run("tests/system/engine", &["freeze"]);
     let back = Undo(|| drop(run("tests/system/engine", &["thaw"])));
     let mut terminal = user.ssh().terminal(24, 80, &[]);
