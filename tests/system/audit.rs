@@ -80,7 +80,7 @@ fn p7_a_login_is_accepted_once_and_each_session_begins_and_ends_once() {
 #[test]
 fn p7_the_end_of_a_session_is_told_however_it_comes() {
     let _world = world();
-    let user = User::new("audited");
+    let user = User::new("departed");
     user.says("true");
     let ends = |user: &User, count: usize| {
         until("the end is told", || of(&entries(user), Event::SessionEnded).len() >= count);
