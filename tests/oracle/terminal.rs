@@ -136,11 +136,13 @@ fn f21_of_a_thousand_sizes_the_last_one_counts() {
     terminal.resizes(43, 210);
     let before = terminal.shows("43 210\r\n");
     assert!(before.lines().count() <= 1000, "more sizes than there were");
-    // There is no backlog: what is typed is heard, and no size comes after the last.
+    // There is no backlog: what is typed is heard, and no other size comes after the last. That one may
+    // come twice, if it was there already when the program looked for the signal of the one before.
     thread::sleep(Duration::from_millis(500));
     terminal.types("\x03");
     assert_eq!(terminal.ends(), 255);
-    assert_eq!(terminal.seen().replace("^C", ""), "");
+    let after = terminal.seen().replace("^C", "");
+    assert!(after.is_empty() || after == "43 210\r\n", "{after:?}");
 }
 
 #[test]
