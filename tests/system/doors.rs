@@ -144,13 +144,13 @@ fn ask_wake(login: &str, packet: &str) -> String {
 fn a8_the_wake_socket_serves_everybody_only_themselves() {
     let _world = world();
     let alice = alice();
-    let bob = User::new("bob");
+    let bob = User::new("bert");
     bob.says("true");
     run("docker", &["stop", "-t", "0", &bob.container()]);
     assert!(ask_wake("alice", "b'wake=alice\\\\0'").contains("running="), "{}", alice.name);
     for packet in [
-        "b'wake=bob\\\\0'",
-        "b'wake=../bob\\\\0'",
+        "b'wake=bert\\\\0'",
+        "b'wake=../bert\\\\0'",
         "b'wake=\\\\0'",
         "b'x'",
         "b'\\\\0'*1000",
@@ -161,7 +161,7 @@ fn a8_the_wake_socket_serves_everybody_only_themselves() {
         assert!(answer.contains("this box is not yours"), "{packet}: {answer}");
     }
     assert_eq!(bob.inspect("{{.State.Status}}"), "exited");
-    assert!(journal().contains("asked for the box of bob"));
+    assert!(journal().contains("asked for the box of bert"));
     // Somebody without the group does not get as far as to ask.
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"])
@@ -183,7 +183,7 @@ fn the_login_shell_is_of_no_use_by_hand() {
 #[test]
 fn a13_boxes_do_not_see_each_other() {
     let _world = world();
-    let (alice, bob) = (alice(), User::new("bob"));
+    let (alice, bob) = (alice(), User::new("neighbour"));
     let mut server = bob.ssh().begin(&["echo began; exec python3 -m http.server 8099 --bind 0.0.0.0"]);
     server.line();
     let address = bob.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
