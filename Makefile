@@ -14,7 +14,11 @@ endif
 endif
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-DEB := target/debian/sshbox_$(VERSION)_$(shell dpkg --print-architecture).deb
+
+# What is installed on servers is built with `release`. The demo and the tests take `quick`.
+PROFILE := release
+DEB_FOLDER = target/debian$(addprefix -,$(filter-out release,$(PROFILE)))
+DEB = $(DEB_FOLDER)/sshbox_$(VERSION)_$(shell dpkg --print-architecture).deb
 MULTIARCH = $(shell dpkg-architecture --query DEB_HOST_MULTIARCH)
 STATIC := -C target-feature=+crt-static
 
@@ -30,25 +34,26 @@ help: ## Show this list
 .PHONY: build
 build: export RUSTFLAGS = $(NAMELESS)
 build: ## Build all programs and the NSS module
-	cargo build --release --locked --package sshbox-nss
-	cargo build --release --locked --bin sshbox-keys --bin sshbox-wake --bin sshbox-reap --bin sshbox
+	cargo build --profile $(PROFILE) --locked --package sshbox-nss
+	cargo build --profile $(PROFILE) --locked --bin sshbox-keys --bin sshbox-wake --bin sshbox-reap --bin sshbox
 	# These two run in places where nobody promises a C library.
-	cargo rustc --release --locked --bin sshbox-init -- $(STATIC)
-	cargo rustc --release --locked --bin sshbox-shell -- $(STATIC)
+	cargo rustc --profile $(PROFILE) --locked --bin sshbox-init -- $(STATIC)
+	cargo rustc --profile $(PROFILE) --locked --bin sshbox-shell -- $(STATIC)
 
 .PHONY: deb
-deb: build ## Build the Debian package into target/debian
+deb: build ## Build the Debian package into target/debian; PROFILE=quick for one to try, in target/debian-quick
 	$(MAKE) --no-print-directory pack
 
 # Of what is built: twice gives the same bytes.
 .PHONY: pack
 pack:
-	command -v cargo-deb >/dev/null || cargo install --locked cargo-deb --version 3.8.0
+	# Without optimisation: it runs for a second and would be built for a minute and a half.
+	command -v cargo-deb >/dev/null || cargo install --profile dev --locked cargo-deb --version 3.8.0
 	rm -rf target/nss
 	# Where this architecture's libraries are, as the path in the package is to be.
 	mkdir -p target/nss/$(MULTIARCH)
-	strip --remove-section=.comment -o target/nss/$(MULTIARCH)/libnss_sshbox.so.2 target/release/libnss_sshbox.so
-	SOURCE_DATE_EPOCH=$(BUILT_AT) cargo deb --no-build --strip --output $(DEB)
+	strip --remove-section=.comment -o target/nss/$(MULTIARCH)/libnss_sshbox.so.2 target/$(PROFILE)/libnss_sshbox.so
+	SOURCE_DATE_EPOCH=$(BUILT_AT) cargo deb --no-build --strip --profile $(PROFILE) --output $(DEB)
 
 .PHONY: wheel
 wheel: ## Build the app for Django sites into target/wheel
@@ -59,6 +64,7 @@ bench: ## Compare with plain sshd and others (as root): BENCH=--quick for a look
 	bench/run $(BENCH)
 
 .PHONY: demo
+demo: PROFILE := quick
 demo: ## Try it on this machine: install what is missing, build, start all, log in (as root)
 	@packaging/demo/demo up $(DEB)
 
@@ -80,7 +86,7 @@ reproducible: ## Build the package again, elsewhere and from nothing, and compar
 
 .PHONY: vm-test
 vm-test: deb ## Test the package on a whole machine under qemu, as root: VM=full, short or trixie
-	tests/vm/run $(VM)
+	SSHBOX_DEB=$(DEB) tests/vm/run $(VM)
 
 .PHONY: advisories
 advisories: ## Ask the database of security advisories about the crates
