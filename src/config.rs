@@ -54,6 +54,8 @@ pub struct Accounts {
     pub timeout: Span,
     /// Directory of the cached accounts.
     pub cache: PathBuf,
+    /// Page where users manage their keys, for `@keys`; none is named when empty.
+    pub manage_url: ManageUrl,
 }
 
 impl Default for Accounts {
@@ -66,6 +68,7 @@ impl Default for Accounts {
             stale: Span::seconds(24 * 3600),
             timeout: Span(Duration::from_millis(1500)),
             cache: "/var/cache/sshbox".into(),
+            manage_url: ManageUrl(String::new()),
         }
     }
 }
@@ -249,6 +252,32 @@ impl FromStr for AccountUrl {
     }
 }
 
+/// The address of a web page, with or without `{user}` in it; may be empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct ManageUrl(String);
+
+impl ManageUrl {
+    /// The address for this login, if there is one.
+    #[must_use]
+    pub fn fill(&self, login: &Login) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.0.replace(PLACE, login.as_str()))
+    }
+}
+
+impl FromStr for ManageUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let web = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+        if text.is_empty() || web && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected http://…, https://… or nothing")
+        }
+    }
+}
+
 /// A length of time, written like `30m`, `24h` or `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -410,7 +439,7 @@ macro_rules! deserialize_from_str {
         }
     )*};
 }
-deserialize_from_str!(Template, AccountUrl, Span, Size, OpenFiles, Owner);
+deserialize_from_str!(Template, AccountUrl, ManageUrl, Span, Size, OpenFiles, Owner);
 
 /// Why there is no configuration.
 #[derive(Debug)]
@@ -628,6 +657,8 @@ mod tests {
             ("[accounts]\nurl = 'ftp://x/{user}'", "expected http://"),
             ("[accounts]\nurl = 'http://x/'", "with {user} in it"),
             ("[accounts]\ntimeout = '1h'", "accounts.timeout"),
+            ("[accounts]\nmanage_url = 'file:///x'", "expected http://…, https://… or nothing"),
+            ("[accounts]\nmanage_url = 'https://x/ \\u001b[2J'", "line 2"),
             ("[box]\nhome = '/srv'", "{user} in it once"),
             ("[box]\nhome = 'x/{user}'", "absolute path"),
             ("[box]\nhome = '/x/../{user}'", "absolute path"),

@@ -2,6 +2,7 @@
 //! and hangs up what a vanished client leaves. Runs as the image's user without any capability
 //! and knows nothing of the host. One thread, one `poll`, no configuration.
 
+mod first_words;
 mod inner_sshd;
 mod person;
 mod sessions;

@@ -4,8 +4,8 @@
 //! the last moment at which somebody was there; `state.lock`, held by whoever starts or
 //! stops the box; `wake.lock`, held by the session that has it started; `ask.lock`, held by
 //! the one that says a word to `sshbox-wake`; `init.sock`, which leads into the box; `ended`,
-//! why it was stopped last. `boxes/NAME/` is what the box sees of it: `boot.sock`, and its
-//! user's login name. `accounts/NAME` is where `sshbox-keys` says which account the name stands
+//! why it was stopped last. `boxes/NAME/` is what the box sees of it: `boot.sock`, its
+//! user's login name, and what a person is told first. `accounts/NAME` is where `sshbox-keys` says which account the name stands
 //! for. Locks are the kernel's and die with their process.
 
 use crate::status::LastStop;
@@ -242,6 +242,16 @@ impl Place {
     pub fn introduce(&self, line: &str) -> io::Result<()> {
         let path = self.seen_by_box.join("passwd");
         fs::write(&path, line)?;
+        fs::set_permissions(path, Permissions::from_mode(0o644))
+    }
+
+    /// What a person is told of the box at the first login, for its init to show. For root.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn tell_first(&self, words: &str) -> io::Result<()> {
+        let path = self.seen_by_box.join("first-words");
+        fs::write(&path, words)?;
         fs::set_permissions(path, Permissions::from_mode(0o644))
     }
 

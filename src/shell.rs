@@ -175,7 +175,8 @@ fn session(login: &Login, audit: &Audit) -> Result<End, Failure> {
     explain(&request.run, end)
 }
 
-/// What a program cannot say of itself: that it is not there, or had nowhere to keep its files.
+/// What a program cannot say of itself: that it is not there, had nowhere to keep its files, or did
+/// what has no effect here.
 fn explain(run: &Run, end: End) -> Result<End, Failure> {
     match (run, &end) {
         (Run::Sshd(_), End::Exited(wire::CANNOT_KEEP)) => {
@@ -185,6 +186,12 @@ fn explain(run: &Run, end: End) -> Result<End, Failure> {
             // The status stays the program's own: clients know it.
             if let Some(advice) = texts::missing_program(command) {
                 let _ = writeln!(io::stderr(), "{}", Failure::new(Status::Unavailable, advice));
+            }
+            Ok(end)
+        }
+        (Run::Command(command), End::Exited(0)) => {
+            if let Some(note) = texts::key_without_effect(command) {
+                let _ = writeln!(io::stderr(), "{note}");
             }
             Ok(end)
         }

@@ -1,6 +1,7 @@
 //! The sessions of a box: one connection each, from the request to the exit status, and what
 //! is left of them when a client vanishes.
 
+use super::first_words;
 use super::inner_sshd;
 use super::person::Person;
 use crate::process::spawn;
@@ -245,7 +246,7 @@ fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person)
     let mut command = command(&request.run, person)?;
     environment(&mut command, request, person);
     let started = match &request.terminal {
-        Some((size, modes)) => on_terminal(&mut command, size, modes),
+        Some((size, modes)) => on_terminal(&mut command, size, modes, first_words(request, person)),
         None => on_pipes(&mut command, fds),
     };
     let (pid, master) = started.map_err(|error| why(&error, command.get_program()))?;
@@ -255,8 +256,24 @@ fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person)
     Ok(pid)
 }
 
-fn on_terminal(command: &mut Command, size: &str, modes: &str) -> io::Result<(Pid, Option<OwnedFd>)> {
+/// What is shown before a shell. A dumb terminal belongs to a program that waits for a prompt.
+fn first_words(request: &Request, person: &Person) -> Option<Vec<u8>> {
+    let dumb = request.environment.iter().any(|(name, value)| name == b"TERM" && value == b"dumb");
+    let wanted = request.run == Run::Shell && !dumb;
+    if wanted { first_words::news(Path::new(first_words::WORDS), &person.home) } else { None }
+}
+
+fn on_terminal(
+    command: &mut Command,
+    size: &str,
+    modes: &str,
+    words: Option<Vec<u8>>,
+) -> io::Result<(Pid, Option<OwnedFd>)> {
     let (master, slave) = tty::open(size, modes)?;
+    if let Some(words) = words {
+        // Less than a terminal takes without a reader.
+        let _ = rustix::io::write(&slave, &words);
+    }
     command.env("SSH_TTY", OsStr::from_bytes(&tty::name(&slave)?));
     command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
     let pid = spawn(command, true)?;

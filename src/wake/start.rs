@@ -10,7 +10,7 @@ use crate::home::{self, HomeError};
 use crate::journal::Event;
 use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State, Step, next};
-use crate::status::why_stopped;
+use crate::status::{first_words, why_stopped};
 use crate::texts;
 use crate::wire::Fields;
 use identity::Login;
@@ -43,7 +43,9 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
         .map_err(no_room)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned());
-    let event = tokio::time::timeout(START, advance(&engine, &place, login, spec))
+    let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout).0;
+    let words = first_words(&spec, idle_timeout);
+    let event = tokio::time::timeout(START, advance(&engine, &place, login, spec, &words))
         .await
         .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
     place.belongs_to(account.id.as_deref().unwrap_or_default()).map_err(no_room)?;
@@ -57,6 +59,7 @@ async fn advance(
     place: &Place,
     login: &Login,
     spec: Spec,
+    words: &str,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
     let mut looked = false;
     let (mut thawed, mut why_new) = (false, "there was none");
@@ -70,13 +73,13 @@ async fn advance(
         match step(found.as_ref(), &spec, image_id.is_some()) {
             (Step::Refuse, _) => return Err(foreign(&spec.name)),
             (Step::Create, _) => match create(engine, &spec).await? {
-                Some(id) if run(engine, place, &id).await? => {
+                Some(id) if run(engine, place, &id, words).await? => {
                     return Ok(Some((Event::BoxCreated, why_new)));
                 }
                 _ => pause(attempt).await,
             },
             (Step::Start, Some(found)) => {
-                if run(engine, place, &found.id).await? {
+                if run(engine, place, &found.id, words).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
                 why_new = "something that it needs was gone";
@@ -164,8 +167,10 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
 }
 
 /// Starts the box and hands over; `false` when it has gone, or something that it needs.
-async fn run(engine: &Engine, place: &Place, id: &str) -> Result<bool, Failure> {
+async fn run(engine: &Engine, place: &Place, id: &str, words: &str) -> Result<bool, Failure> {
     let doors = Doors::open(place)?;
+    // Worth no failure. Only here, so that it says what the box was started with.
+    let _ = place.tell_first(words);
     match engine.start(id).await {
         Ok(()) => match doors.hand_over(engine, id).await? {
             Handed::Over => {

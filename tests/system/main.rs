@@ -18,6 +18,7 @@ mod doors;
 mod engine;
 mod harness;
 mod identity;
+mod image;
 mod inner_sshd;
 mod limits;
 mod reaper;
