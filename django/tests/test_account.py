@@ -22,6 +22,10 @@ def key_of_name(user):
     return [f"{line()} {user.username}"]
 
 
+def long_comment(user):
+    return [f"{line()} {'x' * 10_000}"]
+
+
 def broken_source(user):
     raise RuntimeError("the database is gone")
 
@@ -61,10 +65,23 @@ class Reply(AccountCase):
                 "user": "Alice-B.c",
                 "id": self.alice.pk,
                 "active": True,
-                "keys": [line(), line("ecdsa256")],
+                "keys": [public().strip(), public("ecdsa256").strip()],
             },
         )
         self.assertFalse(reply.cookies)
+
+    def test_a_key_travels_with_its_title_as_comment(self):
+        SSHKey.objects.create(user=self.alice, public_key=public())
+        self.assertEqual(self.ask().json()["keys"], [f"{line()} a comment of ed25519"])
+        SSHKey.objects.update(title="the old desk")
+        self.assertEqual(self.ask().json()["keys"], [f"{line()} the old desk"])
+        # By code that did not validate it: sshbox would leave such a line out.
+        SSHKey.objects.update(title="two\nlines")
+        self.assertEqual(self.ask().json()["keys"], [line()])
+
+    @override_settings(SSHBOX_KEYS="tests.test_account.long_comment")
+    def test_a_comment_never_makes_a_line_too_long(self):
+        self.assertEqual(self.ask().json()["keys"], [f"{line()} {'x' * 100}"])
 
     def test_a_user_without_keys(self):
         self.assertEqual(self.ask().json()["keys"], [])
@@ -190,7 +207,7 @@ class KeysOfTheSite(AccountCase):
         with self.assertNumQueries(2):
             reply = self.ask()
         self.assertEqual(reply.json()["user"], "Alice-B.c")
-        self.assertEqual(reply.json()["keys"], [line(), line("rsa2048")])
+        self.assertEqual(reply.json()["keys"], [public().strip(), public("rsa2048").strip()])
 
     @override_settings(SSHBOX_KEY_MODEL="site_app.WorkspaceSSHKey")
     def test_what_does_not_validate_is_left_out_and_logged(self):
@@ -208,7 +225,7 @@ class KeysOfTheSite(AccountCase):
 
     def test_a_callable(self):
         with override_settings(SSHBOX_KEYS="tests.test_account.key_of_name"):
-            self.assertEqual(self.ask().json()["keys"], [line()])
+            self.assertEqual(self.ask().json()["keys"], [f"{line()} Alice-B.c"])
         SSHKey.objects.create(user=self.alice, public_key=public())
         with override_settings(SSHBOX_KEYS="tests.test_account.no_keys"):
             self.assertEqual(self.ask().json()["keys"], [])

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .example import line, public
+from .example import public
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 TOKEN = "f" * 64
@@ -94,7 +94,7 @@ class Demo(unittest.TestCase):
         status, body = self.get("/sshbox/accounts/Alice", Authorization=f"Bearer {TOKEN}")
         self.assertEqual(status, 200)
         self.assertEqual(
-            json.loads(body), {"user": "Alice", "id": 1, "active": True, "keys": [line()]}
+            json.loads(body), {"user": "Alice", "id": 1, "active": True, "keys": [public().strip()]}
         )
         self.assertEqual(self.get("/sshbox/accounts/Alice")[0], 401)
         self.assertEqual(self.get("/sshbox/accounts/Alice", Authorization="Bearer é")[0], 401)

@@ -216,10 +216,10 @@ fn a_person_is_told_whose_box_it_is_once_and_when_that_changes() {
 #[test]
 fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
     let _world = world_alone();
-    let user = User::new("keyed");
-    let second = format!("{}/second-of-keyed", crate::harness::STATE);
+    let user = User::new("lister");
+    let second = format!("{}/second-of-lister", crate::harness::STATE);
     run("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "", "-C", "old desk", "-f", &second]);
-    crate::harness::manage(&["sshbox_key", "add", "keyed", &format!("{second}.pub")]);
+    crate::harness::manage(&["sshbox_key", "add", "lister", &format!("{second}.pub")]);
     let fingerprint = |path: &str| run("ssh-keygen", &["-lf", path]).split(' ').nth(1).unwrap().to_owned();
     let (ours, other) = (fingerprint(&format!("{}/key.pub", crate::harness::STATE)), fingerprint(&second));
     let said = user.says("@keys");
@@ -236,9 +236,9 @@ fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
     let found = Command::new("docker").args(["inspect", &user.container()]).output().unwrap();
     assert!(!found.status.success(), "a box was made");
     let _page = Changed::config("manage_url = \"\"", "manage_url = \"https://example.org/{user}/keys\"");
-    let said = text(&user.ssh().key("second-of-keyed").run("@keys").stdout);
+    let said = text(&user.ssh().key("second-of-lister").run("@keys").stdout);
     assert!(marked(&said).contains(&other), "{said}");
-    assert!(said.contains("\nTo add or remove keys: https://example.org/keyed/keys\n"), "{said}");
+    assert!(said.contains("\nTo add or remove keys: https://example.org/lister/keys\n"), "{said}");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn who_copies_a_key_into_the_box_is_told_that_it_does_not_count() {
         "BatchMode=yes",
     ];
     let mut copy = Command::new("ssh-copy-id");
-    copy.args(["-i", &new, "-p", "2200"]).args(options).arg("copier@127.0.0.1");
+    copy.args(["-f", "-i", &new, "-p", "2200"]).args(options).arg("copier@127.0.0.1");
     let output = crate::harness::to_the_end(copy, Vec::new());
     let error = text(&output.stderr);
     assert!(output.status.success(), "{error}");

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 EXTRAS = {"limits", "idle_timeout", "image"}
+TITLE = 100  # characters of a key's title that travel
 
 
 def setting(name):
@@ -75,18 +76,25 @@ def _extras(user):
 
 def _valid_keys(user):
     lines = []
-    for number, text in enumerate(_key_texts(user), start=1):
+    for number, (text, title) in enumerate(_titled_keys(user), start=1):
         try:
-            lines.append(parse_public_key(text).line)
+            key = parse_public_key(text)
         except ValidationError as error:
             log.warning("key %d of %s left out: %s", number, user.get_username(), error.messages)
+            continue
+        # Only for people, who see it in @keys: it must not make a line that sshbox leaves out.
+        comment = title if title and title.isprintable() else key.comment
+        lines.append(f"{key.line} {comment[:TITLE]}".rstrip())
     return lines
 
 
-def _key_texts(user):
+def _titled_keys(user):
     if setting("SSHBOX_KEYS"):
-        return import_string(settings.SSHBOX_KEYS)(user)
-    return key_model()._default_manager.filter(user=user).values_list("public_key", flat=True)
+        return ((text, "") for text in import_string(settings.SSHBOX_KEYS)(user))
+    keys = key_model()._default_manager.filter(user=user)
+    if keys_are_ours():
+        return keys.values_list("public_key", "title")
+    return ((text, "") for text in keys.values_list("public_key", flat=True))
 
 
 def key_model():
