@@ -246,6 +246,11 @@ class OfTable(NameCase):
         self.assertEqual(self.names_of("bob@example.org", "ada@example.org"), ["bob-2", "ada-2"])
         self.assertEqual(self.ids(*usernames), before)
 
+    def test_the_user_name_of_another_is_not_given_away(self):
+        bob, ada = (Member.objects.create_user(name) for name in ("bob", "Ada"))
+        self.assertEqual(self.names_of("bob@example.org", "ada@example.org"), ["bob-2", "ada-2"])
+        self.assertEqual(self.ids("bob", "Ada"), [bob.pk, ada.pk])
+
     def test_a_user_name_that_was_given_away_meanwhile(self):
         self.assertEqual(self.names_of("bob@example.org", "bob"), ["bob", "bob-2"])
         self.assertEqual(find_user("bob").username, "bob@example.org")
@@ -352,6 +357,14 @@ class Told(NameCase):
         for told, shown in zip(said[1:], ("x" * 65, "Zoë", "-x", r"'a\n\x1b[2J'")):
             self.assertTrue(told.startswith(f"-  {shown}: "), told)
             self.assertIn("cannot be one: a login name is 1 to 64", told)
+
+    @ALLOCATED
+    def test_the_list_gives_everybody_a_name(self):
+        for name in ("ada@example.org", "bob", "ada@example.net"):
+            Member.objects.create_user(name)
+        expected = "ada  ada@example.org\nbob  bob\nada-2  ada@example.net\n"
+        self.assertEqual(self.run_it("sshbox_names"), expected)
+        self.assertEqual(self.run_it("sshbox_names", "--missing"), "")
 
     @OF_FIELD
     def test_by_the_admin_pages(self):

@@ -18,20 +18,21 @@ class Command(BaseCommand):
 
     def handle(self, *, missing, **options):
         users = get_user_model()._default_manager.select_related("sshbox_login_name").order_by("pk")
-        holders = defaultdict(list)  # login name -> those who have it
+        holders = defaultdict(list)  # login name -> user names
         without = []
         for user in users:
             name = login_name(user)
             if name is None:
                 without.append(f"{shown(user)}: {reason_for_none(user)}")
             else:
-                holders[name].append(user)
+                holders[name].append(shown(user))
         for name, those in holders.items():
             if len(those) > 1:
-                names = ", ".join(map(shown, those))
-                without.append(f"{names}: the login name {name} belongs to several users")
+                without.append(
+                    f"{', '.join(those)}: the login name {name} belongs to several users"
+                )
             elif not missing:
-                self.stdout.write(f"{name}  {shown(those[0])}")
+                self.stdout.write(f"{name}  {those[0]}")
         for line in without:
             self.stdout.write(f"-  {line}")
 
