@@ -26,7 +26,7 @@ pub mod tty;
 pub mod waiting;
 pub mod wire;
 
-// Rules: values in, verdicts out; no clock, no I/O.
+// Rules: values in, verdicts out; no clock and no I/O, except that `config` reads its file.
 pub mod account;
 pub mod adoption;
 pub mod authorized_key;

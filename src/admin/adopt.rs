@@ -1,6 +1,7 @@
 //! `sshbox adopt`: sets the container of an earlier gateway aside, so that the next login of its
 //! user makes a box on the same home. Docker gives no labels to a container that exists, so it
-//! is stopped and renamed; nothing is removed, and renaming it back undoes all of it.
+//! is stopped and renamed, and Docker no longer starts it. Nothing is removed; sshbox-adopt(8) says
+//! what has to be done to go back, and the programs that ended do not come back.
 
 use super::PROGRAM;
 use crate::adoption::{self, Stranger, Wanted};
