@@ -43,11 +43,12 @@ pub fn replace(
     let mut write = || {
         file.set_len(0)?;
         file.write_all(content)?;
+        // Not before it is complete, so that nobody else can open it; and while it is still ours, for
+        // the reaper may not change what is not.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         if let Some((uid, gid)) = owner {
             rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         }
-        // Last, so that nobody but its owner can open a file that is not complete.
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         file.sync_all()?;
         Ok::<_, io::Error>(rustix::fs::renameat(&dir, &temporary, &dir, name)?)
     };
@@ -77,9 +78,13 @@ fn exclusive(dir: impl AsFd, name: &str) -> io::Result<File> {
     loop {
         let file = File::from(rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)?);
         match file.try_lock() {
-            Ok(()) if is_called(&dir, name, &file)? => return Ok(file),
-            // The writer before us has renamed or removed it: open the next one.
-            Ok(()) => {}
+            Ok(()) => match owner_if_called(&dir, name, &file)? {
+                Some(owner) if owner == rustix::process::geteuid().as_raw() => return Ok(file),
+                // A dead writer had handed it over already.
+                Some(_) => rustix::fs::unlinkat(&dir, name, AtFlags::empty())?,
+                // The writer before us has renamed or removed it: open the next one.
+                None => {}
+            },
             Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => thread::sleep(RETRY),
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
             Err(TryLockError::Error(error)) => return Err(error),
@@ -87,12 +92,12 @@ fn exclusive(dir: impl AsFd, name: &str) -> io::Result<File> {
     }
 }
 
-/// Whether `name` still leads to this open file.
-fn is_called(dir: impl AsFd, name: &str, file: &File) -> io::Result<bool> {
+/// Whom this open file belongs to, if `name` still leads to it.
+fn owner_if_called(dir: impl AsFd, name: &str, file: &File) -> io::Result<Option<u32>> {
     let open = rustix::fs::fstat(file)?;
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => Ok((found.st_dev, found.st_ino) == (open.st_dev, open.st_ino)),
-        Err(Errno::NOENT) => Ok(false),
+        Ok(found) => Ok(((found.st_dev, found.st_ino) == (open.st_dev, open.st_ino)).then_some(open.st_uid)),
+        Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

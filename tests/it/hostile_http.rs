@@ -438,6 +438,18 @@ fn f33_without_a_cache_each_login_asks_and_nobody_is_refused() {
 }
 
 #[test]
+fn f35_a_time_that_is_too_long_lets_in_and_is_bounded() {
+    let site = Site::new("http", "");
+    site.behaves(|stream, _| {
+        let account = format!(r#"{{"user":"alice","keys":["{KEY}"],"idle_timeout":"9999y"}}"#);
+        respond(stream, "application/json", account.as_bytes());
+    });
+    assert!(site.lets_in());
+    let kept = fs::read_to_string(site.dir.path().join("cache/alice.json")).unwrap();
+    assert!(kept.contains(r#""idle_timeout":"10years""#), "{kept}");
+}
+
+#[test]
 fn a19_files_that_others_can_change_are_not_used() {
     use std::os::unix::fs::PermissionsExt as _;
     let site = Site::new("http", "");

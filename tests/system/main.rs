@@ -18,6 +18,7 @@ mod bytes;
 mod doctor;
 mod doors;
 mod engine;
+mod files;
 mod harness;
 mod identity;
 mod inner_sshd;
