@@ -119,11 +119,12 @@ impl Place {
         if let Some(parent) = self.seen_by_box.parent() {
             fs::set_permissions(parent, Permissions::from_mode(0o700))?;
         }
-        for lock in [self.live(), self.wake(), self.ask()] {
+        open(&self.state())?;
+        // The one that sessions look for comes last: where it is theirs, nothing is missing.
+        for lock in [self.wake(), self.ask(), self.live()] {
             let owner = Some(rustix::fs::Uid::from_raw(self.uid));
             rustix::fs::fchown(&open(&lock)?, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
         }
-        open(&self.state())?;
         Ok(())
     }
 
@@ -189,7 +190,7 @@ impl Place {
     /// # Errors
     /// `NotFound` when this user never had a box since boot, `TimedOut`, or what the kernel says.
     pub fn enter(&self, patience: Duration) -> io::Result<Held> {
-        let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(self.live())?;
+        let file = handed_over(&self.live())?;
         wait(patience, || file.try_lock_shared())?;
         Ok(Held(file))
     }
@@ -468,7 +469,7 @@ fn write_moment(file: &File, moment: Duration) -> io::Result<()> {
 }
 
 fn turn(lock: &Path, patience: Duration) -> io::Result<Turn> {
-    let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(lock)?;
+    let file = handed_over(lock)?;
     let began = Instant::now();
     wait(patience, || file.try_lock())?;
     Ok(Turn { waited: began.elapsed() >= RETRY, _held: Held(file) })
@@ -505,17 +506,30 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a lock of a session. One that root has made and not handed over yet, or never since it was
+/// killed, is as good as none: `NotFound`.
+fn handed_over(lock: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(lock);
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::ErrorKind::NotFound.into(),
+        _ => error,
+    })
+}
+
 fn nofollow() -> i32 {
     nix::fcntl::OFlag::O_NOFOLLOW.bits()
 }
 
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
-        // The umask may have taken bits away.
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode)),
-        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.raw_os_error() != Some(Errno::EEXIST as i32) => return Err(error),
+        _ => {}
     }
+    // The umask may have taken bits away, now or in a program that was killed then.
+    if fs::symlink_metadata(path)?.mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 #[cfg(test)]
@@ -572,6 +586,15 @@ mod tests {
             fs::write(place.live(), torn).unwrap();
             assert_eq!(place.last_seen().unwrap(), None, "{torn}");
         }
+    }
+
+    #[test]
+    fn f32_a_directory_that_was_not_opened_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        fs::set_permissions(dir.path().join("users/alice"), Permissions::from_mode(0o700)).unwrap();
+        place.prepare().unwrap();
+        assert_eq!(fs::metadata(dir.path().join("users/alice")).unwrap().mode() & 0o7777, 0o711);
     }
 
     #[test]

@@ -40,8 +40,9 @@ fn wake_killed_at(user: &User, call: &str, when: u32) -> ExitStatus {
 #[test]
 fn f32_a_start_that_is_killed_at_any_step_leaves_a_home_that_the_next_login_completes() {
     let _world = world();
-    let calls = ["mkdirat", "ftruncate", "fchmod", "fchown", "fsync", "renameat", "renameat2"];
-    let names: Vec<String> = (0..50).map(|n| format!("killed{n}")).collect();
+    let calls =
+        ["mkdir", "chmod", "mkdirat", "ftruncate", "fchmod", "fchown", "fsync", "renameat", "renameat2"];
+    let names: Vec<String> = (0..60).map(|n| format!("killed{n}")).collect();
     let mut users = User::many(&names).into_iter();
     let mut killed = Vec::new();
     for call in calls {
@@ -50,15 +51,16 @@ fn f32_a_start_that_is_killed_at_any_step_leaves_a_home_that_the_next_login_comp
             // The account is known, as after a login.
             assert!(keys(&["--fingerprint", "none", "--", &user.name]).status.success());
             let ended = wake_killed_at(&user, call, when);
+            let step = format!("{call} {when}: {ended}");
             if ended.signal() != Some(9) {
-                assert!(ended.success(), "{call} {when}: {ended}");
+                assert!(ended.success(), "{step}");
                 run("docker", &["rm", "-f", &user.container()]);
                 break;
             }
             killed.push(format!("{call} {when}"));
-            let said = user.says("touch kept && stat -c '%u %a' .");
-            assert_eq!(said, "1000 700\n", "{call} {when}");
-            assert_eq!(fs::read_to_string(note(&user)).unwrap(), format!("{id}\n"), "{call} {when}");
+            let next = user.ssh().run("touch kept && stat -c '%u %a' .");
+            assert_eq!(text(&next.stdout), "1000 700\n", "{step}: {next:?}");
+            assert_eq!(fs::read_to_string(note(&user)).unwrap(), format!("{id}\n"), "{step}");
             let left = fs::read_dir(HOMES).unwrap().map(|entry| entry.unwrap().file_name());
             let left: Vec<_> = left
                 .filter_map(|name| name.into_string().ok())
@@ -66,7 +68,7 @@ fn f32_a_start_that_is_killed_at_any_step_leaves_a_home_that_the_next_login_comp
                     name.contains(&format!(".{}.", user.name)) && *name != format!(".{}.sshbox-id", user.name)
                 })
                 .collect();
-            assert!(left.is_empty(), "{call} {when}: {left:?}");
+            assert!(left.is_empty(), "{step}: {left:?}");
             run("docker", &["rm", "-f", &user.container()]);
         }
     }
