@@ -66,6 +66,7 @@ enum Command {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    exit::on_panic(PROGRAM);
     let arguments: Arguments = match exit::arguments() {
         Ok(arguments) => arguments,
         Err(end) => return end,

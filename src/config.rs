@@ -5,6 +5,7 @@
 
 use bytesize::ByteSize;
 use identity::Login;
+use nix::errno::Errno;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -165,14 +166,14 @@ impl Default for Limits {
 #[serde(default, deny_unknown_fields)]
 pub struct Reap {
     /// How long a box runs without a session, when the account does not say.
-    pub idle_timeout: Span,
+    pub idle_timeout: IdleTimeout,
     /// How long the box's processes have between SIGTERM and SIGKILL.
     pub grace: Span,
 }
 
 impl Default for Reap {
     fn default() -> Self {
-        Self { idle_timeout: Span::seconds(30 * 60), grace: Span::seconds(10) }
+        Self { idle_timeout: IdleTimeout(Some(Duration::from_secs(30 * 60))), grace: Span::seconds(10) }
     }
 }
 
@@ -249,19 +250,38 @@ impl FromStr for AccountUrl {
     }
 }
 
-/// A length of time, written like `30m`, `24h` or `1h 30m`.
+/// A length of time, written like `30m`, `24h` or `1h 30m`, of at most ten years: then no sum with a
+/// moment of today is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 impl Span {
+    /// The longest.
+    pub const LONGEST: Self = Self::seconds(10 * 31_557_600);
+
     const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
+    }
+
+    /// Reads one without its upper bound; what does not fit is the longest that there is.
+    fn of_any_length(text: &str) -> Option<Duration> {
+        match humantime::parse_duration(text) {
+            Ok(time) => Some(time),
+            Err(humantime::DurationError::NumberOverflow) => Some(Duration::MAX),
+            Err(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
     }
 }
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(self.0))
+        serializer.collect_str(self)
     }
 }
 
@@ -269,9 +289,62 @@ impl FromStr for Span {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| "expected a time like \"5s\", \"30m\" or \"24h\"")
+        match Self::of_any_length(text) {
+            Some(time) if time <= Self::LONGEST.0 => Ok(Self(time)),
+            Some(_) => Err("the longest time is \"10years\""),
+            None => Err("expected a time like \"5s\", \"30m\" or \"24h\""),
+        }
+    }
+}
+
+/// How long a box runs without a session: a [`Span`], or `never` for one that is not stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleTimeout(pub Option<Duration>);
+
+impl IdleTimeout {
+    /// The longest but `never`.
+    pub const LONGEST: Span = Span::LONGEST;
+
+    const NEVER: &'static str = "never";
+
+    /// Reads one without its upper bound.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn of_any_length(text: &str) -> Result<Self, &'static str> {
+        match (text, Span::of_any_length(text)) {
+            (Self::NEVER, _) => Ok(Self(None)),
+            (_, Some(time)) => Ok(Self(Some(time))),
+            (_, None) => Err("expected a time like \"30m\" or \"24h\", or \"never\""),
+        }
+    }
+
+    /// The same, at most the longest.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self(self.0.map(|time| time.min(Self::LONGEST.0)))
+    }
+}
+
+impl FromStr for IdleTimeout {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = Self::of_any_length(text)?;
+        if read == read.bounded() {
+            Ok(read)
+        } else {
+            Err("the longest time is \"10years\"; for a box that is not stopped write \"never\"")
+        }
+    }
+}
+
+impl Serialize for IdleTimeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(time) => Span(time).serialize(serializer),
+            None => serializer.serialize_str(Self::NEVER),
+        }
     }
 }
 
@@ -410,7 +483,7 @@ macro_rules! deserialize_from_str {
         }
     )*};
 }
-deserialize_from_str!(Template, AccountUrl, Span, Size, OpenFiles, Owner);
+deserialize_from_str!(Template, AccountUrl, Span, IdleTimeout, Size, OpenFiles, Owner);
 
 /// Why there is no configuration.
 #[derive(Debug)]
@@ -423,6 +496,18 @@ pub enum ConfigError {
     Parse(PathBuf, toml::de::Error),
     /// A value cannot be, though it is written as it should; with its line and column.
     Conflict(PathBuf, &'static str, Option<(usize, usize)>),
+}
+
+impl ConfigError {
+    /// Whether the host had no descriptors or memory to read it: then nothing is wrong with it.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        let Self::Read(_, error) = self else { return false };
+        matches!(
+            error.raw_os_error().map(Errno::from_raw),
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+        )
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -625,6 +710,15 @@ mod tests {
         for (text, expected) in [
             ("[accounts]\nurll = 'x'", "line 2, column 1"),
             ("[accounts]\nfresh = '5 parsecs'", "expected a time like"),
+            ("[accounts]\nstale = '9999y'", "line 2, column 9"),
+            ("[accounts]\nstale = '9999y'", "the longest time is \"10years\""),
+            ("[accounts]\nstale = 'never'", "expected a time like"),
+            ("[reap]\nidle_timeout = '9999y'", "line 2, column 16"),
+            (
+                "[reap]\nidle_timeout = '99999999999999999999y'",
+                "for a box that is not stopped write \"never\"",
+            ),
+            ("[reap]\nidle_timeout = 'soon'", "or \"never\""),
             ("[accounts]\nurl = 'ftp://x/{user}'", "expected http://"),
             ("[accounts]\nurl = 'http://x/'", "with {user} in it"),
             ("[accounts]\ntimeout = '1h'", "accounts.timeout"),
@@ -645,6 +739,19 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn f35_a_box_that_is_never_stopped_is_written_so() {
+        for (text, expected) in
+            [("never", None), ("10y", Some(Span::LONGEST.0)), ("0s", Some(Duration::ZERO))]
+        {
+            let config = parse(&format!("[reap]\nidle_timeout = '{text}'")).unwrap();
+            assert_eq!(config.reap.idle_timeout, IdleTimeout(expected));
+            // As it is listed it can be read again.
+            let again = toml::to_string(&config).unwrap();
+            assert_eq!(parse(&again).unwrap().reap.idle_timeout, IdleTimeout(expected), "{again}");
         }
     }
 
@@ -686,6 +793,12 @@ mod tests {
         for text in ["scitex-user-", "scitex-Ada-L", "scitex-user-a/b", "user-Ada-L", ""] {
             assert_eq!(template.login_of(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn f34_for_want_of_descriptors_a_configuration_is_not_wrong() {
+        let read = |errno: Errno| ConfigError::Read("x".into(), errno.into()).is_shortage();
+        assert!(read(Errno::EMFILE) && !read(Errno::ENOENT));
     }
 
     #[test]

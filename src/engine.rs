@@ -210,7 +210,7 @@ impl Engine {
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptions { t: Some(seconds), ..Default::default() };
-        call("stop", id, grace + LARGE, self.docker.stop_container(id, Some(options))).await
+        call("stop", id, grace.saturating_add(LARGE), self.docker.stop_container(id, Some(options))).await
     }
 
     /// Removes a container that does not run, with its writable layer. Homes are not in it.

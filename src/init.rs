@@ -35,6 +35,7 @@ pub fn run() -> ExitCode {
     if std::process::id() != 1 {
         return crate::exit::Status::Usage.code().into();
     }
+    crate::exit::on_panic("sshbox-init");
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => crate::exit::Status::Internal.code().into(),
@@ -133,7 +134,7 @@ fn wait(
     let now = Instant::now();
     let timeout = sessions.due().map_or(PollTimeout::NONE, |due| {
         // Rounded up: a moment too early would spin.
-        let left = due.saturating_duration_since(now) + Duration::from_millis(1);
+        let left = due.saturating_duration_since(now).saturating_add(Duration::from_millis(1));
         PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
     });
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];

@@ -65,9 +65,11 @@ events! {
     LoginRefused = "login refused", Info, "c732bf614327c3c89a72f495668d7ecc";
     /// A key that the account source told is not one that sshbox takes.
     KeyLeftOut = "key left out", Warning, "aa07bfe276e65fa048e4cfcf459e352a";
+    /// A value of an account is out of range and counts as the nearest one that is not.
+    ValueBounded = "value bounded", Warning, "b9a6ecba1bb744a5b1bd298ae44b6855";
     /// The account source gave no answer.
     AccountSourceFailed = "account source failed", Warning, "b6bbcc905bbd6300413282631714bd9b";
-    /// An answer of the account source could not be kept.
+    /// An answer of the account source could not be kept: told once until one can.
     CacheNotWritten = "cache not written", Warning, "a635a9190060565dcc34715310076740";
     /// Which account logs in could not be written down for `sshbox-shell`.
     AccountNotTold = "account not told", Warning, "dee1f4331ae792fbe6fb229a05527eec";
@@ -99,6 +101,8 @@ events! {
     RequestRefused = "request refused", Warning, "f6c7dbc1019d6e13b00e7892495c1173";
     /// The reaper could not do its work.
     ReaperFailed = "reaper failed", Error, "c4b90d320f865f708152b011cb5ec31b";
+    /// A library of one of our programs panicked.
+    ProgramFailed = "program failed", Error, "b3834f43ceb34c12a1fdee425d2a6da5";
     /// An admin did something with `sshbox`.
     AdminAction = "admin action", Info, "50884387edd00b472f15312c3985ded3";
 }

@@ -3,6 +3,15 @@
 //! A table of contents. Arrows point down only: an app may use edges and rules, an edge
 //! only rules, and no app or edge knows another. `tests/it/structure.rs` holds that.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods,
+        reason = "a test stops at the first surprise"
+    )
+)]
+
 // Apps: one per program, each a short story told by its `run`.
 pub mod admin;
 pub mod init;
@@ -12,6 +21,7 @@ pub mod shell;
 pub mod wake;
 
 // Edges: one file per outside party.
+pub mod atomic;
 pub mod cache;
 pub mod cgroup;
 pub mod clock;
@@ -36,3 +46,4 @@ pub mod exit;
 pub mod spec;
 pub mod status;
 pub mod texts;
+pub mod times;

@@ -1,8 +1,9 @@
 //! Processes, where the standard library has no safe word for it: a child with a session and
-//! a terminal of its own, and an end by signal. The only unsafe code of this package.
+//! a terminal of its own, an end by signal, and an end when there is no memory. The only unsafe
+//! code of this package.
 #![allow(
     unsafe_code,
-    reason = "fork and signal dispositions have no safe interface; see each SAFETY comment"
+    reason = "fork, signal dispositions and allocators have no safe interface; see each SAFETY comment"
 )]
 
 use nix::libc;
@@ -10,6 +11,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, setsid};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -20,6 +22,48 @@ const OOM_SCORE: &[u8] = b"500";
 
 /// Signals of Linux, see signal(7).
 const SIGNALS: i32 = 64;
+
+/// Exit status of a program for which there is no memory; `exit::Status::TryAgain`.
+const NO_MEMORY: i32 = 75;
+
+/// The system's memory. Where there is none the standard library ends the program by a signal, and
+/// this ends it with a status.
+struct Memory;
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
+
+// SAFETY: each call is passed on as it came, and its result as well; what the system does not give
+// is never returned.
+unsafe impl GlobalAlloc for Memory {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are those that the system asks for.
+        given(unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        given(unsafe { System.alloc_zeroed(layout) })
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        given(unsafe { System.realloc(memory, layout, size) })
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+fn given(memory: *mut u8) -> *mut u8 {
+    if memory.is_null() {
+        // SAFETY: ends the process at once; nothing runs after it.
+        unsafe { libc::_exit(NO_MEMORY) }
+    }
+    memory
+}
 
 /// Starts `command` in a session of its own; with `terminal`, its stdin becomes the session's
 /// controlling terminal.

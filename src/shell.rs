@@ -110,6 +110,7 @@ enum Wish {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    crate::exit::on_panic(PROGRAM);
     let login = match who() {
         Ok(login) => login,
         Err(failure) => {

@@ -24,6 +24,9 @@ pub const WAKE_FAILED: &str = "your box cannot be started; tell your admin";
 pub const NOT_WATCHED: &str = "the session cannot be watched; try again, then tell your admin";
 pub const NO_TERMINAL: &str = "the terminal cannot be used; try again, then tell your admin";
 
+// What any of our programs says when a library of it panics.
+pub const BROKEN: &str = "sshbox itself failed; try again in a minute, then tell your admin";
+
 // What the words refuse.
 pub const SSHD_WITHOUT_TERMINAL: &str =
     "@sshd speaks to an ssh client, not to a terminal; see @help for the lines that call it";
@@ -266,6 +269,7 @@ mod tests {
             WAKE_FAILED,
             NOT_WATCHED,
             NO_TERMINAL,
+            BROKEN,
             SSHD_WITHOUT_TERMINAL,
             SSHD_WITHOUT_KEY,
             SSHD_WITHOUT_HOST_KEY,
@@ -303,6 +307,7 @@ mod tests {
         your box cannot be started; tell your admin
         the session cannot be watched; try again, then tell your admin
         the terminal cannot be used; try again, then tell your admin
+        sshbox itself failed; try again in a minute, then tell your admin
         @sshd speaks to an ssh client, not to a terminal; see @help for the lines that call it
         the key of this login is not known, so @sshd cannot let it in; tell your admin that sshd needs ExposeAuthInfo
         your box cannot keep its host key; see whether your home is full and ~/.local/state is yours

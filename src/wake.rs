@@ -51,6 +51,7 @@ pub fn command() -> clap::Command {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    exit::on_panic(PROGRAM);
     let arguments: Arguments = match exit::arguments() {
         Ok(arguments) => arguments,
         Err(end) => return end,
@@ -185,6 +186,9 @@ fn account(config: &Config, login: &Login) -> Result<Account, Failure> {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn unusable(error: config::ConfigError) -> Failure {
+    if error.is_shortage() {
+        return Failure::because(Status::TryAgain, texts::SHORT_OF_RESOURCES, &error);
+    }
     Failure::because(Status::Config, texts::NOT_SET_UP, &error)
 }
 

@@ -14,6 +14,7 @@ use crate::exit::{Failure, Status, chain};
 use crate::home::{self, HomeError};
 use crate::presence::{Place, RUN};
 use crate::spec::State;
+use crate::times::rfc3339;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -301,13 +302,12 @@ fn account(path: &Path, config: &Config, login: &Login) -> Result<Option<String>
 
 fn is_new(asked: Option<Duration>, began: &Now) -> bool {
     // The cache counts in milliseconds.
-    asked.is_some_and(|asked| asked + Duration::from_millis(1) >= began.boottime)
+    asked.is_some_and(|asked| asked.saturating_add(Duration::from_millis(1)) >= began.boottime)
 }
 
 /// Sets one container aside and says what became of it; whether that went well.
 async fn take_over(engine: &Engine, config: &Config, candidate: &Candidate) -> bool {
-    let aside =
-        adoption::aside(&candidate.name, &humantime::format_rfc3339_seconds(SystemTime::now()).to_string());
+    let aside = adoption::aside(&candidate.name, &rfc3339(SystemTime::now()).unwrap_or_default());
     let name = &candidate.name;
     let restart = candidate.stranger.as_ref().map_or("no", |stranger| &stranger.restart);
     let action = format!("adopt {name} as {aside}, restart policy {restart}");

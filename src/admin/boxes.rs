@@ -202,7 +202,7 @@ pub fn measure(boxes: &mut [Known], before: &Reading, now: &Reading) {
     for one in boxes {
         let used = |reading: &Reading| reading.used.get(one.container.as_ref()?).cloned();
         if let (Some(before_it), Some(now_it)) = (used(before), used(now)) {
-            one.status.measured(&before_it, &now_it, now.at - before.at);
+            one.status.measured(&before_it, &now_it, now.at.saturating_duration_since(before.at));
         }
     }
 }

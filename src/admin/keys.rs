@@ -74,7 +74,7 @@ struct Recent {
 #[serde(tag = "is", rename_all = "snake_case")]
 enum Answered {
     /// The web app knows the user.
-    Account { account: Account, left_out: Vec<String> },
+    Account { account: Account, left_out: Vec<String>, bounded: Option<String> },
     /// The web app says no.
     Refusal { reason: &'static str, left_out: Vec<String> },
     /// There is no answer.
@@ -163,8 +163,12 @@ fn printed(keys: &[String]) -> Vec<Printed> {
 
 fn answered(answer: Result<Parsed, SourceError>) -> Answered {
     match answer {
-        Ok(Parsed { answer: Answer::Known(account), left_out }) => Answered::Account { account, left_out },
-        Ok(Parsed { answer: Answer::Refused(reason), left_out }) => Answered::Refusal { reason, left_out },
+        Ok(Parsed { answer: Answer::Known(account), left_out, bounded }) => {
+            Answered::Account { account, left_out, bounded }
+        }
+        Ok(Parsed { answer: Answer::Refused(reason), left_out, .. }) => {
+            Answered::Refusal { reason, left_out }
+        }
         Err(error) => Answered::Nothing { error: chain(&error) },
     }
 }
@@ -195,12 +199,15 @@ fn text(steps: &Steps) -> String {
         format!("{}, for at most {} ms", token.as_deref().unwrap_or("without a token"), steps.timeout_ms),
     ));
     let (answer, left_out) = match &steps.answer {
-        Answered::Account { account, left_out } => (described(account), &**left_out),
+        Answered::Account { account, left_out, .. } => (described(account), &**left_out),
         Answered::Refusal { reason, left_out } => (format!("no: {reason}"), &**left_out),
         Answered::Nothing { error } => (format!("none: {error}"), &[][..]),
     };
     lines.push(("answer", format!("{answer} (after {} ms)", steps.took_ms)));
     lines.extend(left_out.iter().map(|reason| ("", format!("left out: {reason}"))));
+    if let Answered::Account { bounded: Some(reason), .. } = &steps.answer {
+        lines.push(("", reason.clone()));
+    }
     lines.push((
         "serves",
         match (steps.serves, &steps.answer) {

@@ -79,7 +79,7 @@ mod tests {
             image: "sshbox-user:latest".to_owned(),
             cpu: Cpu { limit: 2.0, used: None },
             memory: Amount { limit: 8 << 30, used: None },
-            idle_timeout_seconds: 1800,
+            idle_timeout_seconds: Some(1800),
             last_stop: Some(LastStop { seconds_ago: 90, reason: "an admin stopped it".to_owned() }),
             ..Status::default()
         };

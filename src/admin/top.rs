@@ -6,6 +6,7 @@ use super::{because, load, show, with_engine};
 use crate::exit::{Failure, Status};
 use crate::status::{bytes, of};
 use crate::texts::span;
+use crate::times::later;
 use crate::tty;
 use clap::Args;
 use nix::errno::Errno;
@@ -90,7 +91,7 @@ async fn watch(mut looker: Looker<'_>) -> Result<ExitCode, Failure> {
 /// Shows these until it is time to look again; whether to end.
 fn pause(boxes: &[Known], signals: &SignalFd) -> io::Result<bool> {
     let stdin = io::stdin();
-    let until = Instant::now() + PAUSE;
+    let until = later(Instant::now(), PAUSE);
     draw(boxes)?;
     loop {
         let left = until.saturating_duration_since(Instant::now());

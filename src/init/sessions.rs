@@ -5,6 +5,7 @@ use super::inner_sshd;
 use super::person::Person;
 use crate::process::spawn;
 use crate::texts;
+use crate::times::later;
 use crate::tty;
 use crate::wire::{Reply, Request, Run, Socket, hello};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -149,14 +150,14 @@ impl Sessions {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Out of descriptors, say: the connection waits, and so do we.
                 Err(_) => {
-                    self.tired = Some(Instant::now() + REST);
+                    self.tired = Some(later(Instant::now(), REST));
                     return;
                 }
             };
             let greeted = rustix::io::ioctl_fionbio(&socket, true).is_ok()
                 && socket.send(&hello(self.person.name.as_bytes()), &[]).is_ok();
             if greeted {
-                self.open.push(Open { socket, phase: Phase::Greeting(Instant::now() + GREETING) });
+                self.open.push(Open { socket, phase: Phase::Greeting(later(Instant::now(), GREETING)) });
             }
         }
     }
@@ -330,7 +331,7 @@ fn why(error: &io::Error, program: &OsStr) -> String {
 fn hang_up(session: Pid, vanished: &mut Vec<(Pid, Instant)>) {
     signal_session(session, Signal::SIGHUP);
     signal_session(session, Signal::SIGCONT);
-    vanished.push((session, Instant::now() + GRACE));
+    vanished.push((session, later(Instant::now(), GRACE)));
 }
 
 /// Whether the other end of a connection has been closed: POLLHUP, which needs no asking.

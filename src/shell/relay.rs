@@ -6,6 +6,7 @@ use super::Ending;
 use super::audit::Audit;
 use crate::exit::{Failure, Status};
 use crate::texts;
+use crate::times::later;
 use crate::tty;
 use crate::wire::Socket;
 use nix::errno::Errno;
@@ -101,7 +102,7 @@ fn relay(
 
 /// Shows what the program still had in its terminal when it ended.
 fn last_words(shown: &mut Way<'_>) -> io::Result<()> {
-    let until = Instant::now() + LAST_WORDS;
+    let until = later(Instant::now(), LAST_WORDS);
     let enough = shown.read + LAST_BYTES;
     while Instant::now() < until && shown.go() == Flow::Goes {
         if shown.read > enough && shown.is_empty() {

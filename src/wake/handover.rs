@@ -7,6 +7,7 @@ use crate::exit::{Failure, Status};
 use crate::presence::Place;
 use crate::spec::State;
 use crate::texts;
+use crate::times::later;
 use crate::wire::{Socket, is_hello};
 use std::fs;
 use std::io;
@@ -62,7 +63,7 @@ impl<'a> Doors<'a> {
 
     /// Waits for the call of the box and hands it its socket.
     pub async fn hand_over(self, engine: &Engine, id: &str) -> Result<Handed, Failure> {
-        let until = Instant::now() + READY;
+        let until = later(Instant::now(), READY);
         while Instant::now() < until {
             // Nobody called yet, or whoever did hung up: look why.
             if let Ok(true) = self.boot.accept().and_then(|init| give(&init, &self.sessions)) {

@@ -11,6 +11,7 @@ use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State};
 use crate::status::{Status, why_stopped};
 use crate::texts;
+use crate::times::later;
 use crate::wire::Fields;
 use identity::Login;
 use std::path::Path;
@@ -81,7 +82,7 @@ pub async fn why(config: &Config, login: &Login) -> Result<Done, Failure> {
     };
     let name = config.a_box.name.fill(login);
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let until = Instant::now() + ENDING;
+    let until = later(Instant::now(), ENDING);
     let reason = loop {
         if let Some(end) = place.end().filter(|end| !end.over) {
             return Ok(answer(Some(&end.reason)));

@@ -199,7 +199,7 @@ async fn ensure_network(engine: &Engine, name: &str) -> Result<(), Failure> {
 /// A little longer each time, and not the same for all who wait.
 async fn pause(attempt: u32) {
     let jitter = Duration::from_millis(u64::from(std::process::id() % 100));
-    tokio::time::sleep(PAUSE * (attempt + 1).min(5) + jitter).await;
+    tokio::time::sleep(PAUSE.saturating_mul((attempt + 1).min(5)).saturating_add(jitter)).await;
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]

@@ -5,6 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
@@ -16,6 +18,7 @@ mod bytes;
 mod doctor;
 mod doors;
 mod engine;
+mod files;
 mod harness;
 mod identity;
 mod inner_sshd;

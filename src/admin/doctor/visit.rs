@@ -13,6 +13,7 @@ use crate::engine::{Engine, EngineError};
 use crate::exit::chain;
 use crate::presence::{Held, INVITATIONS, Place, RUN, VISITOR, doctor_lock, reaper_lock};
 use crate::spec::Found;
+use crate::times::later;
 use identity::Login;
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
@@ -568,7 +569,7 @@ fn remove_traces(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> 
 
 /// Waits until no session of this visitor is left on the host, for a moment.
 fn until_gone(name: &Login) {
-    let end = Instant::now() + SMALL;
+    let end = later(Instant::now(), SMALL);
     let theirs = |process: fs::DirEntry| process.metadata().is_ok_and(|meta| meta.uid() == name.uid());
     let here = || fs::read_dir("/proc").into_iter().flatten().flatten().any(theirs);
     while here() && Instant::now() < end {
