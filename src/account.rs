@@ -4,7 +4,7 @@
 //! key that is no key costs only itself. Knows no network and no file.
 
 use crate::authorized_key::{AuthorizedKey, KEYS_MAX};
-use crate::config::{Cpus, IdleTimeout, Size};
+use crate::config::{Cpus, IdleTimeout, MemorySize, Size};
 use crate::escape::printable;
 use identity::Login;
 use serde::{Deserialize, Serialize};
@@ -43,9 +43,15 @@ pub struct Wanted {
     /// Memory, swap off.
     #[serde(default)]
     pub memory: Option<Size>,
-    /// Processes and threads.
+    /// Tasks: processes and threads.
     #[serde(default)]
     pub pids: Option<u32>,
+    /// Size of `/dev/shm`.
+    #[serde(default)]
+    pub shm: Option<MemorySize>,
+    /// Size of `/tmp`, and of `/var/tmp`.
+    #[serde(default)]
+    pub tmp: Option<MemorySize>,
 }
 
 impl Account {

@@ -113,6 +113,8 @@ pub struct Box {
     pub mount: PathBuf,
     /// Who the user is in the box.
     pub user: Owner,
+    /// Host name in the box.
+    pub hostname: Hostname,
     /// Docker network; made, with traffic between boxes off, when missing.
     pub network: String,
     /// What a box gets when the account does not say.
@@ -129,6 +131,7 @@ impl Default for Box {
             home: Template("/var/lib/sshbox/homes/{user}".to_owned()),
             mount: "/home/user".into(),
             user: Owner { uid: 1000, gid: 1000 },
+            hostname: Hostname("box".to_owned()),
             network: "sshbox".to_owned(),
             limits: Limits::default(),
             ceilings: Limits::default(),
@@ -144,8 +147,12 @@ pub struct Limits {
     pub cpus: Cpus,
     /// Memory; swap is off.
     pub memory: Size,
-    /// Processes and threads.
+    /// Tasks: processes and threads.
     pub pids: u32,
+    /// Size of `/dev/shm`; what is in it counts as memory.
+    pub shm: MemorySize,
+    /// Size of `/tmp`, and of `/var/tmp`; what is in them counts as memory.
+    pub tmp: MemorySize,
     /// Open files of a process, `soft:hard`.
     pub nofile: OpenFiles,
 }
@@ -156,7 +163,9 @@ impl Default for Limits {
             cpus: Cpus(2.0),
             memory: Size(8 << 30),
             pids: 512,
-            nofile: OpenFiles { soft: 1024, hard: 2048 },
+            shm: MemorySize::Percent(50),
+            tmp: MemorySize::Bytes(Size(1 << 30)),
+            nofile: OpenFiles { soft: 1024, hard: 65536 },
         }
     }
 }
@@ -208,6 +217,34 @@ impl FromStr for Template {
             Ok(Self(text.to_owned()))
         } else {
             Err("expected a text with {user} in it once")
+        }
+    }
+}
+
+/// A host name, with or without `{user}` in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Hostname(String);
+
+impl Hostname {
+    /// The name for this login. Cut to the 64 bytes that the kernel accepts (`sethostname(2)`).
+    #[must_use]
+    pub fn fill(&self, login: &Login) -> String {
+        self.0.replace(PLACE, login.as_str()).chars().take(64).collect()
+    }
+}
+
+impl FromStr for Hostname {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = text.replacen(PLACE, "x", 1);
+        let known = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        let edges = name.starts_with(['-', '.']) || name.ends_with(['-', '.']);
+        if known && !edges && !name.is_empty() && name.len() <= 64 && name != "localhost" {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected a host name like \"box\" or \"{user}-box\"")
         }
     }
 }
@@ -372,6 +409,54 @@ impl FromStr for Size {
     }
 }
 
+/// A size of something that is kept in the box's memory: `512MiB`, or `50%` of that memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemorySize {
+    /// Bytes.
+    Bytes(Size),
+    /// Percent of the box's memory, 1 to 100.
+    Percent(u8),
+}
+
+impl MemorySize {
+    /// The size in a box with this much memory.
+    #[must_use]
+    pub fn of(self, memory: Size) -> Size {
+        match self {
+            Self::Bytes(size) => size,
+            Self::Percent(percent) => {
+                let part = u128::from(memory.0) * u128::from(percent) / 100;
+                // A tmpfs takes 0 for "no limit".
+                Size(u64::try_from(part).unwrap_or(u64::MAX).max(1))
+            }
+        }
+    }
+}
+
+impl Serialize for MemorySize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bytes(size) => size.serialize(serializer),
+            Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+        }
+    }
+}
+
+impl FromStr for MemorySize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected a size like \"512MiB\", or a part of the box's memory like \"50%\"";
+        let Some(percent) = text.strip_suffix('%') else {
+            return text.parse().map(Self::Bytes).map_err(|_| EXPECTED);
+        };
+        match percent.trim_end().parse() {
+            Ok(percent @ 1..=100) => Ok(Self::Percent(percent)),
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
 /// A number of cores, fractions allowed.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
@@ -390,6 +475,12 @@ impl Cpus {
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         if other.0 < self.0 { other } else { self }
+    }
+
+    /// In cores.
+    #[must_use]
+    pub fn cores(self) -> f64 {
+        self.0
     }
 }
 
@@ -422,7 +513,7 @@ impl FromStr for OpenFiles {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected \"soft:hard\" like \"1024:2048\"";
+        const EXPECTED: &str = "expected \"soft:hard\" like \"1024:65536\"";
         let (soft, hard) = pair(text).ok_or(EXPECTED)?;
         if soft > 0 && soft <= hard { Ok(Self { soft, hard }) } else { Err(EXPECTED) }
     }
@@ -483,7 +574,7 @@ macro_rules! deserialize_from_str {
         }
     )*};
 }
-deserialize_from_str!(Template, AccountUrl, Span, IdleTimeout, Size, OpenFiles, Owner);
+deserialize_from_str!(Template, Hostname, AccountUrl, Span, IdleTimeout, Size, MemorySize, OpenFiles, Owner);
 
 /// Why there is no configuration.
 #[derive(Debug)]
@@ -734,6 +825,10 @@ mod tests {
             ("[box.limits]\ncpus = 0", "cores"),
             ("[box.limits]\ncpus = nan", "cores"),
             ("[box.limits]\nnofile = '9:3'", "soft:hard"),
+            ("[box.limits]\nshm = '101%'", "like \"50%\""),
+            ("[box.limits]\ntmp = '0%'", "like \"50%\""),
+            ("[box]\nhostname = 'two words'", "a host name like"),
+            ("[box]\nhostname = 'localhost'", "a host name like"),
             ("[reap]\nidle_timeout = 30", "line 2"),
             ("[nonsense]", "nonsense"),
         ] {
@@ -799,6 +894,28 @@ mod tests {
     fn f34_for_want_of_descriptors_a_configuration_is_not_wrong() {
         let read = |errno: Errno| ConfigError::Read("x".into(), errno.into()).is_shortage();
         assert!(read(Errno::EMFILE) && !read(Errno::ENOENT));
+    }
+
+    #[test]
+    fn a_host_name_is_the_same_for_all_or_has_the_login_in_it() {
+        let login = Login::parse(b"Ada-L").unwrap();
+        let fill = |text: &str| text.parse::<Hostname>().map(|name| name.fill(&login));
+        assert_eq!(fill("box").unwrap(), "box");
+        assert_eq!(fill("{user}.boxes.example").unwrap(), "Ada-L.boxes.example");
+        assert_eq!(fill(&format!("{{user}}-{}", "x".repeat(60))).unwrap().len(), 64);
+        for text in ["", "-box", "box.", "a b", "{user}{user}", "box\n", "localhost", &"x".repeat(65)] {
+            assert!(fill(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_in_memory_is_a_size_or_a_part_of_it() {
+        let of = |text: &str| text.parse::<MemorySize>().map(|size| size.of(Size(1000)).0);
+        assert_eq!((of("64MiB"), of("50%"), of("100 %")), (Ok(64 << 20), Ok(500), Ok(1000)));
+        assert_eq!("1%".parse::<MemorySize>().unwrap().of(Size(1)), Size(1));
+        for text in ["0", "0%", "101%", "-1%", "50", "%", "half"] {
+            assert_eq!(of(text).is_ok(), text == "50", "{text}");
+        }
     }
 
     #[test]

@@ -36,6 +36,9 @@ const LARGE: Duration = Duration::from_secs(30);
 const INIT_IN_BOX: &str = "/sbin/sshbox-init";
 const RUN_IN_BOX: &str = "/run/sshbox";
 
+/// Switch of the kernel: whether the loopback interface is without IPv6.
+const LOOPBACK_IPV6: &str = "net.ipv6.conf.lo.disable_ipv6";
+
 /// Option of a bridge: whether its containers see each other.
 const APART: &str = "com.docker.network.bridge.enable_icc";
 
@@ -531,11 +534,12 @@ fn found(container: ContainerInspectResponse) -> Found {
 /// A box in Docker's words. A change here needs a new `VERSION` in `spec.rs`.
 fn body(spec: &Spec) -> ContainerCreateBody {
     ContainerCreateBody {
-        hostname: Some(spec.user.clone()),
+        hostname: Some(spec.hostname.clone()),
         user: Some(spec.owner.clone()),
         image: Some(spec.image.clone()),
         entrypoint: Some(vec![INIT_IN_BOX.to_owned()]),
-        cmd: Some(Vec::new()),
+        // Not an option of the engine: it fails where its own limit is lower, and init does not.
+        cmd: Some(vec![spec.nofile.soft.to_string(), spec.nofile.hard.to_string()]),
         working_dir: Some("/".to_owned()),
         labels: Some(HashMap::from([
             (LABEL_USER.to_owned(), spec.user.clone()),
@@ -548,6 +552,15 @@ fn body(spec: &Spec) -> ContainerCreateBody {
 }
 
 fn host_config(spec: &Spec) -> HostConfig {
+    // The only places that can be written to: the home, and memory.
+    let mut mounts = vec![
+        bind(&spec.home.to_string_lossy(), &spec.mount.to_string_lossy(), false),
+        bind(INIT, INIT_IN_BOX, true),
+        bind(&spec.run.to_string_lossy(), RUN_IN_BOX, true),
+    ];
+    let lxcfs = spec.host.lxcfs.iter();
+    mounts.extend(lxcfs.map(|(here, inside)| bind(&here.to_string_lossy(), &inside.to_string_lossy(), true)));
+    let tmp = format!("rw,nosuid,nodev,exec,mode=1777,size={}", spec.tmp);
     HostConfig {
         // No privilege, whatever the image brings along.
         privileged: Some(false),
@@ -561,21 +574,13 @@ fn host_config(spec: &Spec) -> HostConfig {
         memory: Some(spec.memory),
         memory_swap: Some(spec.memory),
         pids_limit: Some(spec.pids),
-        ulimits: Some(vec![
-            ulimit("nofile", spec.nofile),
-            // A core goes where the host's kernel is told to put it, which is no place for a user.
-            ulimit("core", (0, 0)),
-        ]),
-        shm_size: Some(64 << 20),
-        // The only places that can be written to: the home, and memory.
-        mounts: Some(vec![
-            bind(&spec.home.to_string_lossy(), &spec.mount.to_string_lossy(), false),
-            bind(INIT, INIT_IN_BOX, true),
-            bind(&spec.run.to_string_lossy(), RUN_IN_BOX, true),
-        ]),
+        // A core goes where the host's kernel is told to put it, which is no place for a user.
+        ulimits: Some(vec![ulimit("core", (0, 0))]),
+        shm_size: Some(spec.shm),
+        mounts: Some(mounts),
         tmpfs: Some(HashMap::from([
-            ("/tmp".to_owned(), "rw,nosuid,nodev,exec,mode=1777,size=1g".to_owned()),
-            ("/var/tmp".to_owned(), "rw,nosuid,nodev,exec,mode=1777,size=256m".to_owned()),
+            ("/tmp".to_owned(), tmp.clone()),
+            ("/var/tmp".to_owned(), tmp),
             ("/run".to_owned(), "rw,nosuid,nodev,noexec,mode=0755,size=16m".to_owned()),
         ])),
         // What PID 1 would print goes nowhere, or a user could fill the host's disk with it.
@@ -583,6 +588,9 @@ fn host_config(spec: &Spec) -> HostConfig {
         // Boxes start when their user comes.
         restart_policy: Some(no_restart()),
         network_mode: Some(spec.network.clone()),
+        // `localhost` is ::1 first, and Docker switches that off where the network has no IPv6. A
+        // kernel without IPv6 does not know the name, and the box would not start.
+        sysctls: spec.host.ipv6.then(|| HashMap::from([(LOOPBACK_IPV6.to_owned(), "0".to_owned())])),
         init: Some(false),
         ..Default::default()
     }

@@ -10,12 +10,14 @@ use crate::wire::{Fields, Socket};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use person::Person;
 use rustix::process::WaitOptions;
 use sessions::{End, Sessions};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -44,6 +46,7 @@ pub fn run() -> ExitCode {
 
 fn serve() -> io::Result<()> {
     close_doors()?;
+    limit_open_files(std::env::args_os())?;
     let signals = signals()?;
     let person = Person::of_this_process();
     person.furnish_home();
@@ -95,6 +98,17 @@ fn close_doors() -> io::Result<()> {
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
     nix::unistd::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// Sets the soft and the hard limit that the host asks for as arguments, as far as the engine
+/// allows: nobody without privilege raises a hard limit, so the engine's own is the most.
+fn limit_open_files(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    let wanted: Vec<u64> = arguments.skip(1).filter_map(|number| number.to_str()?.parse().ok()).collect();
+    if let [soft, hard] = *wanted {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(most), hard.min(most))?;
+    }
     Ok(())
 }
 

@@ -27,6 +27,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod engine;
 pub mod home;
+pub mod host;
 pub mod journal;
 pub mod presence;
 pub mod process;

@@ -30,7 +30,7 @@ pub struct Status {
     pub cpu: Cpu,
     /// Memory in bytes.
     pub memory: Amount,
-    /// Processes and threads.
+    /// Tasks: processes and threads. People read "tasks"; programs know the name `processes`.
     pub processes: Amount,
     /// The file system of the home.
     pub disk: Option<Disk>,
@@ -87,7 +87,7 @@ pub struct Usage {
     pub cpu: Duration,
     /// Memory in bytes, without what the kernel could drop.
     pub memory: u64,
-    /// Processes and threads.
+    /// Tasks: processes and threads.
     pub processes: u64,
 }
 
@@ -168,8 +168,8 @@ impl Status {
         lines.push(("sessions", self.sessions.to_string()));
         lines.push(("cpu", of(self.cpu.used.map(|used| format!("{used:.2}")), &cores(self.cpu.limit))));
         lines.push(("memory", of(self.memory.used.map(bytes), &bytes(self.memory.limit))));
-        let processes = self.processes.used.map(|used| used.to_string());
-        lines.push(("processes", of(processes, &self.processes.limit.to_string())));
+        let tasks = self.processes.used.map(|used| used.to_string());
+        lines.push(("tasks", of(tasks, &self.processes.limit.to_string())));
         if let Some(disk) = &self.disk {
             let (free, used) = (bytes(disk.free), bytes(disk.used));
             lines.push(("disk", format!("{free} free, {used} used, shared by all homes")));
@@ -249,7 +249,7 @@ mod tests {
         sessions   2
         cpu        0.25 of 2 cores
         memory     512.0 MiB of 8.0 GiB
-        processes  12 of 512
+        tasks      12 of 512
         disk       80.0 GiB free, 12.0 GiB used, shared by all homes
         idle stop  30m after the last session
         ");
@@ -275,7 +275,7 @@ mod tests {
         sessions   0
         cpu        up to 1 core
         memory     up to 8.0 GiB
-        processes  up to 512
+        tasks      up to 512
         idle stop  30m after the last session
         last stop  1m 30s ago: it was stopped from outside, by an admin or by Docker
         ");

@@ -60,13 +60,21 @@ pub const NO_ANSWER: &str = "your box runs but does not answer; try again in a m
 pub const NO_SFTP_SERVER: &str =
     "this box has no sftp server; its image needs the package openssh-sftp-server";
 pub const NO_SSH_SERVER: &str = "this box has no SSH server; its image needs the package openssh-server";
-pub const NO_PROCESSES: &str =
-    "your box has as many processes as it may; end some of them, or stop all with @restart";
 
 /// A program that every image should have.
 #[must_use]
 pub fn no_program(program: &str) -> String {
     format!("the image of this box has no {program}")
+}
+
+/// When no program can be started because of the limit `pids`; with the number of tasks and the
+/// limit, if they are known. Both count threads: a user who counts processes sees fewer.
+#[must_use]
+pub fn too_many_tasks(tasks: Option<(u64, u64)>) -> String {
+    let of = tasks.map_or(String::new(), |(now, most)| format!(", {now} of {most}"));
+    format!(
+        "your box has as many tasks as it may (processes and threads{of}); end some of them, or stop all with @restart"
+    )
 }
 
 /// The kernel's word on why a program cannot be started.
@@ -293,7 +301,6 @@ mod tests {
             NO_ANSWER,
             NO_SFTP_SERVER,
             NO_SSH_SERVER,
-            NO_PROCESSES,
         ];
         assert_snapshot!(refusals.join("\n"), @"
         this is started by sshbox's sshd, not by hand
@@ -331,7 +338,6 @@ mod tests {
         your box runs but does not answer; try again in a minute, then tell your admin
         this box has no sftp server; its image needs the package openssh-sftp-server
         this box has no SSH server; its image needs the package openssh-server
-        your box has as many processes as it may; end some of them, or stop all with @restart
         ");
     }
 
@@ -339,6 +345,8 @@ mod tests {
     fn texts_with_something_in_them() {
         assert_snapshot!(no_program("/bin/zsh"), @"the image of this box has no /bin/zsh");
         assert_snapshot!(cannot_start(&std::io::Error::from_raw_os_error(5)), @"your box cannot start a program: Input/output error (os error 5)");
+        assert_snapshot!(too_many_tasks(Some((512, 512))), @"your box has as many tasks as it may (processes and threads, 512 of 512); end some of them, or stop all with @restart");
+        assert_snapshot!(too_many_tasks(None), @"your box has as many tasks as it may (processes and threads); end some of them, or stop all with @restart");
         assert_snapshot!(missing_program(b"rsync --server -e.LsfxCIvu . x").unwrap(), @"this box has no rsync; its image needs the package rsync");
         assert_snapshot!(missing_program(b"git-upload-pack 'x.git'").unwrap(), @"this box has no git-upload-pack; its image needs the package git");
         assert_eq!(missing_program(b"ls"), None);

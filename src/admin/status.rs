@@ -100,7 +100,7 @@ mod tests {
         sessions   0
         cpu        up to 2 cores
         memory     up to 8.0 GiB
-        processes  up to 0
+        tasks      up to 0
         idle stop  30m after the last session
         last stop  1m 30s ago: an admin stopped it
         container  4f0c1d9e

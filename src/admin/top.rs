@@ -42,7 +42,7 @@ const HOME: &str = "\x1b[H";
 const REST_OF_LINE: &str = "\x1b[K";
 const REST: &str = "\x1b[J";
 
-const TITLES: [&str; 7] = ["USER", "CPU", "MEMORY", "PROCESSES", "SESSIONS", "UP", "IMAGE"];
+const TITLES: [&str; 7] = ["USER", "CPU", "MEMORY", "TASKS", "SESSIONS", "UP", "IMAGE"];
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
@@ -173,7 +173,7 @@ fn page(boxes: &[Known], colours: bool) -> String {
     let sessions: usize = boxes.iter().map(|one| one.status.sessions).sum();
     let rows: Vec<_> = boxes.iter().map(row).collect();
     format!(
-        "boxes {}, sessions {sessions}, cpu {cpu:.2} cores, memory {}, processes {}\n\n{}",
+        "boxes {}, sessions {sessions}, cpu {cpu:.2} cores, memory {}, tasks {}\n\n{}",
         boxes.len(),
         bytes(used(|one| one.status.memory.used)),
         used(|one| one.status.processes.used),
@@ -223,9 +223,9 @@ mod tests {
             one("stopped", None, false),
         ]);
         assert_snapshot!(page(&boxes, false), @"
-        boxes 3, sessions 3, cpu 1.75 cores, memory 1.5 GiB, processes 36
+        boxes 3, sessions 3, cpu 1.75 cores, memory 1.5 GiB, tasks 36
 
-        USER     CPU        MEMORY                PROCESSES  SESSIONS  UP      IMAGE
+        USER     CPU        MEMORY                TASKS      SESSIONS  UP      IMAGE
         busy     1.75 of 2  512.0 MiB of 8.0 GiB  12 of 512  1         1m 30s  sshbox-user:latest
         idle     0.00 of 2  512.0 MiB of 8.0 GiB  12 of 512  1         1m 30s  sshbox-user:latest
         unknown  up to 2    512.0 MiB of 8.0 GiB  12 of 512  1         1m 30s  sshbox-user:latest

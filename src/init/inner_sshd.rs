@@ -38,7 +38,7 @@ keys=/tmp/.sshbox-$name
 exec "$@" -o HostKey="$host" -o AuthorizedKeysFile="$keys"
 "#;
 
-/// Whether the box has no IPv6, as Docker's ordinary networks have none.
+/// Whether the loopback interface is without IPv6, as on a host whose kernel has none.
 const NO_IPV6: &str = "/proc/sys/net/ipv6/conf/lo/disable_ipv6";
 
 /// What the server allows and refuses. Everything here ends in the box, where its user may do

@@ -41,6 +41,9 @@ const KILL: i32 = Signal::SIGKILL as i32;
 /// cgroups, and under version 1.
 const OOM_COUNTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 
+/// Where the kernel counts tasks: under version 2 of cgroups, and under version 1.
+const TASK_COUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"];
+
 /// Search path of sshd, for an image that sets none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
 
@@ -319,7 +322,7 @@ fn environment(command: &mut Command, request: &Request, person: &Person) {
 
 fn why(error: &io::Error, program: &OsStr) -> String {
     match error.kind() {
-        io::ErrorKind::WouldBlock => texts::NO_PROCESSES.to_owned(),
+        io::ErrorKind::WouldBlock => texts::too_many_tasks(tasks()),
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
             texts::no_program(&program.to_string_lossy())
         }
@@ -368,6 +371,15 @@ fn ignores_hangup(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
+/// Tasks of this box, and how many it may have, if the kernel tells.
+fn tasks() -> Option<(u64, u64)> {
+    let number = |name: &str| {
+        let path = TASK_COUNTS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+        fs::read_to_string(path?).ok()?.trim().parse().ok()
+    };
+    Some((number("pids.current")?, number("pids.max")?))
 }
 
 /// How many programs of this box the kernel has killed for want of memory, if it tells.

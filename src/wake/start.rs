@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::exit::{Failure, Status};
 use crate::home::{self, HomeError};
+use crate::host;
 use crate::journal::Event;
 use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State, Step, next};
@@ -42,12 +43,30 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
         .introduce(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
         .map_err(no_room)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned());
-    let event = tokio::time::timeout(START, advance(&engine, &place, login, spec))
+    let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned())
+        .on_host(host::offers());
+    let event = tokio::time::timeout(START, advance_at_any_rate(&engine, &place, login, spec))
         .await
         .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
     place.belongs_to(account.id.as_deref().unwrap_or_default()).map_err(no_room)?;
     Ok(Done { answer: Fields::default().with("running", b""), event })
+}
+
+/// As [`advance`], without the files of lxcfs if that fails with them: Docker may not see what is
+/// mounted here, and lxcfs may end at any moment.
+async fn advance_at_any_rate(
+    engine: &Engine,
+    place: &Place,
+    login: &Login,
+    spec: Spec,
+) -> Result<Option<(Event, &'static str)>, Failure> {
+    match advance(engine, place, login, spec.clone()).await {
+        Err(failure) if failure.status == Status::Unavailable && !spec.host.lxcfs.is_empty() => {
+            let done = advance(engine, place, login, spec.without_lxcfs()).await?;
+            Ok(done.map(|(event, _)| (event, "Docker cannot give it the files of lxcfs")))
+        }
+        done => done,
+    }
 }
 
 /// Goes from whatever there is to a box that answers, one step after the other. What that was
@@ -101,7 +120,7 @@ async fn advance(
             (Step::Recreate, Some(found)) => {
                 why_new = match found.state {
                     State::Dead => "it was broken",
-                    _ => "its account, image or limits have changed",
+                    _ => "its account, image, limits or host have changed",
                 };
                 match engine.remove(&found.id).await {
                     // It is being removed already, or was started by somebody else.

@@ -1,7 +1,7 @@
 //! `@sshd`: with the lines of `@config`, stock ssh forwards ports, agent and X11 into the box,
 //! and never onto the host. What VS Code Remote-SSH needs is done here without VS Code.
 
-use crate::harness::{Changed, Running, STATE, User, run, text, until, world, world_alone};
+use crate::harness::{Changed, Running, STATE, User, WHOSE, run, text, until, world, world_alone};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -101,7 +101,7 @@ fn the_lines_of_config_lead_into_the_box() {
     let user = User::new("inner");
     let machine = Machine::of(&user);
     let known = format!("{}/known_hosts", machine.folder);
-    assert_eq!(machine.says(&[], "hostname; id -un; echo $HOME"), "inner\nuser\n/home/user\n");
+    assert_eq!(machine.says(&[], &format!("{WHOSE}; id -un; echo $HOME")), "inner\nuser\n/home/user\n");
     let host_key = fs::read_to_string(&known).unwrap();
     assert!(host_key.starts_with("inner-box ssh-ed25519 "), "{host_key}");
     // The image's variables are those of the outer way in.

@@ -20,6 +20,7 @@ mod doors;
 mod engine;
 mod files;
 mod harness;
+mod host;
 mod identity;
 mod inner_sshd;
 mod limits;

@@ -1,7 +1,7 @@
 //! The pages in `docs/` for sites, followed to the letter: each command, each line of code and
 //! each setting comes out of the page, so that page and test cannot part. Ends in logins.
 
-use crate::harness::{CONFIG, STATE, User, begun, journal, reap, run, text, until, world_alone};
+use crate::harness::{CONFIG, STATE, User, WHOSE, begun, journal, reap, run, text, until, world_alone};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
@@ -327,7 +327,7 @@ fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() 
     assert!(text(&reap(&["--dry-run"]).stdout).contains("Ada-L: kept: idle for less than 30m\n"));
     // Somebody new, and somebody whose name is another to the host.
     let grace = User { name: "Grace_2".to_owned() };
-    assert_eq!(grace.says("hostname"), "Grace_2\n");
+    assert_eq!(grace.says(WHOSE), "Grace_2\n");
     assert_eq!(fs::metadata("/app/data/users/Grace_2").unwrap().uid(), 1000);
     assert_eq!(User { name: "ada-l".to_owned() }.ssh().status("true"), 255);
     assert!(!fs::exists("/app/data/users/ada-l").unwrap());
