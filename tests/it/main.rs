@@ -14,3 +14,4 @@ mod hostile_http;
 mod journal;
 mod manuals;
 mod structure;
+mod watchdog;
