@@ -3,6 +3,7 @@
 //!
 //! Knows no other part of sshbox; a program that cannot read its configuration does nothing.
 
+use crate::deadlines;
 use bytesize::ByteSize;
 use identity::Login;
 use nix::errno::Errno;
@@ -707,7 +708,7 @@ fn check(config: &Config) -> Result<(), &'static str> {
     if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > Duration::from_secs(20) {
         return Err("accounts.timeout must lie between 1ms and 20s: sshd waits that long in each login");
     }
-    if config.reap.grace.0 > Duration::from_secs(30) {
+    if config.reap.grace.0 > deadlines::GRACE_MAX {
         return Err("reap.grace must be 30s at most: logins wait while a box is stopped");
     }
     if config.a_box.network == "host" || config.a_box.network.starts_with("container:") {

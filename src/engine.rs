@@ -3,6 +3,7 @@
 
 use crate::adoption::{Mounted, Stranger};
 use crate::config;
+use crate::deadlines::{ENGINE_CHANGE as LARGE, ENGINE_LOOK as SMALL};
 use crate::spec::{Found, Labels, Spec, State};
 use crate::status::Usage;
 use bollard::Docker;
@@ -25,12 +26,6 @@ use std::time::Duration;
 
 /// Our init on the host; bound over the one file that every image has for it.
 pub const INIT: &str = "/usr/lib/sshbox/sshbox-init";
-
-/// Deadline of a call that only looks.
-const SMALL: Duration = Duration::from_secs(5);
-
-/// Deadline of a call that makes, starts or removes.
-const LARGE: Duration = Duration::from_secs(30);
 
 /// Where the box sees init, and the boot socket's directory.
 const INIT_IN_BOX: &str = "/sbin/sshbox-init";

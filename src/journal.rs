@@ -97,6 +97,8 @@ events! {
     StopFailed = "stop failed", Warning, "ea6949e82a217e548bea9873361078a0";
     /// A box could not be looked at.
     LookFailed = "look failed", Warning, "9b78901ec4db1b9e2954d09d1b8311a9";
+    /// A program hung, and its watchdog ends it.
+    DeadlinePassed = "deadline passed", Error, "b44ee3028af549ad9677f74974dfccbc";
     /// Somebody asked `sshbox-wake` for what is not theirs, or for nonsense.
     RequestRefused = "request refused", Warning, "f6c7dbc1019d6e13b00e7892495c1173";
     /// The reaper could not do its work.

@@ -42,6 +42,7 @@ pub mod account;
 pub mod adoption;
 pub mod authorized_key;
 pub mod config;
+pub mod deadlines;
 pub mod escape;
 pub mod exit;
 pub mod spec;

@@ -5,11 +5,13 @@
 use crate::cache::Cache;
 use crate::clock::boottime;
 use crate::config::{self, Config};
+use crate::deadlines::{REAP, STOP};
 use crate::engine::{Engine, Listed};
 use crate::escape::printable;
 use crate::exit::{self, Status, chain};
 use crate::journal::{Event, Field, Told, log};
 use crate::presence::{Place, RUN, reaper_at_work, reaper_lock};
+use crate::process::end_after;
 use crate::spec::State;
 use crate::texts::nobody_used_it;
 use clap::{CommandFactory as _, Parser};
@@ -61,6 +63,9 @@ pub fn run() -> ExitCode {
         Err(error) if error.is_shortage() => return failed(Status::TryAgain, &error),
         Err(error) => return failed(Status::Config, &error),
     };
+    if let Err(error) = end_after(REAP, || log(PROGRAM, Event::DeadlinePassed, &[])) {
+        return failed(Status::TryAgain, &error);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(Status::TryAgain, &error),
@@ -195,10 +200,11 @@ async fn reap_one(
         return Ok(Verdict::WouldStop(reason));
     }
     place.note_end(boottime(), &nobody_used_it(timeout))?;
-    if let Err(error) = engine.stop(&one.id, config.reap.grace.0).await {
+    let stopped = tokio::time::timeout(STOP, engine.stop(&one.id, config.reap.grace.0));
+    if let Err(error) = stopped.await.map_err(Box::from).and_then(|stopped| stopped.map_err(Box::from)) {
         // It goes on, as far as is known; nothing is to be told of an end.
         let _ = place.take_end();
-        return Err(error.into());
+        return Err(error);
     }
     Ok(Verdict::Stopped(reason))
 }

@@ -8,6 +8,7 @@ mod sftp_refusal;
 mod words;
 
 use crate::clock;
+use crate::deadlines::{BEGIN, STOPPING, TURN, WAKING, WHY, WHY_TURN};
 use crate::escape::printable;
 use crate::exit::{Failure, Status};
 use crate::journal::{Event, Field, Reference, log};
@@ -35,22 +36,8 @@ use words::{Meaning, Word};
 
 const PROGRAM: &str = "sshbox-shell";
 
-/// How long the init of a running box may take to begin a session.
-const BEGIN: Duration = Duration::from_secs(5);
-
-/// How long a box may take to stop before it can be started again.
-const STOPPING: Duration = Duration::from_secs(60);
-
-/// How long `sshbox-wake` may take; longer than all its own deadlines together.
-const WAKING: Duration = Duration::from_secs(150);
-
 /// How often a box that went away between two steps is started again.
 const ATTEMPTS: usize = 3;
-
-/// How long to wait for one's turn to ask why a box was stopped, and for the answer. Whoever
-/// sits there shall have their terminal back within two seconds.
-const WHY_TURN: Duration = Duration::from_millis(400);
-const WHY: Duration = Duration::from_millis(1500);
 
 /// Exit status of a shell that does not know a command.
 const NOT_FOUND: u8 = 127;
@@ -285,7 +272,7 @@ fn enter(
         }
         waiting = waiting.or_else(|| Waiting::begin(texts::STARTING, audit::cancelled));
         // One session of a user at a time has the box started; who waited for that looks first.
-        let turn = place.turn_to_wake(WAKING).map_err(|error| no_entry(&error))?;
+        let turn = place.turn_to_wake(TURN).map_err(|error| no_entry(&error))?;
         if turn.waited
             && let Some((socket, master)) = enter()?
         {

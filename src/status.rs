@@ -211,9 +211,16 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// Why a box that nobody said anything about has stopped.
+///
+/// Its init ends with 0 when the host has sent it SIGTERM. Nobody but the host can end it by a
+/// signal, and the engine writes that as 128 + signal.
 #[must_use]
-pub fn why_stopped(out_of_memory: bool) -> &'static str {
-    if out_of_memory { texts::OUT_OF_MEMORY } else { texts::FROM_OUTSIDE }
+pub fn why_stopped(found: &Found) -> &'static str {
+    match found.exit_code {
+        _ if found.out_of_memory => texts::OUT_OF_MEMORY,
+        0 | 128.. => texts::FROM_OUTSIDE,
+        _ => texts::BY_ITSELF,
+    }
 }
 
 #[cfg(test)]

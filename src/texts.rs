@@ -132,6 +132,7 @@ pub const RESTARTED_BY_ADMIN: &str = "an admin restarted it";
 pub const OUT_OF_MEMORY: &str = "it ran out of memory";
 pub const REMOVED: &str = "it was removed, by an admin or by Docker";
 pub const FROM_OUTSIDE: &str = "it was stopped from outside, by an admin or by Docker";
+pub const BY_ITSELF: &str = "its init ended with an error";
 
 /// The reaper's reason.
 #[must_use]
@@ -380,6 +381,7 @@ mod tests {
             OUT_OF_MEMORY,
             REMOVED,
             FROM_OUTSIDE,
+            BY_ITSELF,
             &half_an_hour,
         ];
         assert_snapshot!(reasons.map(|reason| ended(Some(reason), "1a2b3c4d")).join("\n"), @"
@@ -390,6 +392,7 @@ mod tests {
         sshbox: your box was stopped: it ran out of memory; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: it was removed, by an admin or by Docker; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: it was stopped from outside, by an admin or by Docker; log in again to start it (ref 1a2b3c4d)
+        sshbox: your box was stopped: its init ended with an error; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: nobody used it for 30m; log in again to start it (ref 1a2b3c4d)
         ");
         assert_snapshot!(ended(None, "1a2b3c4d"), @"sshbox: your box ended this session; log in again (ref 1a2b3c4d)");

@@ -11,10 +11,12 @@ mod stop;
 use crate::account::Account;
 use crate::cache::Cache;
 use crate::config::{self, Config};
+use crate::deadlines::{REQUEST, TRANSITION, WAKE};
 use crate::engine::EngineError;
 use crate::exit::{self, Failure, Status, chain};
 use crate::journal::{Event, Field, Reference, Told, log};
 use crate::presence::{Held, Place};
+use crate::process::end_after;
 use crate::texts;
 use crate::wire::{Fields, Socket, Verb};
 use clap::{CommandFactory as _, Parser};
@@ -23,15 +25,9 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const PROGRAM: &str = "sshbox-wake";
-
-/// How long the caller may take to say what it wants.
-const REQUEST: Duration = Duration::from_secs(2);
-
-/// How long to wait for another start or stop of the same box, each bounded like ours.
-const TRANSITION: Duration = Duration::from_secs(45);
 
 /// Starts, stops or looks at the box of the user who is connected to stdin.
 #[derive(Debug, Parser)]
@@ -56,6 +52,10 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
+    // Ends as a failure for a caller: the connection closes without an answer.
+    if end_after(WAKE, || log(PROGRAM, Event::DeadlinePassed, &[])).is_err() {
+        return Status::TryAgain.code().into();
+    }
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(Socket::from_fd) else {
         return Status::Internal.code().into();
     };

@@ -8,6 +8,7 @@ use crate::adoption::{self, Stranger, Wanted};
 use crate::cache::{Cache, Outcome};
 use crate::clock::{self, Now};
 use crate::config::{self, Config};
+use crate::deadlines::TRANSITION;
 use crate::engine::{Engine, EngineError};
 use crate::escape::printable;
 use crate::exit::{Failure, Status, chain};
@@ -31,9 +32,6 @@ use std::time::{Duration, SystemTime};
 /// Who alone has the token of the web app, as a program and as a user.
 const KEYS: &str = "/usr/lib/sshbox/sshbox-keys";
 const KEYS_USER: &str = "sshbox-keys";
-
-/// How long to wait for a start or stop of the same box.
-const TRANSITION: Duration = Duration::from_secs(45);
 
 /// Containers that are stopped at the same time; each may take its whole grace.
 const AT_ONCE: usize = 8;

@@ -3,6 +3,7 @@
 
 use super::inner_sshd;
 use super::person::Person;
+use crate::deadlines::{GREETING, HANG_UP};
 use crate::process::spawn;
 use crate::texts;
 use crate::times::later;
@@ -25,14 +26,8 @@ use std::time::{Duration, Instant};
 /// Descriptors that are not connections: our own, and those of a session that begins.
 const SPARE: u64 = 16;
 
-/// How long a connection may take to say what it wants.
-const GREETING: Duration = Duration::from_secs(5);
-
 /// How long no connection is taken after one could not be.
 const REST: Duration = Duration::from_millis(100);
-
-/// Time between SIGHUP and SIGKILL for what a vanished client left.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// The signal that the kernel sends when there is no memory left.
 const KILL: i32 = Signal::SIGKILL as i32;
@@ -94,6 +89,9 @@ enum Phase {
     /// The program of this session has ended and the client was told; whether the client is
     /// still there decides what becomes of the rest of the session.
     Told(Pid),
+    /// The program has ended while the box is being stopped. The connection stays open until
+    /// all programs have ended: `sshbox-shell` holds the session's terminal for as long.
+    Left,
     /// Is over.
     Over,
 }
@@ -114,9 +112,13 @@ impl Sessions {
     /// The connections, for `poll`. Of a client that has said what it wants only the end is
     /// of interest, and that is always reported.
     pub fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
-        self.open.iter().map(|open| match open.phase {
-            Phase::Greeting(_) | Phase::Told(_) => PollFd::new(open.socket.as_fd(), PollFlags::POLLIN),
-            Phase::Running(..) | Phase::Over => PollFd::new(open.socket.as_fd(), PollFlags::empty()),
+        self.open.iter().filter_map(|open| {
+            let events = match open.phase {
+                Phase::Greeting(_) | Phase::Told(_) => PollFlags::POLLIN,
+                Phase::Running(..) => PollFlags::empty(),
+                Phase::Left | Phase::Over => return None,
+            };
+            Some(PollFd::new(open.socket.as_fd(), events))
         })
     }
 
@@ -138,11 +140,6 @@ impl Sessions {
     /// No session begins any more; the box is being stopped.
     pub fn leave(&mut self) {
         self.left = true;
-    }
-
-    /// Whether the box is being stopped.
-    pub fn left(&self) -> bool {
-        self.left
     }
 
     /// Takes all connections that wait.
@@ -183,7 +180,7 @@ impl Sessions {
         // When the box is being stopped, a program's death says nothing of the program: the
         // end of the connection tells the client more.
         if self.left {
-            open.phase = Phase::Over;
+            open.phase = Phase::Left;
             return;
         }
         // A client that has gone does not hear it, and does not say goodbye either.
@@ -193,12 +190,19 @@ impl Sessions {
 
     /// Hears what came in, and does what is due.
     pub fn attend(&mut self) {
+        let left = self.left;
+        // While the box is being stopped its programs have the grace, with a client or without.
+        let abandon = |session, vanished: &mut Vec<(Pid, Instant)>| {
+            if !left {
+                hang_up(session, vanished);
+            }
+            Phase::Over
+        };
         for open in &mut self.open {
             match open.phase {
                 Phase::Greeting(by) => open.phase = greet(&open.socket, by, &self.person, self.left),
                 Phase::Running(session, _) if gone(&open.socket) => {
-                    hang_up(session, &mut self.vanished);
-                    open.phase = Phase::Over;
+                    open.phase = abandon(session, &mut self.vanished);
                 }
                 Phase::Told(session) => match open.socket.receive() {
                     // Said goodbye: what still runs was put into the background and left there.
@@ -206,11 +210,10 @@ impl Sessions {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     // Vanished, and the program's death was a part of that.
                     Ok(None) | Err(_) => {
-                        hang_up(session, &mut self.vanished);
-                        open.phase = Phase::Over;
+                        open.phase = abandon(session, &mut self.vanished);
                     }
                 },
-                Phase::Running(..) | Phase::Over => {}
+                Phase::Running(..) | Phase::Left | Phase::Over => {}
             }
         }
         self.open.retain(|open| !matches!(open.phase, Phase::Over));
@@ -334,7 +337,7 @@ fn why(error: &io::Error, program: &OsStr) -> String {
 fn hang_up(session: Pid, vanished: &mut Vec<(Pid, Instant)>) {
     signal_session(session, Signal::SIGHUP);
     signal_session(session, Signal::SIGCONT);
-    vanished.push((session, later(Instant::now(), GRACE)));
+    vanished.push((session, later(Instant::now(), HANG_UP)));
 }
 
 /// Whether the other end of a connection has been closed: POLLHUP, which needs no asking.
@@ -386,4 +389,224 @@ fn tasks() -> Option<(u64, u64)> {
 fn starved_programs() -> Option<u64> {
     let text = OOM_COUNTS.iter().find_map(|path| fs::read_to_string(path).ok())?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Fields, goodbye, is_hello};
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use std::fs::File;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// The sessions of a box whose init is this test; its programs are children of ours.
+    struct Init {
+        sessions: Sessions,
+        listener: Socket,
+        dir: tempfile::TempDir,
+    }
+
+    impl Init {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let listener = Socket::listen(&dir.path().join("init.sock")).unwrap();
+            rustix::io::ioctl_fionbio(&listener, true).unwrap();
+            let person = Person { name: "user".into(), home: dir.path().to_owned(), shell: "/bin/sh".into() };
+            Self { sessions: Sessions::new(person), listener, dir }
+        }
+
+        fn connect(&self) -> Socket {
+            Socket::connect(&self.dir.path().join("init.sock"), SOON).unwrap()
+        }
+
+        /// A client that was accepted and greeted.
+        fn client(&mut self) -> Socket {
+            let client = self.connect();
+            self.sessions.accept(&self.listener);
+            assert!(is_hello(&client.receive().unwrap().unwrap().0));
+            client
+        }
+
+        /// A client whose session runs this command, and the number of its program.
+        fn session(&mut self, command: &str) -> (Socket, Pid) {
+            let client = self.client();
+            let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+            client.send(&(&request(command)).into(), &[null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
+            self.sessions.attend();
+            assert_eq!(reply(&client), Some(Reply::Started));
+            let phase = self.sessions.open.iter().rev().find_map(|open| match open.phase {
+                Phase::Running(pid, _) => Some(pid),
+                _ => None,
+            });
+            (client, phase.unwrap())
+        }
+    }
+
+    fn request(command: &str) -> Request {
+        Request { run: Run::Command(command.into()), environment: vec![], terminal: None }
+    }
+
+    fn reply(client: &Socket) -> Option<Reply> {
+        Reply::parse(&client.receive().unwrap()?.0)
+    }
+
+    /// Waits until the program has done this in its home.
+    fn until_there(init: &Init, file: &str) {
+        let end = Instant::now() + SOON;
+        while !init.dir.path().join(file).exists() {
+            assert!(Instant::now() < end, "{file} does not appear");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn lives(pid: Pid) -> bool {
+        kill(pid, None).is_ok()
+    }
+
+    fn end(pid: Pid) {
+        kill(pid, Signal::SIGKILL).unwrap();
+        waitpid(pid, None).unwrap();
+    }
+
+    #[test]
+    fn a_connection_must_say_in_time_what_it_wants() {
+        let mut init = Init::new();
+        let client = init.client();
+        init.sessions.attend();
+        assert_eq!(init.sessions.open.len(), 1);
+        let due = init.sessions.due().unwrap();
+        assert!(due > Instant::now() && due <= Instant::now() + GREETING);
+        init.sessions.open[0].phase = Phase::Greeting(Instant::now());
+        init.sessions.attend();
+        assert!(init.sessions.open.is_empty() && init.sessions.due().is_none());
+        assert!(client.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn nonsense_and_missing_descriptors_begin_nothing() {
+        let mut init = Init::new();
+        let client = init.client();
+        client.send(&Fields::default().with("ask", b"nothing"), &[]).unwrap();
+        init.sessions.attend();
+        assert!(client.receive().unwrap().is_none());
+        let client = init.client();
+        client.send(&(&request("true")).into(), &[]).unwrap();
+        init.sessions.attend();
+        assert!(matches!(reply(&client), Some(Reply::Failed(_))));
+        assert!(init.sessions.open.is_empty());
+    }
+
+    #[test]
+    fn who_goes_before_the_program_begins_starts_nothing() {
+        let mut init = Init::new();
+        let client = init.client();
+        let null = File::open("/dev/null").unwrap();
+        client.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
+        drop(client);
+        init.sessions.attend();
+        assert!(init.sessions.open.is_empty());
+        assert!(!init.dir.path().join("ran").exists());
+    }
+
+    #[test]
+    fn the_end_of_a_program_is_told_and_goodbye_ends_the_session() {
+        let mut init = Init::new();
+        let (client, pid) = init.session("exit 7");
+        assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 7));
+        init.sessions.ended(pid, End::Exited(7));
+        assert_eq!(reply(&client), Some(Reply::Exited(7)));
+        init.sessions.attend();
+        assert_eq!(init.sessions.open.len(), 1, "the client has not said goodbye");
+        client.send(&goodbye(), &[]).unwrap();
+        init.sessions.attend();
+        assert!(init.sessions.open.is_empty() && init.sessions.vanished.is_empty());
+    }
+
+    #[test]
+    fn the_program_of_a_client_that_vanished_is_hung_up() {
+        let mut init = Init::new();
+        let (client, pid) = init.session("touch began; exec sleep 600");
+        until_there(&init, "began");
+        init.sessions.attend();
+        assert!(init.sessions.due().is_none());
+        drop(client);
+        init.sessions.attend();
+        assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGHUP, _)));
+        assert!(init.sessions.due().unwrap() <= Instant::now() + HANG_UP);
+    }
+
+    #[test]
+    fn who_does_not_go_when_hung_up_is_killed_but_not_who_ignores_it() {
+        let mut init = Init::new();
+        let stay = |file| format!("touch {file}; while :; do sleep 0.05; done");
+        let (deaf, deaf_pid) = init.session(&format!("trap : HUP; {}", stay("deaf")));
+        let (nohup, nohup_pid) = init.session(&format!("trap '' HUP; {}", stay("nohup")));
+        until_there(&init, "deaf");
+        until_there(&init, "nohup");
+        drop((deaf, nohup));
+        init.sessions.attend();
+        init.sessions.attend();
+        assert!(lives(deaf_pid) && lives(nohup_pid), "the grace is not over");
+        for (_, at) in &mut init.sessions.vanished {
+            *at = Instant::now();
+        }
+        init.sessions.attend();
+        assert!(matches!(waitpid(deaf_pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
+        assert!(init.sessions.vanished.is_empty());
+        assert!(lives(nohup_pid));
+        end(nohup_pid);
+    }
+
+    #[test]
+    fn one_connection_too_many_waits() {
+        let mut init = Init::new();
+        init.sessions.most = 1;
+        let first = init.client();
+        let second = init.connect();
+        assert!(!init.sessions.room());
+        init.sessions.accept(&init.listener);
+        assert_eq!(init.sessions.open.len(), 1);
+        drop(first);
+        init.sessions.attend();
+        assert!(init.sessions.room());
+        init.sessions.accept(&init.listener);
+        assert!(is_hello(&second.receive().unwrap().unwrap().0));
+    }
+
+    #[test]
+    fn after_a_connection_that_cannot_be_taken_there_is_a_rest() {
+        let mut init = Init::new();
+        let no_listener = init.connect();
+        init.sessions.accept(&no_listener);
+        assert!(!init.sessions.room());
+        let due = init.sessions.due().unwrap();
+        assert!(due <= Instant::now() + REST);
+        init.sessions.tired = Some(Instant::now());
+        assert!(init.sessions.room() && init.sessions.due().is_none());
+    }
+
+    #[test]
+    fn while_a_box_is_stopped_nothing_begins_nobody_is_hung_up_and_connections_stay() {
+        let mut init = Init::new();
+        let (ended, ended_pid) = init.session("exit 0");
+        let (gone, gone_pid) = init.session("exec sleep 600");
+        let late = init.client();
+        init.sessions.leave();
+        let null = File::open("/dev/null").unwrap();
+        late.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
+        waitpid(ended_pid, None).unwrap();
+        init.sessions.ended(ended_pid, End::Exited(0));
+        drop(gone);
+        init.sessions.attend();
+        assert!(late.receive().unwrap().is_none(), "a session has begun");
+        assert!(lives(gone_pid) && init.sessions.vanished.is_empty());
+        // sshbox-shell hears nothing, and holds the terminal, until the init ends.
+        ended.set_patience(Duration::from_millis(20)).unwrap();
+        assert_eq!(ended.receive().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(init.sessions.watched().count(), 0, "nothing to wake up for");
+        drop(init);
+        assert!(ended.receive().unwrap().is_none());
+        end(gone_pid);
+    }
 }

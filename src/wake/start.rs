@@ -4,6 +4,7 @@ use super::handover::{Doors, Handed, answers};
 use super::{Done, account, engine_failed, foreign, no_room, report_end, transition};
 use crate::clock;
 use crate::config::Config;
+use crate::deadlines::{NETWORK, START};
 use crate::engine::{Engine, EngineError};
 use crate::exit::{Failure, Status};
 use crate::home::{self, HomeError};
@@ -17,12 +18,6 @@ use crate::wire::Fields;
 use identity::Login;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-/// How long to wait for another of us who makes the network.
-const NETWORK: Duration = Duration::from_secs(10);
-
-/// How long the steps of one start may take together, whatever their single deadlines allow.
-const START: Duration = Duration::from_secs(80);
 
 /// How often the state of a box may change under our hands before we give up.
 const ATTEMPTS: u32 = 20;
@@ -45,9 +40,10 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned())
         .on_host(host::offers());
-    let event = tokio::time::timeout(START, advance_at_any_rate(&engine, &place, login, spec))
-        .await
-        .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
+    let event =
+        tokio::time::timeout(START, advance_at_any_rate(&engine, &place, login, spec, config.reap.grace.0))
+            .await
+            .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
     place.belongs_to(account.id.as_deref().unwrap_or_default()).map_err(no_room)?;
     Ok(Done { answer: Fields::default().with("running", b""), event })
 }
@@ -59,10 +55,11 @@ async fn advance_at_any_rate(
     place: &Place,
     login: &Login,
     spec: Spec,
+    grace: Duration,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
-    match advance(engine, place, login, spec.clone()).await {
+    match advance(engine, place, login, spec.clone(), grace).await {
         Err(failure) if failure.status == Status::Unavailable && !spec.host.lxcfs.is_empty() => {
-            let done = advance(engine, place, login, spec.without_lxcfs()).await?;
+            let done = advance(engine, place, login, spec.without_lxcfs(), grace).await?;
             Ok(done.map(|(event, _)| (event, "Docker cannot give it the files of lxcfs")))
         }
         done => done,
@@ -76,6 +73,7 @@ async fn advance(
     place: &Place,
     login: &Login,
     spec: Spec,
+    grace: Duration,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
     let mut looked = false;
     let (mut thawed, mut why_new) = (false, "there was none");
@@ -89,13 +87,13 @@ async fn advance(
         match step(found.as_ref(), &spec, image_id.is_some()) {
             (Step::Refuse, _) => return Err(foreign(&spec.name)),
             (Step::Create, _) => match create(engine, &spec).await? {
-                Some(id) if run(engine, place, &id).await? => {
+                Some(id) if run(engine, place, &id, grace).await? => {
                     return Ok(Some((Event::BoxCreated, why_new)));
                 }
                 _ => pause(attempt).await,
             },
             (Step::Start, Some(found)) => {
-                if run(engine, place, &found.id).await? {
+                if run(engine, place, &found.id, grace).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
                 why_new = "something that it needs was gone";
@@ -108,7 +106,7 @@ async fn advance(
             (Step::Ask, Some(found)) => {
                 let doors = Doors::open(place)?;
                 engine.wake_init(&found.id).await.map_err(engine_failed)?;
-                if doors.hand_over(engine, &found.id).await? == Handed::Over {
+                if doors.hand_over(engine, &found.id, grace).await? == Handed::Over {
                     return Ok(Some((Event::BoxReconnected, "it took no sessions")));
                 }
                 // It was being stopped; from the next look on it is one that can be started.
@@ -149,7 +147,7 @@ fn remember_end(place: &Place, login: &Login, found: Option<&Found>) {
             let ago = finished
                 .and_then(|finished| finished.duration_since(SystemTime::UNIX_EPOCH).ok())
                 .map(|finished| now.wall.saturating_sub(finished));
-            (now.boottime.saturating_sub(ago.unwrap_or_default()), why_stopped(found.out_of_memory))
+            (now.boottime.saturating_sub(ago.unwrap_or_default()), why_stopped(found))
         }
         Some(_) => return,
     };
@@ -183,10 +181,10 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
 }
 
 /// Starts the box and hands over; `false` when it has gone, or something that it needs.
-async fn run(engine: &Engine, place: &Place, id: &str) -> Result<bool, Failure> {
+async fn run(engine: &Engine, place: &Place, id: &str, grace: Duration) -> Result<bool, Failure> {
     let doors = Doors::open(place)?;
     match engine.start(id).await {
-        Ok(()) => match doors.hand_over(engine, id).await? {
+        Ok(()) => match doors.hand_over(engine, id, grace).await? {
             Handed::Over => {
                 // That its user is told of the last end is worth no failure.
                 let _ = place.note_start();

@@ -16,3 +16,4 @@ mod hostile_http;
 mod journal;
 mod manuals;
 mod structure;
+mod watchdog;

@@ -27,6 +27,7 @@ mod limits;
 mod reaper;
 mod sessions;
 mod sites;
+mod stopping;
 mod terminal;
 mod vanish;
 mod waiting;

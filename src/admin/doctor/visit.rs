@@ -9,6 +9,7 @@ use super::ssh::{door, values};
 use super::verdict::{Verdict, fail, ok, skip, warn};
 use super::{Doctor, Judged, SMALL};
 use crate::cache::Cache;
+use crate::deadlines::LOGIN;
 use crate::engine::{Engine, EngineError};
 use crate::exit::chain;
 use crate::presence::{Held, INVITATIONS, Place, RUN, VISITOR, doctor_lock, reaper_lock};
@@ -26,9 +27,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// How long a login may take that makes a box: longer than `sshbox-wake` gives itself.
-const LOGIN: Duration = Duration::from_secs(100);
 
 /// What the server is called in the list of known hosts.
 const ALIAS: &str = "sshbox-doctor";
