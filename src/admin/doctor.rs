@@ -11,7 +11,7 @@ mod docker;
 mod files;
 mod site;
 mod ssh;
-mod tool;
+pub(super) mod tool;
 mod units;
 mod verdict;
 mod visit;

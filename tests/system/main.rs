@@ -17,6 +17,7 @@ mod doctor;
 mod doors;
 mod engine;
 mod harness;
+mod host_changes;
 mod identity;
 mod inner_sshd;
 mod limits;
