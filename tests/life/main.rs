@@ -18,4 +18,5 @@ mod hostile;
 mod numbers;
 mod outages;
 mod race;
+mod silence;
 mod storm;
