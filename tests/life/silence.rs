@@ -1,7 +1,7 @@
 //! Connections on which nothing happens: clients asleep, and masters without a session. What must last
 //! does, and what is gone goes.
 
-use crate::harness::{Changed, Undo, User, run, until, world_alone};
+use crate::harness::{Changed, Ssh, Undo, User, run, until, world_alone};
 use crate::numbers::{Boxes, length, restart_sshd, tell};
 use nix::sys::signal::Signal;
 use std::fs;
@@ -12,6 +12,12 @@ const CONFIG: &str = "/etc/sshbox/sshd_config";
 
 /// From where a client comes that will sleep.
 const SLEEPER: &str = "127.0.0.44";
+
+/// A client that will sleep. Debian's asks the server every 300 s in batch mode and would give up after
+/// four times; asleep it would not.
+fn sleeper(user: &User) -> Ssh {
+    user.ssh().args(&["-b", SLEEPER, "-o", "ServerAliveInterval=0"])
+}
 
 /// Packets from and to the sleeper vanish until this is dropped: nothing is refused, nothing answered.
 fn asleep() -> Undo<impl Fn()> {
@@ -40,7 +46,7 @@ fn a_sleeping_client_finds_its_session_and_a_master_outlives_its_last_one() {
     let control = "/tmp/lunch-master";
     let mut master = user.connects(control);
     assert_eq!(user.ssh_over(control).status("true"), 0);
-    let mut session = user.ssh().args(&["-b", SLEEPER]).begin(&["echo in; read line; echo $line"]);
+    let mut session = sleeper(&user).begin(&["echo in; read line; echo $line"]);
     assert_eq!(session.line(), "in");
     {
         let _asleep = asleep();
@@ -69,7 +75,7 @@ fn a_silent_client_is_let_be_for_an_hour_and_goes_in_the_end() {
     let _unused = Changed::file(CONFIG, "UnusedConnectionTimeout 65m", "UnusedConnectionTimeout 7");
     restart_sshd(Signal::SIGTERM);
 
-    let mut session = user.ssh().args(&["-b", SLEEPER]).begin(&["while read line; do echo $line; done"]);
+    let mut session = sleeper(&user).begin(&["while read line; do echo $line; done"]);
     session.write(b"one\n");
     assert_eq!(session.line(), "one");
     {
@@ -94,9 +100,9 @@ fn a_silent_client_is_let_be_for_an_hour_and_goes_in_the_end() {
     assert!(cut.elapsed() >= Duration::from_secs(6), "sooner than the first probe: {:?}", cut.elapsed());
 
     // Never used, and used up.
-    let (never, used) = ("/tmp/absent-never", "/tmp/absent-used");
-    let (mut first, mut second) = (user.connects(never), user.connects(used));
-    let mut open = user.ssh_over(used).begin(&["echo in; read line"]);
+    let (never, spent) = ("/tmp/absent-never", "/tmp/absent-spent");
+    let (mut first, mut second) = (user.connects(never), user.connects(spent));
+    let mut open = user.ssh_over(spent).begin(&["echo in; read line"]);
     assert_eq!(open.line(), "in");
     until("the one that was never used is ended", || first.over().is_some());
     // Longer than its time, but it has a session.

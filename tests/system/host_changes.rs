@@ -77,10 +77,10 @@ fn a_package_that_edits_nsswitch_conf_refuses_no_login() {
     logs_in(&user, "before");
     // Its postinst edits the file with `sed -i`. tests/system/prepare has fetched it.
     sh("dpkg --install target/packages/libnss-mdns_*.deb");
-    let _gone = Undo(|| drop(run("dpkg", &["--purge", "libnss-mdns"])));
+    let gone = Undo(|| drop(run("dpkg", &["--purge", "libnss-mdns"])));
     assert!(fs::read_to_string(NSSWITCH).unwrap().contains("mdns4_minimal"));
     logs_in(&user, "with the package");
-    drop(_gone);
+    drop(gone);
     assert!(!fs::read_to_string(NSSWITCH).unwrap().contains("mdns4_minimal"));
     logs_in(&user, "without it");
 }
