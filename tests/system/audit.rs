@@ -429,7 +429,7 @@ fn fail2ban_bans_no_address_that_a_stranger_names() {
     run("journalctl", &["--sync"]);
     let lines = run("journalctl", &["--output", "short-iso", "SYSLOG_IDENTIFIER=sshd"]);
     let named = lines.lines().filter(|line| line.contains("127.0.0.98")).count();
-    assert!(named > 300, "only {named} lines name it");
+    assert!(named > 250, "only {named} lines name it");
     let log = "/tmp/hostile.log";
     fs::write(log, &lines).unwrap();
     let found = banned(log);

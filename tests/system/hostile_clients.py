@@ -2,6 +2,7 @@
 the hope that the address FORGED is banned for it. Needs paramiko; tests/clients/prepare installs it.
 """
 
+import contextlib
 import logging
 import socket
 import struct
@@ -45,6 +46,13 @@ def authenticating():
     return transport
 
 
+def is_read(stream):
+    """Waits until the server has ended the connection."""
+    with contextlib.suppress(ConnectionError):
+        while stream.recv(4096):
+            pass
+
+
 def send(transport, kind, *texts, more=b""):
     message = paramiko.Message()
     message.add_byte(kind)
@@ -58,8 +66,15 @@ def asks(transport, user, service="ssh-connection", method="none"):
     send(transport, common.cMSG_USERAUTH_REQUEST, user, service, method)
 
 
-def ends(transport, wait=0.2):
+def ends(transport, wait=0.3):
+    """Takes leave once the server has had time to read what was sent."""
     time.sleep(wait)
+    transport.close()
+
+
+def is_sent_away(transport):
+    """Waits until the server has ended the connection, which it does at once."""
+    transport.join(30)
     transport.close()
 
 
@@ -84,17 +99,17 @@ def services():
             transport = authenticating()
             asks(transport, "u")
             asks(transport, "u", "x" * pad + " " + tail)
-            ends(transport, 0.05)
+            is_sent_away(transport)
         for first, then in [("ssh-connection", tail), (f"x {tail}", "ssh-connection"), (f"x {tail}", f"y {tail}")]:
             for user in ["root", "x", f"x {tail}", f"x: {tail}"]:
                 transport = authenticating()
                 asks(transport, user, first)
                 asks(transport, user, then)
-                ends(transport, 0.05)
+                is_sent_away(transport)
         transport = authenticating()
         asks(transport, "u")
         asks(transport, f"v {tail}")
-        ends(transport, 0.05)
+        is_sent_away(transport)
 
 
 def methods():
@@ -103,7 +118,7 @@ def methods():
         transport = authenticating()
         for _ in range(20):
             asks(transport, f"x {text}", method=text)
-        ends(transport, 1)
+        is_sent_away(transport)
 
 
 def goodbyes():
@@ -122,7 +137,7 @@ def services_before():
         transport = paramiko.Transport(connect())
         transport.start_client(timeout=30)
         send(transport, common.cMSG_SERVICE_REQUEST, text)
-        ends(transport, 0.05)
+        is_sent_away(transport)
 
 
 def versions():
@@ -131,7 +146,8 @@ def versions():
         for line in [f"SSH-2.0-{text}", text, f"SSH-9.9-{text}"]:
             with connect() as stream:
                 stream.sendall(line.encode() + b"\r\n")
-                time.sleep(0.05)
+                stream.shutdown(socket.SHUT_WR)
+                is_read(stream)
 
 
 def algorithms():
@@ -147,7 +163,7 @@ def algorithms():
             packet = struct.pack(">IB", len(kexinit) + padding + 1, padding) + kexinit + bytes(padding)
             with connect() as stream:
                 stream.sendall(b"SSH-2.0-x\r\n" + packet)
-                time.sleep(0.05)
+                is_read(stream)
 
 
 def blob(text):
