@@ -63,7 +63,7 @@ fn a_sleeping_client_finds_its_session_and_a_master_outlives_its_last_one() {
 /// The shipped hours as seconds: nothing is sent to a client that is silent for less than the interval,
 /// and one that is gone goes, as does a connection that no session uses.
 #[test]
-fn a_silent_client_is_let_be_for_an_hour_and_goes_in_the_end() {
+fn a_silent_client_is_left_alone_for_an_hour_and_goes_in_the_end() {
     let _world = world_alone();
     assert!(setting("ClientAliveInterval") >= 3600, "the first probe must not come sooner");
     assert_eq!(setting("ClientAliveCountMax"), 1);
