@@ -9,6 +9,7 @@ mod keys;
 mod kill;
 mod list;
 mod logs;
+mod names;
 mod power;
 mod reap;
 mod sessions;

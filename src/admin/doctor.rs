@@ -12,7 +12,7 @@ mod files;
 mod lxcfs;
 mod site;
 mod ssh;
-mod tool;
+pub(super) mod tool;
 mod units;
 mod verdict;
 mod visit;

@@ -73,13 +73,13 @@ fn f24_a_hundred_boxes_at_once_all_answer_and_the_reaper_judges_them() {
 
     let began = Instant::now();
     all(&users, &|user| {
-        assert_eq!(user.says(&format!("{WHOSE}; echo kept > file")), format!("{}\n", user.name))
+        assert_eq!(user.says(&format!("{WHOSE}; echo kept > file")), format!("{}\n", user.name));
     });
     let first = began.elapsed();
     assert_eq!(running(), count);
     let began = Instant::now();
     all(&users, &|user| {
-        assert_eq!(user.says(&format!("{WHOSE}; cat file")), format!("{}\nkept\n", user.name))
+        assert_eq!(user.says(&format!("{WHOSE}; cat file")), format!("{}\nkept\n", user.name));
     });
     let second = began.elapsed();
     assert_eq!(running(), count, "all still run");

@@ -20,4 +20,5 @@ mod hostile;
 mod numbers;
 mod outages;
 mod race;
+mod silence;
 mod storm;

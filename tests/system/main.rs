@@ -21,6 +21,7 @@ mod engine;
 mod files;
 mod harness;
 mod host;
+mod host_changes;
 mod identity;
 mod inner_sshd;
 mod limits;
