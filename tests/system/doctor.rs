@@ -258,7 +258,7 @@ fn a_disk_that_is_full() {
     let _mounted = Undo(|| drop(run("umount", &["/run/sshbox-tests/small"])));
     let _changed = Changed::config("/var/lib/sshbox/homes/{user}", "/run/sshbox-tests/small/{user}");
     check("disk").says("fail", "homes 50.0 MiB (100 %", "make room");
-    check("quota").says("ok", "tmpfs: a home can fill it", "");
+    check("quota").says("warn", "tmpfs: a home can fill it", "file system of their own");
 }
 
 #[test]

@@ -257,7 +257,7 @@ forge()
 #[test]
 fn a_forged_signal_of_the_host_does_not_end_a_box() {
     let _world = world();
-    let user = User::new("forger");
+    let user = User::new("signal-forger");
     user.says("true");
     let started = user.inspect("{{.State.StartedAt}}");
     let output = user.ssh().input(FORGE.as_bytes()).run("python3 -");
@@ -269,7 +269,7 @@ fn a_forged_signal_of_the_host_does_not_end_a_box() {
     thread::sleep(Duration::from_secs(1));
     assert_eq!(user.says("echo in"), "in\n");
     assert_eq!(user.inspect("{{.State.StartedAt}}"), started);
-    assert!(!journal().contains("box ended user=\"forger\""));
+    assert!(!journal().contains("box ended user=\"signal-forger\""));
 }
 
 /// CPU time that a process has used, in ticks of a hundredth of a second.
