@@ -17,6 +17,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod engine;
 pub mod home;
+pub mod host_key;
 pub mod journal;
 pub mod presence;
 pub mod process;
