@@ -1,10 +1,14 @@
 //! `sshbox-init`, PID 1 of a box: runs sessions at a socket that the host handed over, reaps,
 //! and hangs up what a vanished client leaves. Runs as the image's user without any capability
-//! and knows nothing of the host. One thread, one `poll`, no configuration.
+//! and knows nothing of the host. One thread, one `poll`, no configuration. The SSH server of the box
+//! calls the same program for each of its sessions.
 
+mod environment;
 mod inner_sshd;
+mod locales;
 mod person;
 mod sessions;
+mod terminals;
 
 use crate::wire::{Fields, Socket};
 use nix::errno::Errno;
@@ -16,6 +20,7 @@ use nix::unistd::Pid;
 use person::Person;
 use rustix::process::WaitOptions;
 use sessions::{End, Sessions};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -32,12 +37,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
-    if std::process::id() != 1 {
-        return crate::exit::Status::Usage.code().into();
-    }
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => crate::exit::Status::Internal.code().into(),
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [what, rest @ ..] if what == inner_sshd::KEYS => inner_sshd::keys(rest),
+        [what] if what == inner_sshd::SESSION => inner_sshd::session(),
+        [] if std::process::id() == 1 => match serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => crate::exit::Status::Internal.code().into(),
+        },
+        _ => crate::exit::Status::Usage.code().into(),
     }
 }
 

@@ -37,3 +37,4 @@ pub mod exit;
 pub mod spec;
 pub mod status;
 pub mod texts;
+pub mod variables;

@@ -16,6 +16,7 @@ mod bytes;
 mod doctor;
 mod doors;
 mod engine;
+mod environment;
 mod harness;
 mod identity;
 mod inner_sshd;
