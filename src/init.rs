@@ -1,11 +1,15 @@
 //! `sshbox-init`, PID 1 of a box: runs sessions at a socket that the host handed over, reaps,
 //! and hangs up what a vanished client leaves. Runs as the image's user without any capability
-//! and knows nothing of the host. One thread, one `poll`, no configuration.
+//! and knows nothing of the host. One thread, one `poll`, no configuration. The SSH server of the box
+//! calls the same program for each of its sessions.
 
+mod environment;
 mod inner_sshd;
 mod leave;
+mod locales;
 mod person;
 mod sessions;
+mod terminals;
 
 use crate::deadlines::CALL_HOST;
 use crate::wire::{Fields, Socket};
@@ -42,13 +46,16 @@ const SI_USER: i32 = 0;
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
-    if std::process::id() != 1 {
-        return crate::exit::Status::Usage.code().into();
-    }
     crate::exit::on_panic("sshbox-init");
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => crate::exit::Status::Internal.code().into(),
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [what, rest @ ..] if what == inner_sshd::KEYS => inner_sshd::keys(rest),
+        [what] if what == inner_sshd::SESSION => inner_sshd::session(),
+        _ if std::process::id() == 1 => match serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => crate::exit::Status::Internal.code().into(),
+        },
+        _ => crate::exit::Status::Usage.code().into(),
     }
 }
 

@@ -85,6 +85,8 @@ events! {
     BoxCreated = "box created", Info, "a4480042847c4b471eaabf2afa533f44";
     /// A box that existed was started or thawed.
     BoxStarted = "box started", Info, "c77ebd89468c48d16efb81b23e39d24a";
+    /// A box got no host key for its SSH server.
+    HostKeyMissing = "host key missing", Warning, "aa6a8969db7b049e0a5aa3d7bedadee5";
     /// A box that ran without taking sessions takes them again.
     BoxReconnected = "box reconnected", Info, "a8b946c7fd6167c2a020c6293f257eed";
     /// A box was stopped by sshbox.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 // What sshbox-shell refuses.
 pub const NOT_BY_HAND: &str = "this is started by sshbox's sshd, not by hand";
-pub const TOO_LONG: &str = "the command is longer than 190 KB; send it as a file and run that";
 pub const NO_ROOM_FOR_SESSION: &str = "the host cannot make room for your session; tell your admin";
 pub const IN_TRANSITION: &str =
     "your box is being started or stopped and does not end; try again in a minute";
@@ -31,8 +30,6 @@ pub const BROKEN: &str = "sshbox itself failed; try again in a minute, then tell
 pub const SSHD_WITHOUT_TERMINAL: &str =
     "@sshd speaks to an ssh client, not to a terminal; see @help for the lines that call it";
 pub const SSHD_WITHOUT_KEY: &str = "the key of this login is not known, so @sshd cannot let it in; tell your admin that sshd needs ExposeAuthInfo";
-pub const SSHD_WITHOUT_HOST_KEY: &str =
-    "your box cannot keep its host key; see whether your home is full and ~/.local/state is yours";
 
 // What sshbox-wake refuses.
 pub const NOT_YOURS: &str = "this box is not yours";
@@ -60,6 +57,22 @@ pub const NO_ANSWER: &str = "your box runs but does not answer; try again in a m
 pub const NO_SFTP_SERVER: &str =
     "this box has no sftp server; its image needs the package openssh-sftp-server";
 pub const NO_SSH_SERVER: &str = "this box has no SSH server; its image needs the package openssh-server";
+pub const NO_HOST_KEY: &str = "the host gave your box no host key; try @restart, then tell your admin";
+
+/// Variables that do not fit into a request, alone or with the command.
+#[must_use]
+pub fn environment_too_long(length: usize, most: usize) -> String {
+    let (length, most) = (length / 1000, most / 1000);
+    format!(
+        "the variables that your client sends are {length} KB long, and together with the command {most} KB are possible; see SendEnv and SetEnv in your ssh_config"
+    )
+}
+
+/// On a terminal whose type the box does not know.
+#[must_use]
+pub fn unknown_terminal(name: &str, instead: &str) -> String {
+    format!("sshbox: this box does not know the terminal type {name}; its programs get {instead}")
+}
 
 /// A program that every image should have.
 #[must_use]
@@ -268,7 +281,6 @@ mod tests {
     fn every_refusal_says_what_to_do_in_one_line() {
         let refusals = [
             NOT_BY_HAND,
-            TOO_LONG,
             NO_ROOM_FOR_SESSION,
             IN_TRANSITION,
             WENT_AWAY,
@@ -281,7 +293,6 @@ mod tests {
             BROKEN,
             SSHD_WITHOUT_TERMINAL,
             SSHD_WITHOUT_KEY,
-            SSHD_WITHOUT_HOST_KEY,
             NOT_YOURS,
             SHORT_OF_RESOURCES,
             NOT_SET_UP,
@@ -302,10 +313,10 @@ mod tests {
             NO_ANSWER,
             NO_SFTP_SERVER,
             NO_SSH_SERVER,
+            NO_HOST_KEY,
         ];
         assert_snapshot!(refusals.join("\n"), @"
         this is started by sshbox's sshd, not by hand
-        the command is longer than 190 KB; send it as a file and run that
         the host cannot make room for your session; tell your admin
         your box is being started or stopped and does not end; try again in a minute
         your box started and went away again; try again, then tell your admin
@@ -318,7 +329,6 @@ mod tests {
         sshbox itself failed; try again in a minute, then tell your admin
         @sshd speaks to an ssh client, not to a terminal; see @help for the lines that call it
         the key of this login is not known, so @sshd cannot let it in; tell your admin that sshd needs ExposeAuthInfo
-        your box cannot keep its host key; see whether your home is full and ~/.local/state is yours
         this box is not yours
         the host is short of resources; try again in a minute
         sshbox is not set up right; tell your admin
@@ -339,11 +349,15 @@ mod tests {
         your box runs but does not answer; try again in a minute, then tell your admin
         this box has no sftp server; its image needs the package openssh-sftp-server
         this box has no SSH server; its image needs the package openssh-server
+        the host gave your box no host key; try @restart, then tell your admin
+        your box has as many processes as it may; end some of them, or stop all with @restart
         ");
     }
 
     #[test]
     fn texts_with_something_in_them() {
+        assert_snapshot!(environment_too_long(210_000, 200_000), @"the variables that your client sends are 210 KB long, and together with the command 200 KB are possible; see SendEnv and SetEnv in your ssh_config");
+        assert_snapshot!(unknown_terminal("ghostty", "xterm-256color"), @"sshbox: this box does not know the terminal type ghostty; its programs get xterm-256color");
         assert_snapshot!(no_program("/bin/zsh"), @"the image of this box has no /bin/zsh");
         assert_snapshot!(cannot_start(&std::io::Error::from_raw_os_error(5)), @"your box cannot start a program: Input/output error (os error 5)");
         assert_snapshot!(too_many_tasks(Some((512, 512))), @"your box has as many tasks as it may (processes and threads, 512 of 512); end some of them, or stop all with @restart");

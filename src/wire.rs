@@ -25,10 +25,6 @@ pub const PACKET_MAX: usize = 200_000;
 /// The command that stands for the file transfer subsystem, see `Subsystem` in `sshd_config.d`.
 pub const SFTP: &str = "internal-sftp";
 
-/// Exit status of [`Run::Sshd`] when the box cannot keep its files (`EX_CANTCREAT` of
-/// `sysexits.h`).
-pub const CANNOT_KEEP: u8 = 73;
-
 /// Most descriptors that travel with one packet.
 const FDS_MAX: usize = 3;
 
@@ -196,6 +192,12 @@ impl Fields {
         self
     }
 
+    /// Length of the packet in bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.0.len()
+    }
+
     /// All fields in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.split(|byte| *byte == 0).filter_map(|field| {
@@ -322,6 +324,18 @@ pub enum Run {
     Sftp,
     /// An SSH server that lets in who has this key, `type base64`.
     Sshd(String),
+}
+
+impl Run {
+    /// What sshd says that the client wants: its `SSH_ORIGINAL_COMMAND`.
+    #[must_use]
+    pub fn of(original: Option<Vec<u8>>) -> Self {
+        match original {
+            None => Self::Shell,
+            Some(command) if command == SFTP.as_bytes() => Self::Sftp,
+            Some(command) => Self::Command(command),
+        }
+    }
 }
 
 /// What `sshbox-shell` says when it has heard how a session ended and its client is still

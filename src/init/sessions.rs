@@ -1,6 +1,7 @@
 //! The sessions of a box: one connection each, from the request to the exit status, and what
 //! is left of them when a client vanishes.
 
+use super::environment::Environment;
 use super::inner_sshd;
 use super::person::Person;
 use crate::deadlines::{GREETING, HANG_UP};
@@ -38,9 +39,6 @@ const OOM_COUNTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/m
 
 /// Where the kernel counts tasks: under version 2 of cgroups, and under version 1.
 const TASK_COUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"];
-
-/// Search path of sshd, for an image that sets none.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
 
 /// Where distributions keep the file transfer server.
 const SFTP_SERVERS: [&str; 4] = [
@@ -249,10 +247,16 @@ fn greet(socket: &Socket, by: Instant, person: &Person, left: bool) -> Phase {
 
 /// Starts the program and tells the client so.
 fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person) -> Result<Pid, String> {
-    let mut command = command(&request.run, person)?;
-    environment(&mut command, request, person);
+    let environment = Environment::new(std::env::vars_os(), &request.environment, person);
+    let mut command = program(&request.run, &environment, person)?;
+    command.env_clear().envs(&environment.variables);
+    let home = rustix::fs::access(&person.home, rustix::fs::Access::EXEC_OK).is_ok();
+    command.current_dir(if home { &person.home } else { Path::new("/") });
     let started = match &request.terminal {
-        Some((size, modes)) => on_terminal(&mut command, size, modes),
+        Some((size, modes)) => {
+            let news = if request.run == Run::Shell { environment.news() } else { None };
+            on_terminal(&mut command, size, modes, news)
+        }
         None => on_pipes(&mut command, fds),
     };
     let (pid, master) = started.map_err(|error| why(&error, command.get_program()))?;
@@ -262,8 +266,17 @@ fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person)
     Ok(pid)
 }
 
-fn on_terminal(command: &mut Command, size: &str, modes: &str) -> io::Result<(Pid, Option<OwnedFd>)> {
+fn on_terminal(
+    command: &mut Command,
+    size: &str,
+    modes: &str,
+    news: Option<String>,
+) -> io::Result<(Pid, Option<OwnedFd>)> {
     let (master, slave) = tty::open(size, modes)?;
+    if let Some(news) = news {
+        // A new terminal has room for a line, so this does not wait.
+        let _ = rustix::io::write(&slave, format!("{news}\n").as_bytes());
+    }
     command.env("SSH_TTY", OsStr::from_bytes(&tty::name(&slave)?));
     command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
     let pid = spawn(command, true)?;
@@ -283,7 +296,7 @@ fn on_pipes(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<(Pid, Option
 }
 
 /// The program, called as sshd would call it.
-fn command(run: &Run, person: &Person) -> Result<Command, String> {
+pub fn program(run: &Run, environment: &Environment, person: &Person) -> Result<Command, String> {
     match run {
         Run::Shell => {
             let name = person.shell.file_name().unwrap_or_default();
@@ -304,26 +317,12 @@ fn command(run: &Run, person: &Person) -> Result<Command, String> {
             .find(|path| Path::new(path).exists())
             .map(Command::new)
             .ok_or_else(|| texts::NO_SFTP_SERVER.to_owned()),
-        Run::Sshd(key) => inner_sshd::command(key, person),
+        Run::Sshd(key) => inner_sshd::command(key, environment, person),
     }
 }
 
-/// The image's variables, then the user's, then the client's; as sshd has them.
-fn environment(command: &mut Command, request: &Request, person: &Person) {
-    if std::env::var_os("PATH").is_none() {
-        command.env("PATH", PATH);
-    }
-    command.env_remove("HOSTNAME").env_remove("TERM");
-    command.env("USER", &person.name).env("LOGNAME", &person.name);
-    command.env("HOME", &person.home).env("SHELL", &person.shell);
-    for (name, value) in &request.environment {
-        command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
-    }
-    let home = rustix::fs::access(&person.home, rustix::fs::Access::EXEC_OK).is_ok();
-    command.current_dir(if home { &person.home } else { Path::new("/") });
-}
-
-fn why(error: &io::Error, program: &OsStr) -> String {
+/// Why a program could not be started, for the user.
+pub fn why(error: &io::Error, program: &OsStr) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock => texts::too_many_tasks(tasks()),
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {

@@ -1,7 +1,7 @@
 //! Brings a box up: from whatever its container is now to one that takes sessions.
 
 use super::handover::{Doors, Handed, answers};
-use super::{Done, account, engine_failed, foreign, no_room, report_end, transition};
+use super::{Done, PROGRAM, account, engine_failed, foreign, no_room, report_end, transition};
 use crate::clock;
 use crate::config::Config;
 use crate::deadlines::{NETWORK, START};
@@ -9,7 +9,8 @@ use crate::engine::{Engine, EngineError};
 use crate::exit::{Failure, Status};
 use crate::home::{self, HomeError};
 use crate::host;
-use crate::journal::Event;
+use crate::host_key;
+use crate::journal::{Event, Field, Told, log};
 use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State, Step, next};
 use crate::status::why_stopped;
@@ -37,6 +38,14 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
     place
         .introduce(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
         .map_err(no_room)?;
+    let account_id = account.id.as_deref().unwrap_or_default();
+    let host_key = host_key::of(Path::new(host_key::PATH), login.as_str(), account_id)
+        .and_then(|key| place.give_host_key(&key, owner.uid, owner.gid));
+    if let Err(error) = host_key {
+        // Only `@sshd` needs it, and says that it is missing.
+        let fields: [Told<'_>; 2] = [(Field::User, &login.as_str()), (Field::Error, &error.to_string())];
+        log(PROGRAM, Event::HostKeyMissing, &fields);
+    }
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned())
         .on_host(host::offers());
@@ -44,7 +53,7 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
         tokio::time::timeout(START, advance_at_any_rate(&engine, &place, login, spec, config.reap.grace.0))
             .await
             .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
-    place.belongs_to(account.id.as_deref().unwrap_or_default()).map_err(no_room)?;
+    place.belongs_to(account_id).map_err(no_room)?;
     Ok(Done { answer: Fields::default().with("running", b""), event })
 }
 

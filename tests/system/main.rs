@@ -18,6 +18,7 @@ mod bytes;
 mod doctor;
 mod doors;
 mod engine;
+mod environment;
 mod files;
 mod harness;
 mod host;

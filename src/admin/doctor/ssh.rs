@@ -4,6 +4,7 @@ use super::files::Seen;
 use super::verdict::{Remedy, State, Verdict, fail, mend, ok, skip, warn};
 use super::{Doctor, Judged, SMALL};
 use crate::admin::names::{self, Name};
+use crate::variables::ACCEPTED;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
@@ -126,7 +127,7 @@ fn judge_settings(settings: &str) -> Verdict {
         wrong.push(format!("authorizedkeyscommand is '{command}': keys must come from sshbox-keys alone"));
     }
     let taken = values(settings, "acceptenv");
-    if let Some(other) = taken.iter().find(|name| **name != "LANG" && !name.starts_with("LC_")) {
+    if let Some(other) = taken.iter().find(|name| !ACCEPTED.split(' ').any(|known| known == **name)) {
         wrong.push(format!("acceptenv takes {other}: users would set the environment of sshbox-shell"));
     }
     if wrong.is_empty() {
@@ -182,7 +183,7 @@ mod tests {
     fn shipped() -> String {
         let lines = SETTINGS.iter().map(|(name, value, _)| format!("{name} {value}\n"));
         let command = "authorizedkeyscommand /usr/lib/sshbox/sshbox-keys --fingerprint %f -- %u\n";
-        lines.collect::<String>() + command + "acceptenv LANG\nacceptenv LC_*\n"
+        lines.collect::<String>() + command + "acceptenv LANG\nacceptenv LC_*\nacceptenv NO_COLOR\n"
     }
 
     #[test]
