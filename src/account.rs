@@ -179,7 +179,7 @@ pub fn parse(login: &Login, format: Format, body: &[u8]) -> Result<Parsed, BadBo
                 left_out.push(format!("key {} and after: more than {KEYS_MAX}", index + 1));
                 break;
             }
-            Ok(key) => keys.push(key.line().to_owned()),
+            Ok(key) => keys.push(key.with_comment()),
             Err(error) => left_out.push(format!("key {}: {error}", index + 1)),
         }
     }
@@ -237,7 +237,7 @@ mod tests {
                 "idle_timeout":"30m","image":"x:y","later":[1]}}"#
         ));
         assert_eq!(account.id.as_deref(), Some("42"));
-        assert_eq!(account.keys, [KEY]);
+        assert_eq!(account.keys, [format!("{KEY} laptop")]);
         assert_eq!(account.limits.memory, Some(Size(8 << 30)));
         assert_eq!(account.idle_timeout.unwrap().0.unwrap().as_secs(), 1800);
         // What the cache writes is read again by the same rule.
@@ -338,7 +338,8 @@ mod tests {
         let login = Login::parse(b"alice").unwrap();
         let body = format!("# keys of alice\n\n{KEY} a@b\r\n{KEY}\nnonsense\n");
         let parsed = parse(&login, Format::Lines, body.as_bytes()).unwrap();
-        assert!(matches!(parsed.answer, Answer::Known(account) if account.keys == [KEY, KEY]));
+        let keys = [format!("{KEY} a@b"), KEY.to_owned()];
+        assert!(matches!(parsed.answer, Answer::Known(account) if account.keys == keys));
         assert_eq!(parsed.left_out.len(), 1);
         assert!(parse(&login, Format::Lines, b"\xff").is_err());
         let empty = parse(&login, Format::Lines, b"").unwrap();

@@ -23,6 +23,7 @@ const LINE_MAX: usize = 8192;
 pub struct AuthorizedKey {
     line: String,
     fingerprint: String,
+    comment: String,
 }
 
 /// Why a line is no key that we let in.
@@ -70,13 +71,32 @@ impl AuthorizedKey {
         check(key.key_data())?;
         let encoded = key.to_openssh().map_err(|_| InvalidKey::Format)?;
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        Ok(Self { line: encoded.trim_end().to_owned(), fingerprint })
+        let comment = words.collect::<Vec<_>>().join(" ");
+        Ok(Self { line: encoded.trim_end().to_owned(), fingerprint, comment })
     }
 
     /// `type base64`, encoded by us.
     #[must_use]
     pub fn line(&self) -> &str {
         &self.line
+    }
+
+    /// `type`, as OpenSSH names it.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.line.split(' ').next().unwrap_or_default()
+    }
+
+    /// The text after the key, which is only for people; untrusted.
+    #[must_use]
+    pub fn comment(&self) -> &str {
+        &self.comment
+    }
+
+    /// `type base64 comment`, for the cache: its owner wants to see which key is which.
+    #[must_use]
+    pub fn with_comment(&self) -> String {
+        format!("{} {}", self.line, self.comment).trim_end().to_owned()
     }
 
     /// As it is printed for sshd: it opens a terminal or runs a command, and nothing else.

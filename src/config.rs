@@ -56,6 +56,8 @@ pub struct Accounts {
     pub timeout: Span,
     /// Directory of the cached accounts.
     pub cache: PathBuf,
+    /// Page where users manage their keys, for `@keys`; none is named when empty.
+    pub manage_url: ManageUrl,
 }
 
 impl Default for Accounts {
@@ -68,6 +70,7 @@ impl Default for Accounts {
             stale: Span::seconds(24 * 3600),
             timeout: Span(Duration::from_millis(1500)),
             cache: "/var/cache/sshbox".into(),
+            manage_url: ManageUrl(String::new()),
         }
     }
 }
@@ -284,6 +287,32 @@ impl FromStr for AccountUrl {
             Ok(Self(text.to_owned()))
         } else {
             Err("expected http://…, https://… or file:///… with {user} in it")
+        }
+    }
+}
+
+/// The address of a web page, with or without `{user}` in it; may be empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct ManageUrl(String);
+
+impl ManageUrl {
+    /// The address for this login, if there is one.
+    #[must_use]
+    pub fn fill(&self, login: &Login) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.0.replace(PLACE, login.as_str()))
+    }
+}
+
+impl FromStr for ManageUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let web = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+        if text.is_empty() || web && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected http://…, https://… or nothing")
         }
     }
 }
@@ -575,7 +604,18 @@ macro_rules! deserialize_from_str {
         }
     )*};
 }
-deserialize_from_str!(Template, Hostname, AccountUrl, Span, IdleTimeout, Size, MemorySize, OpenFiles, Owner);
+deserialize_from_str!(
+    Template,
+    Hostname,
+    AccountUrl,
+    ManageUrl,
+    Span,
+    IdleTimeout,
+    Size,
+    MemorySize,
+    OpenFiles,
+    Owner
+);
 
 /// Why there is no configuration.
 #[derive(Debug)]
@@ -814,6 +854,8 @@ mod tests {
             ("[accounts]\nurl = 'ftp://x/{user}'", "expected http://"),
             ("[accounts]\nurl = 'http://x/'", "with {user} in it"),
             ("[accounts]\ntimeout = '1h'", "accounts.timeout"),
+            ("[accounts]\nmanage_url = 'file:///x'", "expected http://…, https://… or nothing"),
+            ("[accounts]\nmanage_url = 'https://x/ \\u001b[2J'", "line 2"),
             ("[box]\nhome = '/srv'", "{user} in it once"),
             ("[box]\nhome = 'x/{user}'", "absolute path"),
             ("[box]\nhome = '/x/../{user}'", "absolute path"),

@@ -4,6 +4,7 @@
 //! calls the same program for each of its sessions.
 
 mod environment;
+mod first_words;
 mod inner_sshd;
 mod leave;
 mod locales;

@@ -5,7 +5,8 @@
 //! stops the box; `wake.lock`, held by the session that has it started; `ask.lock`, held by
 //! the one that says a word to `sshbox-wake`; `init.sock`, which leads into the box; `ended`,
 //! why it was stopped last. `boxes/NAME/` is what the box sees of it: `boot.sock`, its
-//! user's login name, and its host key. `accounts/NAME` is where `sshbox-keys` says which account the name stands
+//! user's login name, its host key, and what a person is told first. `accounts/NAME` is where
+//! `sshbox-keys` says which account the name stands
 //! for. Locks are the kernel's and die with their process.
 
 use crate::atomic;
@@ -16,7 +17,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, chown};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -269,13 +270,22 @@ impl Place {
     /// # Errors
     /// What the file system says; a box that runs keeps the key that it has.
     pub fn give_host_key(&self, key: &str, uid: u32, gid: u32) -> io::Result<()> {
-        let path = self.seen_by_box.join("ssh_host_ed25519_key");
-        let new = path.with_extension("new");
-        let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(key.as_bytes())?;
-        chown(&new, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        fs::rename(new, path)
+        let owner = Some((uid, gid));
+        atomic::replace(
+            atomic::directory(&self.seen_by_box)?,
+            "ssh_host_ed25519_key",
+            key.as_bytes(),
+            0o600,
+            owner,
+        )
+    }
+
+    /// What a person is told of the box at the first login, for its init to show. For root.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn tell_first(&self, words: &str) -> io::Result<()> {
+        atomic::replace(atomic::directory(&self.seen_by_box)?, "first-words", words.as_bytes(), 0o644, None)
     }
 
     /// Writes down whose box runs now: the id of the account. For root.

@@ -171,13 +171,18 @@ fn session(login: &Login, audit: &Audit) -> Result<End, Failure> {
     Ok(end)
 }
 
-/// What a program cannot say of itself: that it is not there. The status stays the program's own:
-/// clients know it.
+/// What a program cannot say of itself: that it is not there, or did what has no effect here. The
+/// status stays the program's own: clients know it.
 fn explain(run: &Run, end: &End) {
-    if let (Run::Command(command), End::Exited(NOT_FOUND)) = (run, end)
-        && let Some(advice) = texts::missing_program(command)
-    {
-        let _ = writeln!(io::stderr(), "{}", Failure::new(Status::Unavailable, advice));
+    let Run::Command(command) = run else { return };
+    let note = match end {
+        End::Exited(NOT_FOUND) => texts::missing_program(command)
+            .map(|advice| Failure::new(Status::Unavailable, advice).to_string()),
+        End::Exited(0) => texts::key_without_effect(command).map(str::to_owned),
+        _ => None,
+    };
+    if let Some(note) = note {
+        let _ = writeln!(io::stderr(), "{note}");
     }
 }
 

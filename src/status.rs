@@ -200,6 +200,13 @@ pub fn of(used: Option<String>, limit: &str) -> String {
     used.map_or_else(|| format!("up to {limit}"), |used| format!("{used} of {limit}"))
 }
 
+/// What a person is told of the box that is made from `spec`, at the first login.
+#[must_use]
+pub fn first_words(spec: &Spec, idle_timeout: Option<Duration>) -> String {
+    let Status { cpu, memory, .. } = Status::missing(spec);
+    texts::first_words(&spec.user, &cores(cpu.limit), &bytes(memory.limit), spec.pids, idle_timeout)
+}
+
 fn cores(limit: f64) -> String {
     if (limit - 1.0).abs() < f64::EPSILON { "1 core".to_owned() } else { format!("{limit} cores") }
 }

@@ -114,6 +114,40 @@ pub fn missing_program(command: &[u8]) -> Option<String> {
     Some(format!("this box has no {program}; its image needs the package {package}"))
 }
 
+/// What to say after a command that added a key where no key counts, as `ssh-copy-id` does.
+#[must_use]
+pub fn key_without_effect(command: &[u8]) -> Option<&'static str> {
+    let appends_to = |after: &str| {
+        let path = after.trim_start_matches([' ', '"', '\'', '\\']);
+        let path =
+            ["~/", "$HOME/", "${HOME}/"].iter().find_map(|home| path.strip_prefix(home)).unwrap_or(path);
+        path.starts_with(".ssh/authorized_keys")
+    };
+    let command = std::str::from_utf8(command).ok()?;
+    let found = command.split(">>").skip(1).any(appends_to);
+    found.then_some(
+        "sshbox: keys in ~/.ssh/authorized_keys do not log in to your box; @keys says where to add one",
+    )
+}
+
+// At the first login with a terminal.
+
+/// Three lines: whose box it is, what it may use, and when it stops.
+#[must_use]
+pub fn first_words(login: &str, cores: &str, memory: &str, tasks: i64, idle: Option<Duration>) -> String {
+    let end = idle.map_or_else(
+        || "It is not stopped for being idle.".to_owned(),
+        |idle| format!("It stops {} after the last session.", span(idle)),
+    );
+    format!(
+        "\
+This is the box of {login}, a container of its own. Files in the home stay, others do not.
+It may use {cores}, {memory} of memory and {tasks} tasks (processes and threads).
+{end} More, typed on your own machine: ssh ... @help
+"
+    )
+}
+
 // While a box starts.
 
 /// Shown on a terminal from the third tenth of a second on, behind a sign that turns.
@@ -177,7 +211,7 @@ pub fn last_stop(ago: Duration, reason: &str) -> String {
 // The words.
 
 /// All of them, as they are typed.
-pub const WORDS: &str = "@config, @help, @restart, @sshd, @status, @stop";
+pub const WORDS: &str = "@config, @help, @keys, @restart, @sshd, @status, @stop";
 
 /// A word that there is not, or one with something behind it that it does not take.
 #[must_use]
@@ -221,6 +255,7 @@ You type these in place of a command, as in: ssh -p {port} {login}@{host} @statu
   @status   what your box is, what it uses and when it stops (--json for programs)
   @restart  stop and start your box; every program in it ends, your files stay
   @stop     stop your box until the next login
+  @keys     the keys that log in to your box, and where you manage them
   @config   lines for ~/.ssh/config, see below
   @sshd     what those lines call: an SSH server inside your box
   @help     this text
@@ -251,6 +286,29 @@ Host {login}-box
     StrictHostKeyChecking accept-new
 "
     )
+}
+
+/// Below the list of `@keys`: where to change it.
+#[must_use]
+pub fn keys_managed(page: Option<&str>, by_admin: bool) -> String {
+    let place = match (page, by_admin) {
+        (Some(page), _) => format!("To add or remove keys: {page}"),
+        (None, true) => "Your admin keeps this list".to_owned(),
+        (None, false) => "This list is kept where you have your account".to_owned(),
+    };
+    format!("{place}\nThe box's ~/.ssh/authorized_keys does not count.")
+}
+
+/// `@keys`: type, fingerprint and comment of each, the one of this login marked.
+#[must_use]
+pub fn keys(keys: &[(&str, &str, &str)], used: &str, left_out: usize, managed: &str) -> String {
+    let width = keys.iter().map(|(kind, ..)| kind.len()).max().unwrap_or_default();
+    let lines = keys.iter().map(|(kind, fingerprint, comment)| {
+        let mark = if *fingerprint == used { '*' } else { ' ' };
+        format!("{mark} {kind:<width$}  {fingerprint}  {comment}").trim_end().to_owned() + "\n"
+    });
+    let more = if left_out == 0 { String::new() } else { format!("  and {left_out} more\n") };
+    lines.collect::<String>() + &more + "\n* the key of this login\n" + managed + "\n"
 }
 
 /// A time in its two largest units.
@@ -366,7 +424,19 @@ mod tests {
         assert_snapshot!(missing_program(b"git-upload-pack 'x.git'").unwrap(), @"this box has no git-upload-pack; its image needs the package git");
         assert_eq!(missing_program(b"ls"), None);
         assert_eq!(missing_program(b""), None);
-        assert_snapshot!(unknown_word("@stauts"), @"unknown word @stauts; there are @config, @help, @restart, @sshd, @status, @stop (@status --json for programs)");
+        let note = key_without_effect(b"cat >> ~/.ssh/authorized_keys").unwrap();
+        assert_snapshot!(note, @"sshbox: keys in ~/.ssh/authorized_keys do not log in to your box; @keys says where to add one");
+        for command in [
+            &br#"exec sh -c 'cd ; umask 077 ; mkdir -p ".ssh" && cat >> ".ssh/authorized_keys" || exit 1'"#[..],
+            b"cat >>.ssh/authorized_keys2",
+            b"tee x >> log; cat >> \"$HOME/.ssh/authorized_keys\"",
+        ] {
+            assert_eq!(key_without_effect(command), Some(note), "{}", String::from_utf8_lossy(command));
+        }
+        for command in ["cat ~/.ssh/authorized_keys", "cat ~/.ssh/authorized_keys >> keys", "echo >> x", ""] {
+            assert_eq!(key_without_effect(command.as_bytes()), None, "{command}");
+        }
+        assert_snapshot!(unknown_word("@stauts"), @"unknown word @stauts; there are @config, @help, @keys, @restart, @sshd, @status, @stop (@status --json for programs)");
     }
 
     #[test]
@@ -415,6 +485,50 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_is_told_first() {
+        assert_snapshot!(first_words("alice", "2 cores", "8.0 GiB", 512, Some(Duration::from_secs(1800))), @"
+        This is the box of alice, a container of its own. Files in the home stay, others do not.
+        It may use 2 cores, 8.0 GiB of memory and 512 tasks (processes and threads).
+        It stops 30m after the last session. More, typed on your own machine: ssh ... @help
+        ");
+        assert!(
+            first_words("alice", "2 cores", "8.0 GiB", 512, None)
+                .contains("\nIt is not stopped for being idle. More,")
+        );
+    }
+
+    #[test]
+    fn keys_are_listed_with_the_one_in_use_marked() {
+        let list = [
+            ("ssh-ed25519", "SHA256:aaaa", "laptop"),
+            ("ecdsa-sha2-nistp256", "SHA256:bbbb", ""),
+            ("ssh-rsa", "SHA256:cccc", "old desk"),
+        ];
+        let page = keys_managed(Some("https://example.org/alice/keys"), true);
+        assert_snapshot!(keys(&list, "SHA256:cccc", 0, &page), @"
+          ssh-ed25519          SHA256:aaaa  laptop
+          ecdsa-sha2-nistp256  SHA256:bbbb
+        * ssh-rsa              SHA256:cccc  old desk
+
+        * the key of this login
+        To add or remove keys: https://example.org/alice/keys
+        The box's ~/.ssh/authorized_keys does not count.
+        ");
+        assert_snapshot!(keys(&list[..1], "SHA256:aaaa", 2, &keys_managed(None, true)), @"
+        * ssh-ed25519  SHA256:aaaa  laptop
+          and 2 more
+
+        * the key of this login
+        Your admin keeps this list
+        The box's ~/.ssh/authorized_keys does not count.
+        ");
+        assert_snapshot!(keys_managed(None, false), @"
+        This list is kept where you have your account
+        The box's ~/.ssh/authorized_keys does not count.
+        ");
+    }
+
+    #[test]
     fn times_have_two_units_at_most() {
         let spans = [0, 59, 60, 1859, 3600, 86_399, 90_061, 40 * 86_400];
         assert_snapshot!(spans.map(|seconds| span(Duration::from_secs(seconds))).join("\n"), @"
@@ -437,6 +551,7 @@ mod tests {
           @status   what your box is, what it uses and when it stops (--json for programs)
           @restart  stop and start your box; every program in it ends, your files stay
           @stop     stop your box until the next login
+          @keys     the keys that log in to your box, and where you manage them
           @config   lines for ~/.ssh/config, see below
           @sshd     what those lines call: an SSH server inside your box
           @help     this text

@@ -97,6 +97,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
                 Verb::Stop | Verb::Restart => stop::stop(&config, &login, why(verb, by_root(socket))).await,
                 Verb::Status => look::status(&config, &login).await,
                 Verb::Why => look::why(&config, &login).await,
+                Verb::Keys => look::keys(&config, &login),
             }
         })
     });
@@ -118,7 +119,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             let event = match verb {
                 Verb::Wake => Event::WakeFailed,
                 Verb::Stop | Verb::Restart => Event::StopFailed,
-                Verb::Status | Verb::Why => Event::LookFailed,
+                Verb::Status | Verb::Why | Verb::Keys => Event::LookFailed,
             };
             report(&failure, event, login.as_str());
             Err(failure)

@@ -198,6 +198,12 @@ impl Fields {
         self.0.len()
     }
 
+    /// Whether one more field with so many bytes of name and value fits into a packet.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.0.len() + bytes + 2 <= PACKET_MAX
+    }
+
     /// All fields in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.split(|byte| *byte == 0).filter_map(|field| {
@@ -240,10 +246,13 @@ pub enum Verb {
     Status,
     /// Why it stopped just now; answers `why`.
     Why,
+    /// The keys of its user's account; answers `key` for each, `left_out` with how many did not
+    /// fit, and `managed` with where they are managed.
+    Keys,
 }
 
 impl Verb {
-    const ALL: [Self; 5] = [Self::Wake, Self::Stop, Self::Restart, Self::Status, Self::Why];
+    const ALL: [Self; 6] = [Self::Wake, Self::Stop, Self::Restart, Self::Status, Self::Why, Self::Keys];
 
     fn name(self) -> &'static str {
         match self {
@@ -252,6 +261,7 @@ impl Verb {
             Self::Restart => "restart",
             Self::Status => "status",
             Self::Why => "why",
+            Self::Keys => "keys",
         }
     }
 

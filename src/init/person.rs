@@ -2,9 +2,10 @@
 //! a static program has no NSS.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The user of the box.
@@ -60,10 +61,20 @@ fn furnish(home: &Path, skel: &Path) -> io::Result<()> {
     if fs::read_dir(home)?.next().is_some() {
         return Ok(());
     }
-    for entry in fs::read_dir(skel)? {
+    copy(skel, home)
+}
+
+/// Copies files and directories, no links. Directories are for their owner alone, as the home is
+/// and as ssh wants `~/.ssh`.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), home.join(entry.file_name()))?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_file() {
+            fs::copy(entry.path(), target)?;
+        } else if kind.is_dir() {
+            DirBuilder::new().mode(0o700).create(&target)?;
+            copy(&entry.path(), &target)?;
         }
     }
     Ok(())
@@ -72,6 +83,7 @@ fn furnish(home: &Path, skel: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     const PASSWD: &[u8] =
         b"root:x:0:0:root:/root:/bin/bash\nbad\nuser:x:1000:1000::/home/user:/bin/bash\nnone:x:7:7::/:\n";
@@ -90,9 +102,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (home, skel) = (dir.path().join("home"), dir.path().join("skel"));
         fs::create_dir(&home).unwrap();
-        fs::create_dir_all(skel.join("folder")).unwrap();
+        fs::create_dir_all(skel.join(".ssh")).unwrap();
         fs::write(skel.join(".bashrc"), "PS1=x").unwrap();
+        fs::write(skel.join(".ssh/authorized_keys"), "# not used").unwrap();
+        std::os::unix::fs::symlink("..", skel.join("loop")).unwrap();
         furnish(&home, &skel).unwrap();
+        assert_eq!(fs::read_to_string(home.join(".ssh/authorized_keys")).unwrap(), "# not used");
+        assert_eq!(fs::metadata(home.join(".ssh")).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(fs::symlink_metadata(home.join("loop")).is_err());
         assert_eq!(fs::read_to_string(home.join(".bashrc")).unwrap(), "PS1=x");
         fs::write(home.join(".bashrc"), "mine").unwrap();
         furnish(&home, &skel).unwrap();

@@ -2,6 +2,7 @@
 //! is left of them when a client vanishes.
 
 use super::environment::Environment;
+use super::first_words;
 use super::inner_sshd;
 use super::person::Person;
 use crate::deadlines::{GREETING, HANG_UP};
@@ -254,8 +255,8 @@ fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person)
     command.current_dir(if home { &person.home } else { Path::new("/") });
     let started = match &request.terminal {
         Some((size, modes)) => {
-            let news = if request.run == Run::Shell { environment.news() } else { None };
-            on_terminal(&mut command, size, modes, news)
+            let news = if request.run == Run::Shell { first_words(&environment, person) } else { Vec::new() };
+            on_terminal(&mut command, size, modes, &news)
         }
         None => on_pipes(&mut command, fds),
     };
@@ -266,16 +267,26 @@ fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person)
     Ok(pid)
 }
 
+/// What is shown before a shell. A dumb terminal belongs to a program that waits for a prompt.
+fn first_words(environment: &Environment, person: &Person) -> Vec<u8> {
+    if environment.variables.get(OsStr::new("TERM")).is_some_and(|kind| kind == "dumb") {
+        return Vec::new();
+    }
+    let mut words = first_words::news(Path::new(first_words::WORDS), &person.home).unwrap_or_default();
+    words.extend(environment.news().map(|news| format!("{news}\n")).unwrap_or_default().into_bytes());
+    words
+}
+
 fn on_terminal(
     command: &mut Command,
     size: &str,
     modes: &str,
-    news: Option<String>,
+    words: &[u8],
 ) -> io::Result<(Pid, Option<OwnedFd>)> {
     let (master, slave) = tty::open(size, modes)?;
-    if let Some(news) = news {
-        // A new terminal has room for a line, so this does not wait.
-        let _ = rustix::io::write(&slave, format!("{news}\n").as_bytes());
+    if !words.is_empty() {
+        // Less than a new terminal takes without a reader, so this does not wait.
+        let _ = rustix::io::write(&slave, words);
     }
     command.env("SSH_TTY", OsStr::from_bytes(&tty::name(&slave)?));
     command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);

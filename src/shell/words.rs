@@ -23,6 +23,8 @@ pub enum Word {
     Config,
     /// All words.
     Help,
+    /// The keys that log in.
+    Keys,
     /// Stop and start.
     Restart,
     /// The box, as JSON or as text.
@@ -45,6 +47,7 @@ pub fn parse(command: &[u8]) -> Result<Meaning, Failure> {
     let word = match words[..] {
         [b"@config"] => Word::Config,
         [b"@help"] => Word::Help,
+        [b"@keys"] => Word::Keys,
         [b"@restart"] => Word::Restart,
         [b"@status"] => Word::Status { json: false },
         [b"@status", b"--json"] => Word::Status { json: true },
@@ -103,6 +106,7 @@ fn have_done(word: Word, login: &Login) -> Result<String, Failure> {
     match word {
         Word::Help => Ok(texts::help(login.as_str(), server(&connection()))),
         Word::Config => Ok(texts::config(login.as_str(), &person(login)?, server(&connection()))),
+        Word::Keys => keys(login),
         Word::Status { json } => status_of(login, json),
         Word::Stop => {
             let ran = stop(login, Verb::Stop)?;
@@ -161,6 +165,24 @@ fn status_of(login: &Login, json: bool) -> Result<String, Failure> {
     Ok(json + "\n")
 }
 
+fn keys(login: &Login) -> Result<String, Failure> {
+    let answer = ask(login, Verb::Keys)?;
+    let lines = answer.iter().filter(|(name, _)| *name == b"key");
+    let keys: Vec<AuthorizedKey> =
+        lines.filter_map(|(_, line)| AuthorizedKey::parse(std::str::from_utf8(line).ok()?).ok()).collect();
+    // Comments come from outside.
+    let comments: Vec<String> = keys.iter().map(|key| printable(key.comment().as_bytes())).collect();
+    let listed: Vec<_> = keys
+        .iter()
+        .zip(&comments)
+        .map(|(key, comment)| (key.kind(), key.fingerprint(), comment.as_str()))
+        .collect();
+    let used = key_of_login();
+    let used = used.as_ref().map(AuthorizedKey::fingerprint).unwrap_or_default();
+    let left_out = answer.parse("left_out").unwrap_or_default();
+    Ok(texts::keys(&listed, used, left_out, answer.text("managed").unwrap_or_default()))
+}
+
 /// Stops the box; whether it ran.
 fn stop(login: &Login, verb: Verb) -> Result<bool, Failure> {
     let _waiting = Waiting::begin(texts::STOPPING, audit::cancelled);
@@ -197,6 +219,7 @@ mod tests {
         assert_eq!(word("@status"), Some(Word::Status { json: false }));
         assert_eq!(word("@status  --json "), Some(Word::Status { json: true }));
         assert_eq!(word("@stop"), Some(Word::Stop));
+        assert_eq!(word("@keys"), Some(Word::Keys));
         for other in ["@", "@stauts", "@stop now", "@status --jsn", "@STOP", "@\u{202e}"] {
             assert_eq!(word(other), None, "{other}");
         }

@@ -1,4 +1,4 @@
-//! Looks at a box without touching it: its status, and why it stopped. Takes no lock, so that
+//! Looks at a box without touching it: its status, why it stopped, and its user's keys. Takes no lock, so that
 //! it answers while a start or a stop is under way or hangs.
 
 use super::{Done, account, engine_failed, foreign, no_room, report_end};
@@ -97,4 +97,25 @@ pub async fn why(config: &Config, login: &Login) -> Result<Done, Failure> {
     // For the next login; that it is told there is worth no failure.
     let _ = place.note_end(clock::boottime(), reason);
     Ok(answer(Some(reason)))
+}
+
+/// Room that is kept free for what follows the keys in the answer, in bytes.
+const REST: usize = 8192;
+
+/// The keys of the account as its source gave them, and where they are managed. The caller reads
+/// them: root need not parse what came from outside.
+pub fn keys(config: &Config, login: &Login) -> Result<Done, Failure> {
+    let account = account(config, login)?;
+    let (mut answer, mut left_out) = (Fields::default(), 0_usize);
+    for key in &account.keys {
+        if answer.has_room(key.len() + REST) {
+            answer = answer.with("key", key.as_bytes());
+        } else {
+            left_out += 1;
+        }
+    }
+    let by_admin = config.accounts.url.scheme() == "file";
+    let managed = texts::keys_managed(config.accounts.manage_url.fill(login).as_deref(), by_admin);
+    let answer = answer.with("left_out", left_out.to_string().as_bytes()).with("managed", managed.as_bytes());
+    Ok(Done { answer, event: None })
 }

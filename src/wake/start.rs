@@ -13,7 +13,7 @@ use crate::host_key;
 use crate::journal::{Event, Field, Told, log};
 use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State, Step, next};
-use crate::status::why_stopped;
+use crate::status::{first_words, why_stopped};
 use crate::texts;
 use crate::wire::Fields;
 use identity::Login;
@@ -25,6 +25,14 @@ const ATTEMPTS: u32 = 20;
 
 /// Time between two looks at a box that is on its way elsewhere.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What a box is told when it starts.
+struct ToldAtStart {
+    /// Time between SIGTERM and SIGKILL when it is stopped.
+    grace: Duration,
+    /// What its init shows at the first login.
+    words: String,
+}
 
 /// Starts or wakes the box, and says what that took.
 pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
@@ -49,10 +57,11 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned())
         .on_host(host::offers());
-    let event =
-        tokio::time::timeout(START, advance_at_any_rate(&engine, &place, login, spec, config.reap.grace.0))
-            .await
-            .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
+    let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
+    let told = ToldAtStart { grace: config.reap.grace.0, words: first_words(&spec, idle_timeout.0) };
+    let event = tokio::time::timeout(START, advance_at_any_rate(&engine, &place, login, spec, &told))
+        .await
+        .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
     place.belongs_to(account_id).map_err(no_room)?;
     Ok(Done { answer: Fields::default().with("running", b""), event })
 }
@@ -64,11 +73,11 @@ async fn advance_at_any_rate(
     place: &Place,
     login: &Login,
     spec: Spec,
-    grace: Duration,
+    told: &ToldAtStart,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
-    match advance(engine, place, login, spec.clone(), grace).await {
+    match advance(engine, place, login, spec.clone(), told).await {
         Err(failure) if failure.status == Status::Unavailable && !spec.host.lxcfs.is_empty() => {
-            let done = advance(engine, place, login, spec.without_lxcfs(), grace).await?;
+            let done = advance(engine, place, login, spec.without_lxcfs(), told).await?;
             Ok(done.map(|(event, _)| (event, "Docker cannot give it the files of lxcfs")))
         }
         done => done,
@@ -82,7 +91,7 @@ async fn advance(
     place: &Place,
     login: &Login,
     spec: Spec,
-    grace: Duration,
+    told: &ToldAtStart,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
     let mut looked = false;
     let (mut thawed, mut why_new) = (false, "there was none");
@@ -96,13 +105,13 @@ async fn advance(
         match step(found.as_ref(), &spec, image_id.is_some()) {
             (Step::Refuse, _) => return Err(foreign(&spec.name)),
             (Step::Create, _) => match create(engine, &spec).await? {
-                Some(id) if run(engine, place, &id, grace).await? => {
+                Some(id) if run(engine, place, &id, told).await? => {
                     return Ok(Some((Event::BoxCreated, why_new)));
                 }
                 _ => pause(attempt).await,
             },
             (Step::Start, Some(found)) => {
-                if run(engine, place, &found.id, grace).await? {
+                if run(engine, place, &found.id, told).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
                 why_new = "something that it needs was gone";
@@ -115,7 +124,7 @@ async fn advance(
             (Step::Ask, Some(found)) => {
                 let doors = Doors::open(place)?;
                 engine.wake_init(&found.id).await.map_err(engine_failed)?;
-                if doors.hand_over(engine, &found.id, grace).await? == Handed::Over {
+                if doors.hand_over(engine, &found.id, told.grace).await? == Handed::Over {
                     return Ok(Some((Event::BoxReconnected, "it took no sessions")));
                 }
                 // It was being stopped; from the next look on it is one that can be started.
@@ -190,10 +199,12 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
 }
 
 /// Starts the box and hands over; `false` when it has gone, or something that it needs.
-async fn run(engine: &Engine, place: &Place, id: &str, grace: Duration) -> Result<bool, Failure> {
+async fn run(engine: &Engine, place: &Place, id: &str, told: &ToldAtStart) -> Result<bool, Failure> {
     let doors = Doors::open(place)?;
+    // Worth no failure. Only here, so that it says what the box was started with.
+    let _ = place.tell_first(&told.words);
     match engine.start(id).await {
-        Ok(()) => match doors.hand_over(engine, id, grace).await? {
+        Ok(()) => match doors.hand_over(engine, id, told.grace).await? {
             Handed::Over => {
                 // That its user is told of the last end is worth no failure.
                 let _ = place.note_start();

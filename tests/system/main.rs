@@ -24,6 +24,7 @@ mod harness;
 mod host;
 mod host_changes;
 mod identity;
+mod image;
 mod inner_sshd;
 mod limits;
 mod reaper;

@@ -21,7 +21,7 @@ fn help_names_all_words_and_starts_no_box() {
     let _world = world();
     let user = User::new("helped");
     let help = user.says("@help");
-    for word in ["@status", "@restart", "@stop", "@config", "@sshd", "@help"] {
+    for word in ["@status", "@restart", "@stop", "@keys", "@config", "@sshd", "@help"] {
         assert!(help.contains(&format!("\n  {word} ")), "{help}");
     }
     assert!(help.contains("ssh -p 2200 helped@127.0.0.1 @config >> ~/.ssh/config"), "{help}");
@@ -178,6 +178,104 @@ fn greeting(user: &User) -> String {
 }
 
 #[test]
+fn a_person_is_told_whose_box_it_is_once_and_when_that_changes() {
+    let _world = world_alone();
+    let user = User::new("newcomer");
+    let first = "This is the box of newcomer, a container of its own.";
+    // Programs are told nothing, whatever they ask for.
+    assert_eq!(user.says("true"), "");
+    let mut shell = user.ssh().args(&["-T"]).begin(&[]);
+    shell.write(b"echo in\n");
+    assert_eq!(shell.line(), "in");
+    shell.closes_input();
+    let (status, out, error) = shell.output();
+    assert_eq!((status, &*out, &*error), (0, "", ""));
+    let mut command = user.ssh().terminal(24, 80, &["echo in"]);
+    assert_eq!(command.ends(), 0);
+    assert_eq!(command.seen(), "in\r\n");
+    let shown = greeting(&user);
+    assert!(shown.starts_with(first), "{shown:?}");
+    assert!(
+        shown
+            .contains("\r\nIt may use 2 cores, 8.0 GiB of memory and 512 tasks (processes and threads).\r\n")
+    );
+    assert!(shown.contains("\r\nIt stops 30m after the last session. "), "{shown:?}");
+    assert!(!greeting(&user).contains(first), "told twice");
+    user.says("@restart");
+    assert!(!greeting(&user).contains(first), "told again though nothing has changed");
+    let change = Changed::config("memory = \"8GiB\"", "memory = \"1GiB\"");
+    user.says("@restart");
+    let shown = greeting(&user);
+    assert!(shown.contains(first) && shown.contains("2 cores, 1.0 GiB of memory"), "{shown:?}");
+    assert!(!greeting(&user).contains(first), "told twice");
+    drop(change);
+    // Who wants to hear nothing, as with login(1).
+    user.says("touch ~/.hushlogin");
+    user.says("@restart");
+    assert!(!greeting(&user).contains(first), "told in spite of .hushlogin");
+}
+
+#[test]
+fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
+    let _world = world_alone();
+    let user = User::new("keyed");
+    let second = format!("{}/second-of-keyed", crate::harness::STATE);
+    run("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "", "-C", "old desk", "-f", &second]);
+    crate::harness::manage(&["sshbox_key", "add", "keyed", &format!("{second}.pub")]);
+    let fingerprint = |path: &str| run("ssh-keygen", &["-lf", path]).split(' ').nth(1).unwrap().to_owned();
+    let (ours, other) = (fingerprint(&format!("{}/key.pub", crate::harness::STATE)), fingerprint(&second));
+    let said = user.says("@keys");
+    let marked = |said: &str| {
+        let lines: Vec<String> =
+            said.lines().filter(|line| line.starts_with("* ")).map(str::to_owned).collect();
+        lines.first().cloned().unwrap_or_default()
+    };
+    assert!(marked(&said).contains(&ours), "{said}");
+    assert!(said.contains(&format!("  ecdsa-sha2-nistp256  {other}  old desk\n")), "{said}");
+    assert!(said.ends_with(
+        "\nThis list is kept where you have your account\nThe box's ~/.ssh/authorized_keys does not count.\n"
+    ));
+    let found = Command::new("docker").args(["inspect", &user.container()]).output().unwrap();
+    assert!(!found.status.success(), "a box was made");
+    let _page = Changed::config("manage_url = \"\"", "manage_url = \"https://example.org/{user}/keys\"");
+    let said = text(&user.ssh().key("second-of-keyed").run("@keys").stdout);
+    assert!(marked(&said).contains(&other), "{said}");
+    assert!(said.contains("\nTo add or remove keys: https://example.org/keyed/keys\n"), "{said}");
+}
+
+#[test]
+fn who_copies_a_key_into_the_box_is_told_that_it_does_not_count() {
+    let _world = world();
+    let user = User::new("copier");
+    let new = format!("{}/new-of-copier", crate::harness::STATE);
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &new]);
+    let key = format!("IdentityFile={}/key", crate::harness::STATE);
+    let options = [
+        "-o",
+        &key,
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "BatchMode=yes",
+    ];
+    let mut copy = Command::new("ssh-copy-id");
+    copy.args(["-i", &new, "-p", "2200"]).args(options).arg("copier@127.0.0.1");
+    let output = crate::harness::to_the_end(copy, Vec::new());
+    let error = text(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let note =
+        "sshbox: keys in ~/.ssh/authorized_keys do not log in to your box; @keys says where to add one\n";
+    assert!(error.contains(note), "{error}");
+    assert!(user.says("cat ~/.ssh/authorized_keys").contains("\nssh-ed25519 AAAA"));
+    let output = user.ssh().key("new-of-copier").run("true");
+    assert_eq!(output.status.code(), Some(255), "the key logs in");
+    // Who only reads it is told nothing.
+    assert_eq!(user.says("grep -c ssh- ~/.ssh/authorized_keys"), "1\n");
+}
+
+#[test]
 fn the_reason_of_the_last_stop_is_told_once_at_the_next_login_of_a_person() {
     let _world = world_alone();
     let user = User::new("told");
@@ -325,7 +423,7 @@ fn a8_nobody_stops_or_sees_the_box_of_another() {
     // The reaper's tests may have stopped it.
     alice.says("true");
     let uid = other.uid().to_string();
-    for verb in ["wake", "stop", "restart", "status", "why"] {
+    for verb in ["wake", "stop", "restart", "status", "why", "keys"] {
         let ask = format!(
             "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); \
              s.connect('/run/sshbox/wake.sock'); s.send(b'{verb}={}\\0'); print(s.recv(9999))",
