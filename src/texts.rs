@@ -408,7 +408,6 @@ mod tests {
         this box has no sftp server; its image needs the package openssh-sftp-server
         this box has no SSH server; its image needs the package openssh-server
         the host gave your box no host key; try @restart, then tell your admin
-        your box has as many processes as it may; end some of them, or stop all with @restart
         ");
     }
 
