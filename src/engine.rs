@@ -536,6 +536,7 @@ fn body(spec: &Spec) -> ContainerCreateBody {
         // Not an option of the engine: it fails where its own limit is lower, and init does not.
         cmd: Some(vec![spec.nofile.soft.to_string(), spec.nofile.hard.to_string()]),
         working_dir: Some("/".to_owned()),
+        env: Some(environment(spec)),
         labels: Some(HashMap::from([
             (LABEL_USER.to_owned(), spec.user.clone()),
             (LABEL_ID.to_owned(), spec.account.clone().unwrap_or_default()),
@@ -544,6 +545,13 @@ fn body(spec: &Spec) -> ContainerCreateBody {
         host_config: Some(host_config(spec)),
         ..Default::default()
     }
+}
+
+/// With lxcfs a box shows its own processors. `nproc` and OpenMP count those that the scheduler may
+/// use, which are the host's, unless this variable says otherwise.
+fn environment(spec: &Spec) -> Vec<String> {
+    let cores = spec.nano_cpus.saturating_add(999_999_999) / 1_000_000_000;
+    if spec.host.lxcfs.is_empty() { Vec::new() } else { vec![format!("OMP_NUM_THREADS={}", cores.max(1))] }
 }
 
 fn host_config(spec: &Spec) -> HostConfig {

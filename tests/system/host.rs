@@ -108,6 +108,7 @@ fn with_lxcfs_a_box_shows_its_own_memory_and_processors() {
     let user = User::new("framed");
     assert_eq!(user.says("free --mebi | awk '/^Mem:/ {print $2}'"), "512\n");
     assert_eq!(user.says("grep -c ^processor /proc/cpuinfo; getconf _NPROCESSORS_ONLN"), "1\n1\n");
+    assert_eq!(user.says("nproc"), "1\n");
     assert_eq!(user.says("python3 -c 'import os; print(os.cpu_count())'"), "1\n");
     assert_eq!(user.says("cut -d. -f1 /proc/uptime | awk '{print $1 < 600}'"), "1\n");
     // Nobody writes there, and nothing beside it changed.
