@@ -80,6 +80,10 @@ demo-down: ## Take the demo down; homes stay
 test: ## Run all tests, as root; installs what they need
 	tests/run
 
+.PHONY: test-long
+test-long: ## Run what is too long for each change, after `make test`: STEPS="again trixie" for some
+	tests/long $(STEPS)
+
 .PHONY: reproducible
 reproducible: ## Build the package again, elsewhere and from nothing, and compare the bytes
 	tests/package/again $(DEB)

@@ -4,7 +4,7 @@
 //! key that is no key costs only itself. Knows no network and no file.
 
 use crate::authorized_key::{AuthorizedKey, KEYS_MAX};
-use crate::config::{Cpus, Size, Span};
+use crate::config::{Cpus, IdleTimeout, MemorySize, Size};
 use crate::escape::printable;
 use identity::Login;
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,8 @@ pub struct Account {
     #[serde(default)]
     pub limits: Wanted,
     /// How long the box runs without a session.
-    #[serde(default)]
-    pub idle_timeout: Option<Span>,
+    #[serde(default, deserialize_with = "of_any_length")]
+    pub idle_timeout: Option<IdleTimeout>,
     /// Image of the box.
     #[serde(default)]
     pub image: Option<String>,
@@ -43,9 +43,30 @@ pub struct Wanted {
     /// Memory, swap off.
     #[serde(default)]
     pub memory: Option<Size>,
-    /// Processes and threads.
+    /// Tasks: processes and threads.
     #[serde(default)]
     pub pids: Option<u32>,
+    /// Size of `/dev/shm`.
+    #[serde(default)]
+    pub shm: Option<MemorySize>,
+    /// Size of `/tmp`, and of `/var/tmp`.
+    #[serde(default)]
+    pub tmp: Option<MemorySize>,
+}
+
+impl Account {
+    /// Brings each time that is too long to the longest one; what was done, for the journal.
+    pub fn bound(&mut self) -> Option<String> {
+        let bounded = self.idle_timeout.map(IdleTimeout::bounded);
+        let changed = std::mem::replace(&mut self.idle_timeout, bounded) != bounded;
+        changed.then(|| format!("idle_timeout is too long and counts as {}", IdleTimeout::LONGEST))
+    }
+}
+
+/// A time that is too long makes no account unusable: see [`Account::bound`].
+fn of_any_length<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IdleTimeout>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| IdleTimeout::of_any_length(&text)).transpose().map_err(serde::de::Error::custom)
 }
 
 fn yes() -> bool {
@@ -124,6 +145,8 @@ pub struct Parsed {
     pub answer: Answer,
     /// Why which lines were left out.
     pub left_out: Vec<String>,
+    /// Which value was out of range, and what counts in its place.
+    pub bounded: Option<String>,
 }
 
 /// Parses a body that answers for `login`.
@@ -131,7 +154,7 @@ pub struct Parsed {
 /// # Errors
 /// [`BadBody`]: it counts as no answer at all.
 pub fn parse(login: &Login, format: Format, body: &[u8]) -> Result<Parsed, BadBody> {
-    let mut account = match format {
+    let mut account: Account = match format {
         Format::Json => serde_json::from_slice(body).map_err(BadBody::Json)?,
         Format::Lines => key_lines(login, std::str::from_utf8(body).map_err(|_| BadBody::Text)?),
     };
@@ -147,6 +170,7 @@ pub fn parse(login: &Login, format: Format, body: &[u8]) -> Result<Parsed, BadBo
     if !account.active {
         return Ok(refused("inactive"));
     }
+    let bounded = account.bound();
     let mut left_out = Vec::new();
     let mut keys = Vec::new();
     for (index, line) in account.keys.iter().enumerate() {
@@ -160,14 +184,14 @@ pub fn parse(login: &Login, format: Format, body: &[u8]) -> Result<Parsed, BadBo
         }
     }
     if keys.is_empty() {
-        return Ok(Parsed { left_out, ..refused("no keys") });
+        return Ok(Parsed { left_out, bounded, ..refused("no keys") });
     }
     account.keys = keys;
-    Ok(Parsed { answer: Answer::Known(account), left_out })
+    Ok(Parsed { answer: Answer::Known(account), left_out, bounded })
 }
 
 fn refused(reason: &'static str) -> Parsed {
-    Parsed { answer: Answer::Refused(reason), left_out: Vec::new() }
+    Parsed { answer: Answer::Refused(reason), left_out: Vec::new(), bounded: None }
 }
 
 fn key_lines(login: &Login, text: &str) -> Account {
@@ -215,9 +239,35 @@ mod tests {
         assert_eq!(account.id.as_deref(), Some("42"));
         assert_eq!(account.keys, [format!("{KEY} laptop")]);
         assert_eq!(account.limits.memory, Some(Size(8 << 30)));
-        assert_eq!(account.idle_timeout.unwrap().0.as_secs(), 1800);
+        assert_eq!(account.idle_timeout.unwrap().0.unwrap().as_secs(), 1800);
         // What the cache writes is read again by the same rule.
         assert_eq!(known(&serde_json::to_string(&account).unwrap()), account);
+    }
+
+    #[test]
+    fn f35_a_time_that_is_too_long_is_bounded_and_told() {
+        let parsed = |time: &str| {
+            json(&format!(r#"{{"user":"alice","keys":["{KEY}"],"idle_timeout":"{time}"}}"#)).unwrap()
+        };
+        let longest = IdleTimeout(Some(IdleTimeout::LONGEST.0));
+        for time in ["9999y", "10y 1ns", "99999999999999999999y", "18446744073709551615s 1s"] {
+            let Parsed { answer, bounded, .. } = parsed(time);
+            assert!(
+                matches!(answer, Answer::Known(account) if account.idle_timeout == Some(longest)),
+                "{time}"
+            );
+            assert_eq!(bounded.unwrap(), "idle_timeout is too long and counts as 10years", "{time}");
+        }
+        for (time, expected) in [("10y", longest), ("never", IdleTimeout(None))] {
+            let Parsed { answer, bounded, .. } = parsed(time);
+            let Answer::Known(account) = answer else { panic!("{time}") };
+            assert_eq!((account.idle_timeout, bounded), (Some(expected), None), "{time}");
+            assert_eq!(known(&serde_json::to_string(&account).unwrap()), account);
+        }
+        for nonsense in ["soon", "Never", "-1s", ""] {
+            let body = format!(r#"{{"user":"alice","keys":["{KEY}"],"idle_timeout":"{nonsense}"}}"#);
+            assert!(json(&body).is_err(), "{nonsense}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod keys;
 mod kill;
 mod list;
 mod logs;
+mod names;
 mod power;
 mod reap;
 mod sessions;
@@ -66,6 +67,7 @@ enum Command {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    exit::on_panic(PROGRAM);
     let arguments: Arguments = match exit::arguments() {
         Ok(arguments) => arguments,
         Err(end) => return end,

@@ -1,20 +1,25 @@
 //! The account cache: the last answer for each user, under `/var/cache/sshbox/`.
 //!
+//! What cannot be written there is written to `/run/sshbox/accounts/`, where `NAME.json` is called
+//! `.NAME.json`: a directory that is missing, read-only or full costs nothing before the next boot.
+//!
 //! `NAME.json` holds the account and when it was asked for. `.recent` is one table of fixed
 //! size that remembers, for seconds, who was refused or could not be asked: a flood of names
 //! leaves no files behind. `.lock` gives each user one flight at a time by a lock on one byte.
 //! A file that cannot be understood counts as absent and is replaced by the next answer.
 
 use crate::account::Account;
+use crate::atomic;
 use crate::clock::Now;
 use crate::config::Span;
+use crate::times::later;
 use identity::Login;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -82,10 +87,14 @@ pub enum Outcome {
     Failed,
 }
 
+/// Serves for what cannot be written to the directory, until the next boot.
+const SPARE: &str = "/run/sshbox/accounts";
+
 /// The directory.
 #[derive(Debug)]
 pub struct Cache {
     dir: PathBuf,
+    spare: PathBuf,
 }
 
 /// One user's place in the queue; given back when dropped, or when the program ends.
@@ -98,7 +107,24 @@ impl Cache {
     /// The cache in `dir`.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), spare: SPARE.into() }
+    }
+
+    /// Whether the directory takes an answer: writes a file there and removes it.
+    ///
+    /// # Errors
+    /// What the file system says. Logins go on without it.
+    pub fn check(&self) -> io::Result<()> {
+        atomic::replace(atomic::directory(&self.dir)?, ".check", &[b'x'; 4096], 0o600, None)?;
+        fs::remove_file(self.dir.join(".check"))
+    }
+
+    /// Whether this is the first call since the directory last took an answer: so that the journal
+    /// says once that it does not. Without `/run/sshbox` each call is the first.
+    #[must_use]
+    pub fn fails_anew(&self) -> bool {
+        let mark = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.mark());
+        mark.is_ok() || !self.mark().exists()
     }
 
     /// Waits until no other login of this user is asking, at most for `patience`.
@@ -106,7 +132,7 @@ impl Cache {
     /// # Errors
     /// `TimedOut` when another one asked all the time; else what the file system says.
     pub fn queue(&self, login: &Login, patience: Duration) -> io::Result<Flight> {
-        let file = self.open("lock")?;
+        let file = open(&self.dir, ".lock").or_else(|error| open(&self.spare, ".lock").map_err(|_| error))?;
         #[expect(clippy::cast_possible_truncation, reason = "the C library's own constants for these fields")]
         let lock = libc::flock {
             l_type: libc::F_WRLCK as libc::c_short,
@@ -115,7 +141,7 @@ impl Cache {
             l_len: 1,
             l_pid: 0,
         };
-        let end = Instant::now() + patience;
+        let end = later(Instant::now(), patience);
         loop {
             match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
                 Ok(_) => return Ok(Flight { _lock: file }),
@@ -133,36 +159,27 @@ impl Cache {
     /// The record of this user. Torn, foreign or empty files count as none.
     #[must_use]
     pub fn read(&self, login: &Login) -> Option<Record> {
-        // Root reads here what another user wrote: no link, no FIFO, no end of the world.
-        let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(self.path(login)).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
+        // What is in the spare place could not be written here, so it is newer.
+        match record(&self.spare_path(login), login) {
+            Some(kept) => kept,
+            None => record(&self.path(login), login).flatten(),
         }
-        let mut text = Vec::new();
-        file.take(LONGEST).read_to_end(&mut text).ok()?;
-        let record: Record = serde_json::from_slice(&text).ok()?;
-        (record.account.user == login.as_str()).then_some(record)
     }
 
-    /// Replaces the record of this user; on failure the old file stays as it was.
+    /// Replaces the record of this user; on failure the old file stays as it was, and the record
+    /// serves until the next boot.
     ///
     /// # Errors
     /// What the file system says, `ENOSPC` above all.
     pub fn write(&self, login: &Login, record: &Record) -> io::Result<()> {
         let text = serde_json::to_vec(record)?;
-        // One flight per user, so the name is ours. A login cannot begin with a dot.
-        let new = self.dir.join(format!(".{login}.new"));
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .and_then(|mut file| file.write_all(&text))
-            .and_then(|()| fs::rename(&new, self.path(login)));
-        if written.is_err() {
-            drop(fs::remove_file(&new));
+        let written = put(&self.dir, &format!("{login}.json"), &text);
+        match &written {
+            Ok(()) => {
+                let _ = fs::remove_file(self.spare_path(login));
+                let _ = fs::remove_file(self.mark());
+            }
+            Err(_) => drop(put(&self.spare, &format!(".{login}.json"), &text)),
         }
         written
     }
@@ -172,29 +189,30 @@ impl Cache {
     /// # Errors
     /// What the file system says; that there was none is fine.
     pub fn forget(&self, login: &Login) -> io::Result<()> {
-        match fs::remove_file(self.path(login)) {
+        let gone = |path| match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
+        };
+        match gone(self.path(login)) {
+            Ok(()) => gone(self.spare_path(login)),
+            Err(error) => {
+                // What cannot be removed is overruled.
+                let _ = put(&self.spare, &format!(".{login}.json"), FORGOTTEN);
+                Err(error)
+            }
         }
     }
 
     /// What the last question about this user came to, and when it was asked, since boot.
     #[must_use]
     pub fn recent(&self, login: &Login, now: &Now) -> Option<(Outcome, Duration)> {
-        let mut slot = [0; SLOT];
-        File::open(self.dir.join(".recent")).ok()?.read_exact_at(&mut slot, offset(login)).ok()?;
-        let (who, rest) = slot.split_first_chunk::<8>()?;
-        let (when, rest) = rest.split_first_chunk::<8>()?;
-        let (what, _) = rest.split_first_chunk::<8>()?;
-        if u64::from_le_bytes(*who) != fingerprint(login, now) {
-            return None;
-        }
-        let outcome = match u64::from_le_bytes(*what) {
-            1 => Outcome::Refused,
-            2 => Outcome::Failed,
-            _ => return None,
+        let read = |dir: &Path| {
+            let mut slot = [0; SLOT];
+            File::open(dir.join(".recent")).ok()?.read_exact_at(&mut slot, offset(login)).ok()?;
+            outcome(&slot, login, now)
         };
-        Some((outcome, Duration::from_millis(u64::from_le_bytes(*when))))
+        // The later one counts, for the directory may have failed and recovered.
+        [&self.dir, &self.spare].into_iter().filter_map(|dir| read(dir)).max_by_key(|(_, asked)| *asked)
     }
 
     /// Remembers what a question asked at `asked` came to.
@@ -208,17 +226,69 @@ impl Cache {
             Outcome::Failed => 2,
         };
         let slot = [fingerprint(login, asked), when, what].map(u64::to_le_bytes).concat();
-        self.open("recent")?.write_all_at(&slot, offset(login))
-    }
-
-    fn open(&self, name: &str) -> io::Result<File> {
-        let path = self.dir.join(format!(".{name}"));
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+        let write = |dir: &Path| open(dir, ".recent")?.write_all_at(&slot, offset(login));
+        write(&self.dir).or_else(|error| write(&self.spare).map_err(|_| error))
     }
 
     fn path(&self, login: &Login) -> PathBuf {
         self.dir.join(format!("{login}.json"))
     }
+
+    fn spare_path(&self, login: &Login) -> PathBuf {
+        self.spare.join(format!(".{login}.json"))
+    }
+
+    /// There while the directory takes no answer, once that was told.
+    fn mark(&self) -> PathBuf {
+        self.spare.join(".told")
+    }
+}
+
+/// A record that says that there is none.
+const FORGOTTEN: &[u8] = b"null";
+
+/// One flight per user, so nobody else writes this record.
+fn put(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+    atomic::replace(atomic::directory(dir)?, name, text, 0o600, None)
+}
+
+/// What a file says: a record, or that there is none; `None` if it says nothing.
+#[expect(clippy::option_option, reason = "to say that there is none is not to say nothing")]
+fn record(path: &Path, login: &Login) -> Option<Option<Record>> {
+    // Root reads here what another user wrote: no link, no FIFO, no end of the world.
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text).ok()?;
+    let mut record: Option<Record> = serde_json::from_slice(&text).ok()?;
+    if let Some(record) = &mut record {
+        // An earlier version kept it as it was answered.
+        let _ = record.account.bound();
+    }
+    record.as_ref().is_none_or(|record| record.account.user == login.as_str()).then_some(record)
+}
+
+fn open(dir: &Path, name: &str) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(dir.join(name))
+}
+
+/// Reads a slot; `None` if it is of another user or of another boot.
+fn outcome(slot: &[u8; SLOT], login: &Login, now: &Now) -> Option<(Outcome, Duration)> {
+    let (who, rest) = slot.split_first_chunk::<8>()?;
+    let (when, rest) = rest.split_first_chunk::<8>()?;
+    let (what, _) = rest.split_first_chunk::<8>()?;
+    if u64::from_le_bytes(*who) != fingerprint(login, now) {
+        return None;
+    }
+    let outcome = match u64::from_le_bytes(*what) {
+        1 => Outcome::Refused,
+        2 => Outcome::Failed,
+        _ => return None,
+    };
+    Some((outcome, Duration::from_millis(u64::from_le_bytes(*when))))
 }
 
 fn offset(login: &Login) -> u64 {
@@ -239,6 +309,11 @@ mod tests {
 
     fn login(name: &str) -> Login {
         Login::parse(name.as_bytes()).unwrap()
+    }
+
+    /// A cache whose spare place is missing, unless the test makes it.
+    fn cache(dir: &Path) -> Cache {
+        Cache { spare: dir.join("spare"), ..Cache::new(dir) }
     }
 
     fn account(name: &str) -> Account {
@@ -290,7 +365,7 @@ mod tests {
     #[test]
     fn a_record_is_written_read_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path());
+        let cache = cache(dir.path());
         let (alice, record) = (login("alice"), Record::new(account("alice"), &at("a", 1, 1)));
         assert_eq!(cache.read(&alice), None);
         cache.write(&alice, &record).unwrap();
@@ -303,7 +378,7 @@ mod tests {
     #[test]
     fn f26_torn_empty_and_foreign_records_count_as_none() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path());
+        let cache = cache(dir.path());
         let record = serde_json::to_string(&Record::new(account("bob"), &at("a", 1, 1))).unwrap();
         for text in ["", "{", "null", &record[..record.len() / 2], &record] {
             fs::write(dir.path().join("alice.json"), text).unwrap();
@@ -314,7 +389,7 @@ mod tests {
     #[test]
     fn a_fifo_or_a_link_in_place_of_a_record_holds_nobody_up() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path());
+        let cache = cache(dir.path());
         let path = dir.path().join("alice.json");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
         assert_eq!(cache.read(&login("alice")), None);
@@ -326,20 +401,77 @@ mod tests {
     #[test]
     fn f13_when_nothing_can_be_written_the_old_record_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path());
+        let cache = cache(dir.path());
         let alice = login("alice");
         let record = Record::new(account("alice"), &at("a", 1, 1));
         cache.write(&alice, &record).unwrap();
         // The new file cannot be made where a directory stands.
-        fs::create_dir(dir.path().join(".alice.new")).unwrap();
+        fs::create_dir(dir.path().join(".alice.json.new")).unwrap();
         assert!(cache.write(&alice, &Record::new(account("alice"), &at("a", 2, 2))).is_err());
         assert_eq!(cache.read(&alice), Some(record));
     }
 
     #[test]
+    fn f33_a_directory_that_cannot_be_used_is_replaced_by_memory_and_told_once() {
+        let (dir, spare) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let missing = dir.path().join("missing");
+        let cache = Cache { dir: missing.clone(), spare: spare.path().to_owned() };
+        let (alice, now) = (login("alice"), at("a", 2, 2));
+        let record = Record::new(account("alice"), &now);
+        cache.check().unwrap_err();
+        let flight = cache.queue(&alice, Duration::ZERO).unwrap();
+        assert_eq!(cache.queue(&alice, Duration::ZERO).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(cache.write(&alice, &record).is_err() && cache.fails_anew() && !cache.fails_anew());
+        assert_eq!(cache.read(&alice), Some(record.clone()));
+        cache.note(&alice, Outcome::Failed, &now).unwrap();
+        assert_eq!(cache.recent(&alice, &now), Some((Outcome::Failed, now.boottime)));
+        drop(flight);
+        // It is there again.
+        fs::create_dir(&missing).unwrap();
+        cache.check().unwrap();
+        let later = at("a", 3, 3);
+        let record = Record::new(account("alice"), &later);
+        cache.write(&alice, &record).unwrap();
+        assert_eq!(cache.read(&alice), Some(record));
+        assert!(!spare.path().join(".alice.json").exists() && cache.fails_anew());
+        cache.note(&alice, Outcome::Refused, &later).unwrap();
+        assert_eq!(cache.recent(&alice, &later), Some((Outcome::Refused, later.boottime)));
+    }
+
+    #[test]
+    fn p3_f33_a_no_is_an_answer_when_the_old_record_cannot_be_removed() {
+        let (dir, spare) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let cache = Cache { dir: dir.path().to_owned(), spare: spare.path().to_owned() };
+        let alice = login("alice");
+        cache.write(&alice, &Record::new(account("alice"), &at("a", 1, 1))).unwrap();
+        // A file system that is read-only, which the test has not: a directory cannot be removed as a file.
+        let path = dir.path().join("alice.json");
+        let text = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        cache.forget(&alice).unwrap_err();
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, text).unwrap();
+        assert_eq!(cache.read(&alice), None);
+        cache.forget(&alice).unwrap();
+        assert_eq!(cache.read(&alice), None);
+        assert_eq!(fs::read_dir(&spare).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn f33_without_any_place_to_write_each_call_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(&dir.path().join("missing"));
+        assert_eq!(cache.queue(&login("alice"), Duration::ZERO).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(cache.write(&login("alice"), &Record::new(account("alice"), &at("a", 1, 1))).is_err());
+        assert!(cache.fails_anew() && cache.fails_anew());
+        assert_eq!(cache.read(&login("alice")), None);
+    }
+
+    #[test]
     fn a_hundred_thousand_strangers_leave_one_small_file() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path());
+        let cache = cache(dir.path());
         let now = at("a", 7, 7);
         for n in 0..100_000 {
             cache.note(&login(&format!("u{n}")), Outcome::Refused, &now).unwrap();
@@ -354,7 +486,7 @@ mod tests {
     #[test]
     fn one_flight_per_user_and_none_waits_for_another() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path());
+        let cache = cache(dir.path());
         let flight = cache.queue(&login("alice"), Duration::ZERO).unwrap();
         let second = cache.queue(&login("alice"), Duration::from_millis(30));
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::TimedOut);

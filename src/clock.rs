@@ -47,7 +47,7 @@ pub fn start_of(pid: i32) -> Option<Duration> {
     // Field 22 of proc_pid_stat(5); the name in field 2 may hold spaces and parentheses.
     let ticks: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
-    Some(Duration::from_millis(ticks * 1000 / u64::try_from(per_second).ok()?.max(1)))
+    Some(Duration::from_millis(ticks.saturating_mul(1000) / u64::try_from(per_second).ok()?.max(1)))
 }
 
 #[cfg(test)]

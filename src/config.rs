@@ -3,8 +3,10 @@
 //!
 //! Knows no other part of sshbox; a program that cannot read its configuration does nothing.
 
+use crate::deadlines;
 use bytesize::ByteSize;
 use identity::Login;
+use nix::errno::Errno;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -115,6 +117,8 @@ pub struct Box {
     pub mount: PathBuf,
     /// Who the user is in the box.
     pub user: Owner,
+    /// Host name in the box.
+    pub hostname: Hostname,
     /// Docker network; made, with traffic between boxes off, when missing.
     pub network: String,
     /// What a box gets when the account does not say.
@@ -131,6 +135,7 @@ impl Default for Box {
             home: Template("/var/lib/sshbox/homes/{user}".to_owned()),
             mount: "/home/user".into(),
             user: Owner { uid: 1000, gid: 1000 },
+            hostname: Hostname("box".to_owned()),
             network: "sshbox".to_owned(),
             limits: Limits::default(),
             ceilings: Limits::default(),
@@ -146,8 +151,12 @@ pub struct Limits {
     pub cpus: Cpus,
     /// Memory; swap is off.
     pub memory: Size,
-    /// Processes and threads.
+    /// Tasks: processes and threads.
     pub pids: u32,
+    /// Size of `/dev/shm`; what is in it counts as memory.
+    pub shm: MemorySize,
+    /// Size of `/tmp`, and of `/var/tmp`; what is in them counts as memory.
+    pub tmp: MemorySize,
     /// Open files of a process, `soft:hard`.
     pub nofile: OpenFiles,
 }
@@ -158,7 +167,9 @@ impl Default for Limits {
             cpus: Cpus(2.0),
             memory: Size(8 << 30),
             pids: 512,
-            nofile: OpenFiles { soft: 1024, hard: 2048 },
+            shm: MemorySize::Percent(50),
+            tmp: MemorySize::Bytes(Size(1 << 30)),
+            nofile: OpenFiles { soft: 1024, hard: 65536 },
         }
     }
 }
@@ -168,14 +179,14 @@ impl Default for Limits {
 #[serde(default, deny_unknown_fields)]
 pub struct Reap {
     /// How long a box runs without a session, when the account does not say.
-    pub idle_timeout: Span,
+    pub idle_timeout: IdleTimeout,
     /// How long the box's processes have between SIGTERM and SIGKILL.
     pub grace: Span,
 }
 
 impl Default for Reap {
     fn default() -> Self {
-        Self { idle_timeout: Span::seconds(30 * 60), grace: Span::seconds(10) }
+        Self { idle_timeout: IdleTimeout(Some(Duration::from_secs(30 * 60))), grace: Span::seconds(10) }
     }
 }
 
@@ -210,6 +221,34 @@ impl FromStr for Template {
             Ok(Self(text.to_owned()))
         } else {
             Err("expected a text with {user} in it once")
+        }
+    }
+}
+
+/// A host name, with or without `{user}` in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Hostname(String);
+
+impl Hostname {
+    /// The name for this login. Cut to the 64 bytes that the kernel accepts (`sethostname(2)`).
+    #[must_use]
+    pub fn fill(&self, login: &Login) -> String {
+        self.0.replace(PLACE, login.as_str()).chars().take(64).collect()
+    }
+}
+
+impl FromStr for Hostname {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = text.replacen(PLACE, "x", 1);
+        let known = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        let edges = name.starts_with(['-', '.']) || name.ends_with(['-', '.']);
+        if known && !edges && !name.is_empty() && name.len() <= 64 && name != "localhost" {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected a host name like \"box\" or \"{user}-box\"")
         }
     }
 }
@@ -278,19 +317,38 @@ impl FromStr for ManageUrl {
     }
 }
 
-/// A length of time, written like `30m`, `24h` or `1h 30m`.
+/// A length of time, written like `30m`, `24h` or `1h 30m`, of at most ten years: then no sum with a
+/// moment of today is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 impl Span {
+    /// The longest.
+    pub const LONGEST: Self = Self::seconds(10 * 31_557_600);
+
     const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
+    }
+
+    /// Reads one without its upper bound; what does not fit is the longest that there is.
+    fn of_any_length(text: &str) -> Option<Duration> {
+        match humantime::parse_duration(text) {
+            Ok(time) => Some(time),
+            Err(humantime::DurationError::NumberOverflow) => Some(Duration::MAX),
+            Err(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
     }
 }
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(self.0))
+        serializer.collect_str(self)
     }
 }
 
@@ -298,9 +356,62 @@ impl FromStr for Span {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| "expected a time like \"5s\", \"30m\" or \"24h\"")
+        match Self::of_any_length(text) {
+            Some(time) if time <= Self::LONGEST.0 => Ok(Self(time)),
+            Some(_) => Err("the longest time is \"10years\""),
+            None => Err("expected a time like \"5s\", \"30m\" or \"24h\""),
+        }
+    }
+}
+
+/// How long a box runs without a session: a [`Span`], or `never` for one that is not stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleTimeout(pub Option<Duration>);
+
+impl IdleTimeout {
+    /// The longest but `never`.
+    pub const LONGEST: Span = Span::LONGEST;
+
+    const NEVER: &'static str = "never";
+
+    /// Reads one without its upper bound.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn of_any_length(text: &str) -> Result<Self, &'static str> {
+        match (text, Span::of_any_length(text)) {
+            (Self::NEVER, _) => Ok(Self(None)),
+            (_, Some(time)) => Ok(Self(Some(time))),
+            (_, None) => Err("expected a time like \"30m\" or \"24h\", or \"never\""),
+        }
+    }
+
+    /// The same, at most the longest.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self(self.0.map(|time| time.min(Self::LONGEST.0)))
+    }
+}
+
+impl FromStr for IdleTimeout {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = Self::of_any_length(text)?;
+        if read == read.bounded() {
+            Ok(read)
+        } else {
+            Err("the longest time is \"10years\"; for a box that is not stopped write \"never\"")
+        }
+    }
+}
+
+impl Serialize for IdleTimeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(time) => Span(time).serialize(serializer),
+            None => serializer.serialize_str(Self::NEVER),
+        }
     }
 }
 
@@ -328,6 +439,54 @@ impl FromStr for Size {
     }
 }
 
+/// A size of something that is kept in the box's memory: `512MiB`, or `50%` of that memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemorySize {
+    /// Bytes.
+    Bytes(Size),
+    /// Percent of the box's memory, 1 to 100.
+    Percent(u8),
+}
+
+impl MemorySize {
+    /// The size in a box with this much memory.
+    #[must_use]
+    pub fn of(self, memory: Size) -> Size {
+        match self {
+            Self::Bytes(size) => size,
+            Self::Percent(percent) => {
+                let part = u128::from(memory.0) * u128::from(percent) / 100;
+                // A tmpfs takes 0 for "no limit".
+                Size(u64::try_from(part).unwrap_or(u64::MAX).max(1))
+            }
+        }
+    }
+}
+
+impl Serialize for MemorySize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bytes(size) => size.serialize(serializer),
+            Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+        }
+    }
+}
+
+impl FromStr for MemorySize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected a size like \"512MiB\", or a part of the box's memory like \"50%\"";
+        let Some(percent) = text.strip_suffix('%') else {
+            return text.parse().map(Self::Bytes).map_err(|_| EXPECTED);
+        };
+        match percent.trim_end().parse() {
+            Ok(percent @ 1..=100) => Ok(Self::Percent(percent)),
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
 /// A number of cores, fractions allowed.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
@@ -346,6 +505,12 @@ impl Cpus {
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         if other.0 < self.0 { other } else { self }
+    }
+
+    /// In cores.
+    #[must_use]
+    pub fn cores(self) -> f64 {
+        self.0
     }
 }
 
@@ -378,7 +543,7 @@ impl FromStr for OpenFiles {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected \"soft:hard\" like \"1024:2048\"";
+        const EXPECTED: &str = "expected \"soft:hard\" like \"1024:65536\"";
         let (soft, hard) = pair(text).ok_or(EXPECTED)?;
         if soft > 0 && soft <= hard { Ok(Self { soft, hard }) } else { Err(EXPECTED) }
     }
@@ -439,7 +604,18 @@ macro_rules! deserialize_from_str {
         }
     )*};
 }
-deserialize_from_str!(Template, AccountUrl, ManageUrl, Span, Size, OpenFiles, Owner);
+deserialize_from_str!(
+    Template,
+    Hostname,
+    AccountUrl,
+    ManageUrl,
+    Span,
+    IdleTimeout,
+    Size,
+    MemorySize,
+    OpenFiles,
+    Owner
+);
 
 /// Why there is no configuration.
 #[derive(Debug)]
@@ -452,6 +628,18 @@ pub enum ConfigError {
     Parse(PathBuf, toml::de::Error),
     /// A value cannot be, though it is written as it should; with its line and column.
     Conflict(PathBuf, &'static str, Option<(usize, usize)>),
+}
+
+impl ConfigError {
+    /// Whether the host had no descriptors or memory to read it: then nothing is wrong with it.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        let Self::Read(_, error) = self else { return false };
+        matches!(
+            error.raw_os_error().map(Errno::from_raw),
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+        )
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -560,7 +748,7 @@ fn check(config: &Config) -> Result<(), &'static str> {
     if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > Duration::from_secs(20) {
         return Err("accounts.timeout must lie between 1ms and 20s: sshd waits that long in each login");
     }
-    if config.reap.grace.0 > Duration::from_secs(30) {
+    if config.reap.grace.0 > deadlines::GRACE_MAX {
         return Err("reap.grace must be 30s at most: logins wait while a box is stopped");
     }
     if config.a_box.network == "host" || config.a_box.network.starts_with("container:") {
@@ -654,6 +842,15 @@ mod tests {
         for (text, expected) in [
             ("[accounts]\nurll = 'x'", "line 2, column 1"),
             ("[accounts]\nfresh = '5 parsecs'", "expected a time like"),
+            ("[accounts]\nstale = '9999y'", "line 2, column 9"),
+            ("[accounts]\nstale = '9999y'", "the longest time is \"10years\""),
+            ("[accounts]\nstale = 'never'", "expected a time like"),
+            ("[reap]\nidle_timeout = '9999y'", "line 2, column 16"),
+            (
+                "[reap]\nidle_timeout = '99999999999999999999y'",
+                "for a box that is not stopped write \"never\"",
+            ),
+            ("[reap]\nidle_timeout = 'soon'", "or \"never\""),
             ("[accounts]\nurl = 'ftp://x/{user}'", "expected http://"),
             ("[accounts]\nurl = 'http://x/'", "with {user} in it"),
             ("[accounts]\ntimeout = '1h'", "accounts.timeout"),
@@ -671,11 +868,28 @@ mod tests {
             ("[box.limits]\ncpus = 0", "cores"),
             ("[box.limits]\ncpus = nan", "cores"),
             ("[box.limits]\nnofile = '9:3'", "soft:hard"),
+            ("[box.limits]\nshm = '101%'", "like \"50%\""),
+            ("[box.limits]\ntmp = '0%'", "like \"50%\""),
+            ("[box]\nhostname = 'two words'", "a host name like"),
+            ("[box]\nhostname = 'localhost'", "a host name like"),
             ("[reap]\nidle_timeout = 30", "line 2"),
             ("[nonsense]", "nonsense"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn f35_a_box_that_is_never_stopped_is_written_so() {
+        for (text, expected) in
+            [("never", None), ("10y", Some(Span::LONGEST.0)), ("0s", Some(Duration::ZERO))]
+        {
+            let config = parse(&format!("[reap]\nidle_timeout = '{text}'")).unwrap();
+            assert_eq!(config.reap.idle_timeout, IdleTimeout(expected));
+            // As it is listed it can be read again.
+            let again = toml::to_string(&config).unwrap();
+            assert_eq!(parse(&again).unwrap().reap.idle_timeout, IdleTimeout(expected), "{again}");
         }
     }
 
@@ -716,6 +930,34 @@ mod tests {
         assert_eq!(template.login_of(&template.fill(&login)).unwrap(), login);
         for text in ["scitex-user-", "scitex-Ada-L", "scitex-user-a/b", "user-Ada-L", ""] {
             assert_eq!(template.login_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn f34_for_want_of_descriptors_a_configuration_is_not_wrong() {
+        let read = |errno: Errno| ConfigError::Read("x".into(), errno.into()).is_shortage();
+        assert!(read(Errno::EMFILE) && !read(Errno::ENOENT));
+    }
+
+    #[test]
+    fn a_host_name_is_the_same_for_all_or_has_the_login_in_it() {
+        let login = Login::parse(b"Ada-L").unwrap();
+        let fill = |text: &str| text.parse::<Hostname>().map(|name| name.fill(&login));
+        assert_eq!(fill("box").unwrap(), "box");
+        assert_eq!(fill("{user}.boxes.example").unwrap(), "Ada-L.boxes.example");
+        assert_eq!(fill(&format!("{{user}}-{}", "x".repeat(60))).unwrap().len(), 64);
+        for text in ["", "-box", "box.", "a b", "{user}{user}", "box\n", "localhost", &"x".repeat(65)] {
+            assert!(fill(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_in_memory_is_a_size_or_a_part_of_it() {
+        let of = |text: &str| text.parse::<MemorySize>().map(|size| size.of(Size(1000)).0);
+        assert_eq!((of("64MiB"), of("50%"), of("100 %")), (Ok(64 << 20), Ok(500), Ok(1000)));
+        assert_eq!("1%".parse::<MemorySize>().unwrap().of(Size(1)), Size(1));
+        for text in ["0", "0%", "101%", "-1%", "50", "%", "half"] {
+            assert_eq!(of(text).is_ok(), text == "50", "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::adoption::{Mounted, Stranger};
 use crate::config;
+use crate::deadlines::{ENGINE_CHANGE as LARGE, ENGINE_LOOK as SMALL};
 use crate::spec::{Found, Labels, Spec, State};
 use crate::status::Usage;
 use bollard::Docker;
@@ -26,15 +27,12 @@ use std::time::Duration;
 /// Our init on the host; bound over the one file that every image has for it.
 pub const INIT: &str = "/usr/lib/sshbox/sshbox-init";
 
-/// Deadline of a call that only looks.
-const SMALL: Duration = Duration::from_secs(5);
-
-/// Deadline of a call that makes, starts or removes.
-const LARGE: Duration = Duration::from_secs(30);
-
 /// Where the box sees init, and the boot socket's directory.
 const INIT_IN_BOX: &str = "/sbin/sshbox-init";
 const RUN_IN_BOX: &str = "/run/sshbox";
+
+/// Switch of the kernel: whether the loopback interface is without IPv6.
+const LOOPBACK_IPV6: &str = "net.ipv6.conf.lo.disable_ipv6";
 
 /// Option of a bridge: whether its containers see each other.
 const APART: &str = "com.docker.network.bridge.enable_icc";
@@ -210,7 +208,7 @@ impl Engine {
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptions { t: Some(seconds), ..Default::default() };
-        call("stop", id, grace + LARGE, self.docker.stop_container(id, Some(options))).await
+        call("stop", id, grace.saturating_add(LARGE), self.docker.stop_container(id, Some(options))).await
     }
 
     /// Removes a container that does not run, with its writable layer. Homes are not in it.
@@ -531,12 +529,14 @@ fn found(container: ContainerInspectResponse) -> Found {
 /// A box in Docker's words. A change here needs a new `VERSION` in `spec.rs`.
 fn body(spec: &Spec) -> ContainerCreateBody {
     ContainerCreateBody {
-        hostname: Some(spec.user.clone()),
+        hostname: Some(spec.hostname.clone()),
         user: Some(spec.owner.clone()),
         image: Some(spec.image.clone()),
         entrypoint: Some(vec![INIT_IN_BOX.to_owned()]),
-        cmd: Some(Vec::new()),
+        // Not an option of the engine: it fails where its own limit is lower, and init does not.
+        cmd: Some(vec![spec.nofile.soft.to_string(), spec.nofile.hard.to_string()]),
         working_dir: Some("/".to_owned()),
+        env: Some(environment(spec)),
         labels: Some(HashMap::from([
             (LABEL_USER.to_owned(), spec.user.clone()),
             (LABEL_ID.to_owned(), spec.account.clone().unwrap_or_default()),
@@ -547,7 +547,23 @@ fn body(spec: &Spec) -> ContainerCreateBody {
     }
 }
 
+/// With lxcfs a box shows its own processors. `nproc` and OpenMP count those that the scheduler may
+/// use, which are the host's, unless this variable says otherwise.
+fn environment(spec: &Spec) -> Vec<String> {
+    let cores = spec.nano_cpus.saturating_add(999_999_999) / 1_000_000_000;
+    if spec.host.lxcfs.is_empty() { Vec::new() } else { vec![format!("OMP_NUM_THREADS={}", cores.max(1))] }
+}
+
 fn host_config(spec: &Spec) -> HostConfig {
+    // The only places that can be written to: the home, and memory.
+    let mut mounts = vec![
+        bind(&spec.home.to_string_lossy(), &spec.mount.to_string_lossy(), false),
+        bind(INIT, INIT_IN_BOX, true),
+        bind(&spec.run.to_string_lossy(), RUN_IN_BOX, true),
+    ];
+    let lxcfs = spec.host.lxcfs.iter();
+    mounts.extend(lxcfs.map(|(here, inside)| bind(&here.to_string_lossy(), &inside.to_string_lossy(), true)));
+    let tmp = format!("rw,nosuid,nodev,exec,mode=1777,size={}", spec.tmp);
     HostConfig {
         // No privilege, whatever the image brings along.
         privileged: Some(false),
@@ -561,21 +577,13 @@ fn host_config(spec: &Spec) -> HostConfig {
         memory: Some(spec.memory),
         memory_swap: Some(spec.memory),
         pids_limit: Some(spec.pids),
-        ulimits: Some(vec![
-            ulimit("nofile", spec.nofile),
-            // A core goes where the host's kernel is told to put it, which is no place for a user.
-            ulimit("core", (0, 0)),
-        ]),
-        shm_size: Some(64 << 20),
-        // The only places that can be written to: the home, and memory.
-        mounts: Some(vec![
-            bind(&spec.home.to_string_lossy(), &spec.mount.to_string_lossy(), false),
-            bind(INIT, INIT_IN_BOX, true),
-            bind(&spec.run.to_string_lossy(), RUN_IN_BOX, true),
-        ]),
+        // A core goes where the host's kernel is told to put it, which is no place for a user.
+        ulimits: Some(vec![ulimit("core", (0, 0))]),
+        shm_size: Some(spec.shm),
+        mounts: Some(mounts),
         tmpfs: Some(HashMap::from([
-            ("/tmp".to_owned(), "rw,nosuid,nodev,exec,mode=1777,size=1g".to_owned()),
-            ("/var/tmp".to_owned(), "rw,nosuid,nodev,exec,mode=1777,size=256m".to_owned()),
+            ("/tmp".to_owned(), tmp.clone()),
+            ("/var/tmp".to_owned(), tmp),
             ("/run".to_owned(), "rw,nosuid,nodev,noexec,mode=0755,size=16m".to_owned()),
         ])),
         // What PID 1 would print goes nowhere, or a user could fill the host's disk with it.
@@ -583,6 +591,9 @@ fn host_config(spec: &Spec) -> HostConfig {
         // Boxes start when their user comes.
         restart_policy: Some(no_restart()),
         network_mode: Some(spec.network.clone()),
+        // `localhost` is ::1 first, and Docker switches that off where the network has no IPv6. A
+        // kernel without IPv6 does not know the name, and the box would not start.
+        sysctls: spec.host.ipv6.then(|| HashMap::from([(LOOPBACK_IPV6.to_owned(), "0".to_owned())])),
         init: Some(false),
         ..Default::default()
     }

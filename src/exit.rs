@@ -2,9 +2,11 @@
 //! that a user sees. A command's own status passes through untouched and never comes here.
 
 use crate::escape::printable;
-use crate::journal::Reference;
+use crate::journal::{Event, Field, Reference, log};
+use crate::texts;
 use std::error::Error;
 use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// Exit statuses of our own, numbered as in `sysexits.h`.
@@ -81,6 +83,24 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sshbox: {} (ref {})", self.advice, self.reference)
     }
+}
+
+/// From now on a panic of a library is one entry of the journal and an exit status, and no death by
+/// a signal. On another thread than the main one it stops that thread alone, where the library's
+/// own way is to end the program: the main thread goes on without its result.
+pub fn on_panic(program: &'static str) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let error = panic.to_string();
+        log(program, Event::ProgramFailed, &[(Field::Error, &error)]);
+        if std::thread::current().name() != Some("main") {
+            loop {
+                std::thread::park();
+            }
+        }
+        let _ = writeln!(io::stderr(), "{}", Failure::new(Status::TryAgain, texts::BROKEN));
+        #[expect(clippy::exit, reason = "a panic has no other end but a signal")]
+        std::process::exit(Status::TryAgain.code().into());
+    }));
 }
 
 /// The arguments of a program; else what it ends with, after it has said why or helped.

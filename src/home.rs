@@ -1,17 +1,19 @@
 //! Homes on the host. Root makes one and hands it over; it never walks into one, follows a
 //! link there, or removes anything: what is in a home belongs to somebody who may be hostile.
+//! A home gets its name only when it is complete, and so does the note of whose it is.
 
+use crate::atomic;
 use crate::config::{Owner, Template};
 use crate::status::Disk;
 use identity::Login;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -79,21 +81,66 @@ pub fn claim(
     if let Some(account) = account {
         check_note(&base_fd, &note_of(&name), account, &base, &home)?;
     }
-    let failed = |errno| HomeError::Make(home.clone(), errno);
-    match mkdirat(&base_fd, &*name, Mode::S_IRWXU) {
-        Ok(()) => {
-            let new =
-                openat(&base_fd, &*name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty()).map_err(failed)?;
-            fchmod(&new, Mode::S_IRWXU).map_err(failed)?;
-            fchown(&new, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(failed)?;
-        }
-        Err(Errno::EEXIST) => {
-            existing(&base_fd, &name).map_err(failed)?;
-        }
-        Err(errno) => return Err(failed(errno)),
-    }
+    let done = match existing(&base_fd, &name) {
+        Ok(found) => mend(&base_fd, &found, owner),
+        Err(Errno::ENOENT) => make(&base_fd, &name, owner),
+        Err(errno) => Err(errno),
+    };
+    done.map_err(|errno| HomeError::Make(home.clone(), errno))?;
     Ok(home)
 }
+
+/// Makes a home under a temporary name, `.NAME.sshbox-new`, and renames it when it is complete.
+/// What an earlier call left under that name is used. For one call at a time.
+fn make(base: &OwnedFd, name: &OsStr, owner: Owner) -> Result<(), Errno> {
+    let temporary = format!(".{}.sshbox-new", name.to_string_lossy());
+    match mkdirat(base, &*temporary, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let new = openat(base, &*temporary, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())?;
+    give(&new, owner)?;
+    let rename = |flags| rustix::fs::renameat_with(base, &*temporary, base, name, flags);
+    let renamed = match rename(rustix::fs::RenameFlags::NOREPLACE) {
+        // Not every file system knows the flag. Without it an empty directory at most is replaced.
+        Err(rustix::io::Errno::INVAL) => rename(rustix::fs::RenameFlags::empty()),
+        other => other,
+    };
+    renamed.map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+    flush(base)
+}
+
+/// Completes a home that an earlier version of sshbox made and did not hand over: root's, closed and
+/// empty, in a directory that only root can change. No user can make one like that.
+fn mend(base: &OwnedFd, found: &OwnedFd, owner: Owner) -> Result<(), Errno> {
+    let (base, home) = (fstat(base)?, fstat(found)?);
+    let permissions = |mode| Mode::from_bits_truncate(mode & !SFlag::S_IFMT.bits());
+    let roots_alone =
+        base.st_uid == 0 && !permissions(base.st_mode).intersects(Mode::S_IWGRP | Mode::S_IWOTH);
+    if !roots_alone || home.st_uid != 0 || permissions(home.st_mode) & ACCESS != Mode::S_IRWXU {
+        return Ok(());
+    }
+    let open = openat(found, ".", DIRECTORY, Mode::empty())?;
+    let mut entries =
+        rustix::fs::Dir::read_from(&open).map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+    let empty =
+        entries.all(|entry| entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b"..")));
+    if empty { give(&open, owner) } else { Ok(()) }
+}
+
+/// Hands a directory over to its user, and makes sure that a power loss does not undo that.
+fn give(home: &OwnedFd, owner: Owner) -> Result<(), Errno> {
+    fchmod(home, Mode::S_IRWXU)?;
+    fchown(home, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    flush(home)
+}
+
+fn flush(directory: &OwnedFd) -> Result<(), Errno> {
+    atomic::flush(directory).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+}
+
+/// Permissions of all.
+const ACCESS: Mode = Mode::S_IRWXU.union(Mode::S_IRWXG).union(Mode::S_IRWXO);
 
 /// A home that is there, as it is seen from its door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,13 +195,16 @@ fn note_of(name: &OsStr) -> String {
     format!(".{}.sshbox-id", name.to_string_lossy())
 }
 
-/// What the note says; `None` when there is none.
+/// What the note says; `None` when there is none. One that is empty or does not end with its line
+/// was torn by a power loss under an earlier version: it names nobody, and is replaced.
 fn read_note(base: &OwnedFd, note: &str) -> io::Result<Option<String>> {
-    match openat(base, note, NOTE | OFlag::O_RDONLY, Mode::empty()) {
+    match openat(base, note, NOTE, Mode::empty()) {
         Ok(fd) => {
-            let mut text = String::new();
-            File::from(fd).take(ID_MAX).read_to_string(&mut text)?;
-            Ok(Some(text.trim_end().to_owned()))
+            let mut text = Vec::new();
+            File::from(fd).take(ID_MAX + 1).read_to_end(&mut text)?;
+            let id =
+                text.strip_suffix(b"\n").filter(|id| !id.is_empty() && id.iter().all(u8::is_ascii_graphic));
+            Ok(id.map(|id| String::from_utf8_lossy(id).into_owned()))
         }
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno.into()),
@@ -162,15 +212,15 @@ fn read_note(base: &OwnedFd, note: &str) -> io::Result<Option<String>> {
 }
 
 /// How a note is opened.
-const NOTE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK);
+const NOTE: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK);
 
 /// The file system that a home is on; before it is made, that of the directory above.
 #[must_use]
 pub fn disk(home: &Path) -> Option<Disk> {
     let found = home.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
     Some(Disk {
-        used: found.f_blocks.saturating_sub(found.f_bfree) * found.f_frsize,
-        free: found.f_bavail * found.f_frsize,
+        used: found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize),
+        free: found.f_bavail.saturating_mul(found.f_frsize),
     })
 }
 
@@ -180,17 +230,7 @@ fn check_note(base: &OwnedFd, note: &str, account: &str, path: &Path, home: &Pat
     match read_note(base, note).map_err(failed)? {
         Some(was) if was == account => Ok(()),
         Some(was) => Err(HomeError::OtherAccount { home: home.to_owned(), was, now: account.to_owned() }),
-        None => {
-            // One start of a box at a time, so nobody else writes this note. A note that is
-            // torn by a full disk would lock the user out: it goes as a whole or not at all.
-            let new = format!("{note}.new");
-            let create = NOTE | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
-            let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-            let fd = openat(base, new.as_str(), create, mode).map_err(|errno| failed(errno.into()))?;
-            let mut file = File::from(fd);
-            file.write_all(format!("{account}\n").as_bytes()).map_err(failed)?;
-            nix::fcntl::renameat(base, new.as_str(), base, note).map_err(|errno| failed(errno.into()))
-        }
+        None => atomic::replace(base, note, format!("{account}\n").as_bytes(), 0o600, None).map_err(failed),
     }
 }
 
@@ -198,7 +238,7 @@ fn check_note(base: &OwnedFd, note: &str, account: &str, path: &Path, home: &Pat
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::{MetadataExt as _, symlink};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     fn alice() -> Login {
         Login::parse(b"alice").unwrap()
@@ -231,6 +271,69 @@ mod tests {
         claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap();
         let error = claim(&template(dir.path()), &alice(), Some("43"), me()).unwrap_err();
         assert!(error.to_string().ends_with("belongs to account 42, not to account 43"), "{error}");
+    }
+
+    #[test]
+    fn f32_a_torn_note_is_nobodys_and_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = dir.path().join(".alice.sshbox-id");
+        for torn in ["", "\n", "4", "7-of-another", "\0\0\0", "42 \n", "\u{fffd}\n"] {
+            fs::write(&note, torn).unwrap();
+            claim(&template(dir.path()), &alice(), Some("42"), me()).unwrap();
+            assert_eq!(fs::read_to_string(&note).unwrap(), "42\n", "{torn:?}");
+        }
+        assert!(claim(&template(dir.path()), &alice(), Some("43"), me()).is_err());
+        // The longest id is whole, too.
+        let long = "x".repeat(255);
+        fs::remove_file(&note).unwrap();
+        claim(&template(dir.path()), &alice(), Some(&long), me()).unwrap();
+        assert_eq!(look(&template(dir.path()), &alice()).unwrap().account, Some(long));
+    }
+
+    /// A user other than root if the test may give a directory away.
+    fn other() -> Owner {
+        if me().uid == 0 { Owner { uid: 1000, gid: 1000 } } else { me() }
+    }
+
+    fn owner_of(path: &Path) -> Owner {
+        let found = fs::metadata(path).unwrap();
+        Owner { uid: found.uid(), gid: found.gid() }
+    }
+
+    #[test]
+    fn f32_what_was_left_half_made_becomes_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, temporary) = (dir.path().join("alice"), dir.path().join(".alice.sshbox-new"));
+        // Killed between making it and renaming it.
+        fs::create_dir(&temporary).unwrap();
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)).unwrap();
+        claim(&template(dir.path()), &alice(), None, other()).unwrap();
+        assert_eq!((owner_of(&home), fs::metadata(&home).unwrap().mode() & 0o777), (other(), 0o700));
+        assert!(!temporary.exists());
+        // As earlier versions left it.
+        fs::remove_dir(&home).unwrap();
+        fs::create_dir(&home).unwrap();
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+        claim(&template(dir.path()), &alice(), None, other()).unwrap();
+        assert_eq!(owner_of(&home), other());
+    }
+
+    #[test]
+    fn what_is_no_half_made_home_keeps_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("alice");
+        fs::create_dir(&home).unwrap();
+        // Open to others, so an admin has made it; not empty; in a place that others can change.
+        for (of_home, of_base, file) in [(0o755, 0o700, false), (0o700, 0o700, true), (0o700, 0o777, false)] {
+            fs::set_permissions(&home, fs::Permissions::from_mode(of_home)).unwrap();
+            fs::set_permissions(&dir, fs::Permissions::from_mode(of_base)).unwrap();
+            if file {
+                fs::write(home.join("thesis"), "x").unwrap();
+            }
+            claim(&template(dir.path()), &alice(), None, other()).unwrap();
+            assert_eq!(owner_of(&home), me(), "{of_home:o} {of_base:o}");
+            let _ = fs::remove_file(home.join("thesis"));
+        }
     }
 
     #[test]

@@ -65,9 +65,11 @@ events! {
     LoginRefused = "login refused", Info, "c732bf614327c3c89a72f495668d7ecc";
     /// A key that the account source told is not one that sshbox takes.
     KeyLeftOut = "key left out", Warning, "aa07bfe276e65fa048e4cfcf459e352a";
+    /// A value of an account is out of range and counts as the nearest one that is not.
+    ValueBounded = "value bounded", Warning, "b9a6ecba1bb744a5b1bd298ae44b6855";
     /// The account source gave no answer.
     AccountSourceFailed = "account source failed", Warning, "b6bbcc905bbd6300413282631714bd9b";
-    /// An answer of the account source could not be kept.
+    /// An answer of the account source could not be kept: told once until one can.
     CacheNotWritten = "cache not written", Warning, "a635a9190060565dcc34715310076740";
     /// Which account logs in could not be written down for `sshbox-shell`.
     AccountNotTold = "account not told", Warning, "dee1f4331ae792fbe6fb229a05527eec";
@@ -83,6 +85,8 @@ events! {
     BoxCreated = "box created", Info, "a4480042847c4b471eaabf2afa533f44";
     /// A box that existed was started or thawed.
     BoxStarted = "box started", Info, "c77ebd89468c48d16efb81b23e39d24a";
+    /// A box got no host key for its SSH server.
+    HostKeyMissing = "host key missing", Warning, "aa6a8969db7b049e0a5aa3d7bedadee5";
     /// A box that ran without taking sessions takes them again.
     BoxReconnected = "box reconnected", Info, "a8b946c7fd6167c2a020c6293f257eed";
     /// A box was stopped by sshbox.
@@ -95,10 +99,14 @@ events! {
     StopFailed = "stop failed", Warning, "ea6949e82a217e548bea9873361078a0";
     /// A box could not be looked at.
     LookFailed = "look failed", Warning, "9b78901ec4db1b9e2954d09d1b8311a9";
+    /// A program hung, and its watchdog ends it.
+    DeadlinePassed = "deadline passed", Error, "b44ee3028af549ad9677f74974dfccbc";
     /// Somebody asked `sshbox-wake` for what is not theirs, or for nonsense.
     RequestRefused = "request refused", Warning, "f6c7dbc1019d6e13b00e7892495c1173";
     /// The reaper could not do its work.
     ReaperFailed = "reaper failed", Error, "c4b90d320f865f708152b011cb5ec31b";
+    /// A library of one of our programs panicked.
+    ProgramFailed = "program failed", Error, "b3834f43ceb34c12a1fdee425d2a6da5";
     /// An admin did something with `sshbox`.
     AdminAction = "admin action", Info, "50884387edd00b472f15312c3985ded3";
 }

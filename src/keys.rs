@@ -15,6 +15,7 @@ use crate::source::{self, SourceError};
 use clap::{CommandFactory as _, Parser};
 use identity::Login;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ const PROGRAM: &str = "sshbox-keys";
 const NOT_THEIRS: &str = "the key is not one of this user's";
 const REFUSED_BEFORE: &str = "the account source has just refused this user";
 const NO_ANSWER: &str = "the account source gives no answer, and none that is kept serves";
+const NO_DESCRIPTORS: &str = "there are no file descriptors left to read the kept answer";
 const NO_TURN: &str = "other logins of this user still ask the account source, and no kept answer serves";
 
 /// Prints the authorized key of a user whose fingerprint sshd asks for.
@@ -56,6 +58,7 @@ pub fn command() -> clap::Command {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    exit::on_panic(PROGRAM);
     // It will hold the token: no core, and nobody with the same uid looks into it.
     let _ = nix::sys::prctl::set_dumpable(false);
     let arguments: Arguments = match exit::arguments() {
@@ -85,31 +88,49 @@ pub fn run() -> ExitCode {
         },
         Err(error) => {
             log(PROGRAM, Event::ConfigurationRefused, &[(Field::Error, &chain(&error))]);
-            return Status::Config.code().into();
+            return if error.is_shortage() { Status::TryAgain } else { Status::Config }.code().into();
         }
     };
     let cache = Cache::new(&config.cache);
     let began = Instant::now();
-    // Held until the program ends. Who waits in vain goes on with what the cache has.
+    // Held until the program ends. Who waits in vain goes on with what the cache has; who cannot wait
+    // because nothing can be written asks, as the first one does.
     let flight = cache.queue(&login, config.timeout.0);
+    let alone = flight.as_ref().err().is_none_or(|error| error.kind() != io::ErrorKind::TimedOut);
     let left = config.timeout.0.saturating_sub(began.elapsed());
-    let account = match account(&config, &login, &cache, flight.is_ok(), left) {
+    let account = match account(&config, &login, &cache, alone, left) {
         Ok(account) => account,
+        // What the cache has could not be read either.
+        Err(NO_ANSWER) if no_descriptors() => return failed(&login, NO_DESCRIPTORS),
         Err(reason) => return refused(reason),
     };
     let Some(key) = offered(&account, &arguments.fingerprint) else {
         return refused(NOT_THEIRS);
     };
     let place = Place::of(Path::new(RUN), &login);
-    if let Err(error) = place.tell_account(account.id.as_deref().unwrap_or_default()) {
-        // Then sshbox-wake is asked, which knows.
-        let error = error.to_string();
+    if let Err(untold) = place.tell_account(account.id.as_deref().unwrap_or_default()) {
+        let error = untold.error.to_string();
         log(PROGRAM, Event::AccountNotTold, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
+        // Without a note sshbox-wake is asked, which knows. One of another account would let this one
+        // into that one's box.
+        if untold.stale {
+            return Status::TryAgain.code().into();
+        }
     }
     match writeln!(io::stdout(), "{}", key.authorized()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => Status::TryAgain.code().into(),
     }
+}
+
+/// Whether this program may open no more files.
+fn no_descriptors() -> bool {
+    File::open("/dev/null").is_err()
+}
+
+fn failed(login: &Login, error: &str) -> ExitCode {
+    log(PROGRAM, Event::AccountSourceFailed, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
+    Status::TryAgain.code().into()
 }
 
 fn offered(account: &Account, fingerprint: &str) -> Option<AuthorizedKey> {
@@ -160,7 +181,7 @@ fn next(
     let of_this_login = |asked: Duration| {
         let age = now.boottime.checked_sub(asked);
         // The kernel tells the start of a process in hundredths of a second.
-        let began = login_began.map(|began| began + Duration::from_millis(10));
+        let began = login_began.map(|began| began.saturating_add(Duration::from_millis(10)));
         began.is_some_and(|began| asked >= began) && age.is_some_and(|age| age <= config.fresh.0)
     };
     let asked = record.as_ref().and_then(|record| record.asked(now));
@@ -190,8 +211,11 @@ fn settle(
     now: &Now,
 ) -> Result<Account, &'static str> {
     let user = login.as_str();
+    // Told once until the cache works again: each login would say the same.
     let not_kept = |result: io::Result<()>| {
-        if let Err(error) = result {
+        if let Err(error) = result
+            && cache.fails_anew()
+        {
             let error = error.to_string();
             log(PROGRAM, Event::CacheNotWritten, &[(Field::User, &user), (Field::Error, &error)]);
         }
@@ -200,6 +224,9 @@ fn settle(
         Ok(parsed) => {
             for reason in &parsed.left_out {
                 log(PROGRAM, Event::KeyLeftOut, &[(Field::User, &user), (Field::Reason, reason)]);
+            }
+            if let Some(reason) = &parsed.bounded {
+                log(PROGRAM, Event::ValueBounded, &[(Field::User, &user), (Field::Reason, reason)]);
             }
             match parsed.answer {
                 Answer::Known(account) => {

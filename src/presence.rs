@@ -5,10 +5,13 @@
 //! stops the box; `wake.lock`, held by the session that has it started; `ask.lock`, held by
 //! the one that says a word to `sshbox-wake`; `init.sock`, which leads into the box; `ended`,
 //! why it was stopped last. `boxes/NAME/` is what the box sees of it: `boot.sock`, its
-//! user's login name, and what a person is told first. `accounts/NAME` is where `sshbox-keys` says which account the name stands
+//! user's login name, its host key, and what a person is told first. `accounts/NAME` is where
+//! `sshbox-keys` says which account the name stands
 //! for. Locks are the kernel's and die with their process.
 
+use crate::atomic;
 use crate::status::LastStop;
+use crate::times::later;
 use identity::{GID, Login};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, chown};
@@ -27,6 +30,9 @@ pub const RUN: &str = "/run/sshbox";
 
 /// The socket of `sshbox-wake`.
 pub const WAKE_SOCKET: &str = "/run/sshbox/wake.sock";
+
+/// Name of the file that says why the box was stopped last.
+const ENDED: &str = "ended";
 
 /// How often a lock that somebody else holds is tried again.
 const RETRY: Duration = Duration::from_millis(5);
@@ -82,6 +88,15 @@ impl fmt::Display for End {
     }
 }
 
+/// Which account logs in could not be written down.
+#[derive(Debug)]
+pub struct Untold {
+    /// Why.
+    pub error: io::Error,
+    /// Whether a note of an earlier login is still there.
+    pub stale: bool,
+}
+
 impl Place {
     /// The place of this user below `run`.
     #[must_use]
@@ -105,12 +120,19 @@ impl Place {
         if let Some(parent) = self.seen_by_box.parent() {
             fs::set_permissions(parent, Permissions::from_mode(0o700))?;
         }
-        for lock in [self.live(), self.wake(), self.ask()] {
+        open(&self.state())?;
+        // The one that sessions look for comes last: where it is theirs, nothing is missing.
+        for lock in [self.wake(), self.ask(), self.live()] {
             let owner = Some(rustix::fs::Uid::from_raw(self.uid));
             rustix::fs::fchown(&open(&lock)?, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
         }
-        open(&self.state())?;
         Ok(())
+    }
+
+    /// Whether [`Self::prepare`] has nothing to make.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        [self.live(), self.wake(), self.ask(), self.state()].iter().all(|lock| lock.exists())
     }
 
     /// Removes all of it; for a user whom nobody will ask for again.
@@ -169,7 +191,7 @@ impl Place {
     /// # Errors
     /// `NotFound` when this user never had a box since boot, `TimedOut`, or what the kernel says.
     pub fn enter(&self, patience: Duration) -> io::Result<Held> {
-        let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(self.live())?;
+        let file = handed_over(&self.live())?;
         wait(patience, || file.try_lock_shared())?;
         Ok(Held(file))
     }
@@ -240,9 +262,22 @@ impl Place {
     /// # Errors
     /// What the file system says.
     pub fn introduce(&self, line: &str) -> io::Result<()> {
-        let path = self.seen_by_box.join("passwd");
-        fs::write(&path, line)?;
-        fs::set_permissions(path, Permissions::from_mode(0o644))
+        atomic::replace(atomic::directory(&self.seen_by_box)?, "passwd", line.as_bytes(), 0o644, None)
+    }
+
+    /// Gives the box its host key, for its own user alone to read. For root.
+    ///
+    /// # Errors
+    /// What the file system says; a box that runs keeps the key that it has.
+    pub fn give_host_key(&self, key: &str, uid: u32, gid: u32) -> io::Result<()> {
+        let owner = Some((uid, gid));
+        atomic::replace(
+            atomic::directory(&self.seen_by_box)?,
+            "ssh_host_ed25519_key",
+            key.as_bytes(),
+            0o600,
+            owner,
+        )
     }
 
     /// What a person is told of the box at the first login, for its init to show. For root.
@@ -250,9 +285,7 @@ impl Place {
     /// # Errors
     /// What the file system says.
     pub fn tell_first(&self, words: &str) -> io::Result<()> {
-        let path = self.seen_by_box.join("first-words");
-        fs::write(&path, words)?;
-        fs::set_permissions(path, Permissions::from_mode(0o644))
+        atomic::replace(atomic::directory(&self.seen_by_box)?, "first-words", words.as_bytes(), 0o644, None)
     }
 
     /// Writes down whose box runs now: the id of the account. For root.
@@ -260,8 +293,13 @@ impl Place {
     /// # Errors
     /// What the file system says.
     pub fn belongs_to(&self, account: &str) -> io::Result<()> {
-        fs::write(self.user.join("account"), account)?;
-        fs::set_permissions(self.user.join("account"), Permissions::from_mode(0o644))
+        atomic::replace(
+            atomic::directory(&self.user)?,
+            "account",
+            format!("{account}\n").as_bytes(),
+            0o644,
+            None,
+        )
     }
 
     /// Whether a box of this user has run since the host started.
@@ -276,21 +314,31 @@ impl Place {
     pub fn is_of_this_account(&self) -> bool {
         let box_of = fs::read(self.user.join("account"));
         let login_of = fs::read(&self.told);
-        matches!((box_of, login_of), (Ok(box_of), Ok(login_of)) if box_of == login_of)
+        let (Ok(box_of), Ok(login_of)) = (box_of, login_of) else { return false };
+        box_of == login_of && box_of.ends_with(b"\n")
     }
 
     /// Writes down which account logs in now. For `sshbox-keys`.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn tell_account(&self, account: &str) -> io::Result<()> {
-        if fs::read(&self.told).is_ok_and(|known| known == account.as_bytes()) {
+    /// What the file system says; then there is no note, unless that could not be removed either.
+    pub fn tell_account(&self, account: &str) -> Result<(), Untold> {
+        let note = format!("{account}\n");
+        if fs::read(&self.told).is_ok_and(|known| known == note.as_bytes()) {
             return Ok(());
         }
-        let new = self.told.with_file_name(format!(".{}", self.uid));
-        fs::write(&new, account)?;
-        fs::set_permissions(&new, Permissions::from_mode(0o644))?;
-        fs::rename(new, &self.told)
+        let write = || {
+            let (Some(dir), Some(name)) = (self.told.parent(), self.told.file_name()) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            atomic::replace(atomic::directory(dir)?, &name.to_string_lossy(), note.as_bytes(), 0o644, None)
+        };
+        write().map_err(|error| {
+            // The note of another account must not stand for this one.
+            let removed = fs::remove_file(&self.told);
+            let stale = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+            Untold { error, stale: stale && self.told.exists() }
+        })
     }
 
     /// Writes down why the box is being stopped, or was, for its user to be told. For root.
@@ -336,11 +384,8 @@ impl Place {
     }
 
     fn write_end(&self, end: &End) -> io::Result<()> {
-        let file = open(&self.ended())?;
-        let owner = Some(rustix::fs::Uid::from_raw(self.uid));
-        rustix::fs::fchown(&file, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
-        file.set_len(0)?;
-        file.write_all_at(end.to_string().as_bytes(), 0)
+        let owner = Some((self.uid, GID));
+        atomic::replace(atomic::directory(&self.user)?, ENDED, end.to_string().as_bytes(), 0o600, owner)
     }
 
     /// How many sessions are open: shared holders of `live.lock`, as the kernel lists them.
@@ -366,7 +411,7 @@ impl Place {
     }
 
     fn ended(&self) -> PathBuf {
-        self.user.join("ended")
+        self.user.join(ENDED)
     }
 
     fn wake(&self) -> PathBuf {
@@ -412,6 +457,18 @@ pub fn host_lock(run: &Path, patience: Duration) -> io::Result<Held> {
     Ok(Held(file))
 }
 
+/// Whether a reaper is at work. Makes no file and keeps no lock.
+///
+/// # Errors
+/// What the kernel says.
+pub fn reaper_at_work(run: &Path) -> io::Result<bool> {
+    match File::open(run.join("reap.lock")) {
+        Ok(lock) => Ok(attempt(lock)?.is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The only reaper; `None` when there is one already.
 ///
 /// # Errors
@@ -436,7 +493,7 @@ fn write_moment(file: &File, moment: Duration) -> io::Result<()> {
 }
 
 fn turn(lock: &Path, patience: Duration) -> io::Result<Turn> {
-    let file = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(lock)?;
+    let file = handed_over(lock)?;
     let began = Instant::now();
     wait(patience, || file.try_lock())?;
     Ok(Turn { waited: began.elapsed() >= RETRY, _held: Held(file) })
@@ -451,7 +508,7 @@ fn attempt(file: File) -> io::Result<Option<Held>> {
 }
 
 fn wait(patience: Duration, mut attempt: impl FnMut() -> Result<(), TryLockError>) -> io::Result<()> {
-    let end = Instant::now() + patience;
+    let end = later(Instant::now(), patience);
     loop {
         match attempt() {
             Ok(()) => return Ok(()),
@@ -473,17 +530,30 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a lock of a session. One that root has made and not handed over yet, or never since it was
+/// killed, is as good as none: `NotFound`.
+fn handed_over(lock: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(lock);
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::ErrorKind::NotFound.into(),
+        _ => error,
+    })
+}
+
 fn nofollow() -> i32 {
     nix::fcntl::OFlag::O_NOFOLLOW.bits()
 }
 
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
-        // The umask may have taken bits away.
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode)),
-        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.raw_os_error() != Some(Errno::EEXIST as i32) => return Err(error),
+        _ => {}
     }
+    // The umask may have taken bits away, now or in a program that was killed then.
+    if fs::symlink_metadata(path)?.mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 #[cfg(test)]
@@ -539,6 +609,68 @@ mod tests {
         for torn in ["0000", "", "x\n", "-1\n"] {
             fs::write(place.live(), torn).unwrap();
             assert_eq!(place.last_seen().unwrap(), None, "{torn}");
+        }
+    }
+
+    #[test]
+    fn f32_a_directory_that_was_not_opened_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        fs::set_permissions(dir.path().join("users/alice"), Permissions::from_mode(0o700)).unwrap();
+        place.prepare().unwrap();
+        assert_eq!(fs::metadata(dir.path().join("users/alice")).unwrap().mode() & 0o7777, 0o711);
+    }
+
+    #[test]
+    fn f32_a_torn_note_says_nothing_of_an_account() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        fs::create_dir(dir.path().join("accounts")).unwrap();
+        place.belongs_to("42").unwrap();
+        place.tell_account("42").unwrap();
+        assert!(place.is_of_this_account());
+        for torn in ["", "4", "42"] {
+            fs::write(dir.path().join("accounts/alice"), torn).unwrap();
+            fs::write(dir.path().join("users/alice/account"), torn).unwrap();
+            assert!(!place.is_of_this_account(), "{torn}");
+            place.tell_account("42").unwrap();
+            place.belongs_to("42").unwrap();
+            assert!(place.is_of_this_account(), "{torn}");
+        }
+        place.tell_account("43").unwrap();
+        assert!(!place.is_of_this_account());
+    }
+
+    #[test]
+    fn a18_a_note_that_cannot_be_replaced_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        fs::create_dir(dir.path().join("accounts")).unwrap();
+        place.belongs_to("42").unwrap();
+        place.tell_account("42").unwrap();
+        // The new note cannot be made where a directory stands.
+        fs::create_dir(dir.path().join("accounts/.alice.new")).unwrap();
+        let untold = place.tell_account("43").unwrap_err();
+        assert!(!untold.stale && !place.is_of_this_account(), "{untold:?}");
+    }
+
+    #[test]
+    fn f32_the_end_of_a_box_is_whole_or_not_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        place.note_end(Duration::from_secs(7), "an admin stopped it").unwrap();
+        place.note_start().unwrap();
+        let end = place.end().unwrap();
+        assert_eq!(
+            (end.moment, &*end.reason, end.over),
+            (Duration::from_secs(7), "an admin stopped it", true)
+        );
+        assert_eq!(fs::metadata(place.ended()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(place.take_end(), Some(end));
+        assert_eq!(place.end(), None);
+        for torn in ["", "7000 now an adm", "7000 now"] {
+            fs::write(place.ended(), torn).unwrap();
+            assert_eq!(place.end(), None, "{torn}");
         }
     }
 

@@ -5,11 +5,13 @@
 use crate::cache::Cache;
 use crate::clock::boottime;
 use crate::config::{self, Config};
+use crate::deadlines::{REAP, STOP};
 use crate::engine::{Engine, Listed};
 use crate::escape::printable;
 use crate::exit::{self, Status, chain};
 use crate::journal::{Event, Field, Told, log};
-use crate::presence::{Place, RUN};
+use crate::presence::{Place, RUN, reaper_at_work, reaper_lock};
+use crate::process::end_after;
 use crate::spec::State;
 use crate::texts::nobody_used_it;
 use clap::{CommandFactory as _, Parser};
@@ -27,6 +29,9 @@ const PROGRAM: &str = "sshbox-reap";
 /// Boxes that are stopped at the same time; each may take its whole grace.
 const AT_ONCE: usize = 8;
 
+/// Why a box is kept that has no idle timeout.
+const NEVER: &str = "its idle timeout is never";
+
 /// Stops boxes without a session for longer than their idle timeout.
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version)]
@@ -34,7 +39,7 @@ struct Arguments {
     /// Configuration file
     #[arg(long, default_value = config::PATH)]
     config: PathBuf,
-    /// Say what would be done, and stop nothing
+    /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -48,14 +53,19 @@ pub fn command() -> clap::Command {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    exit::on_panic(PROGRAM);
     let arguments: Arguments = match exit::arguments() {
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
     let config = match config::load(&arguments.config) {
         Ok(config) => config,
+        Err(error) if error.is_shortage() => return failed(Status::TryAgain, &error),
         Err(error) => return failed(Status::Config, &error),
     };
+    if let Err(error) = end_after(REAP, || log(PROGRAM, Event::DeadlinePassed, &[])) {
+        return failed(Status::TryAgain, &error);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(Status::TryAgain, &error),
@@ -71,8 +81,15 @@ fn failed(status: Status, error: &dyn Error) -> ExitCode {
 }
 
 async fn reap(config: &Config, dry_run: bool) -> ExitCode {
-    // One reaper at a time: who comes second leaves the work to the first.
-    let _turn = match crate::presence::reaper_lock(Path::new(RUN)) {
+    // One reaper at a time: who comes second leaves the work to the first. One that changes nothing
+    // makes no file and keeps no other from its work.
+    let run = Path::new(RUN);
+    let turn = if dry_run {
+        reaper_at_work(run).map(|busy| (!busy).then_some(None))
+    } else {
+        reaper_lock(run).map(|held| held.map(Some))
+    };
+    let _turn = match turn {
         Ok(Some(turn)) => turn,
         Ok(None) => {
             let _ = writeln!(io::stdout(), "another reaper is at work");
@@ -144,25 +161,33 @@ async fn reap_one(
     dry_run: bool,
 ) -> Result<Verdict, Box<dyn Error>> {
     let place = Place::of(Path::new(RUN), login);
-    place.prepare()?;
+    let account = Cache::new(&config.accounts.cache).read(login).map(|record| record.account);
+    let timeout = account.and_then(|account| account.idle_timeout).unwrap_or(config.reap.idle_timeout).0;
     let kept = |reason: &str| Ok(Verdict::Kept(reason.to_owned()));
+    let within = |timeout| kept(&format!("idle for less than {}", humantime::format_duration(timeout)));
+    if !dry_run {
+        place.prepare()?;
+    } else if !place.is_prepared() {
+        // Nothing is known, and nothing is written down.
+        return timeout.map_or_else(|| kept(NEVER), within);
+    }
     let Some(_transition) = place.try_transition()? else {
         return kept("it is being started or stopped");
     };
+    let saw = |moment| if dry_run { Ok(()) } else { place.saw(moment) };
     let Some(_empty) = place.empty()? else {
-        place.saw(boottime())?;
+        saw(boottime())?;
         return kept("somebody is there");
     };
-    let account = Cache::new(&config.accounts.cache).read(login).map(|record| record.account);
-    let timeout = account.and_then(|account| account.idle_timeout).unwrap_or(config.reap.idle_timeout).0;
+    let Some(timeout) = timeout else { return kept(NEVER) };
     let now = boottime();
     let seen = place.last_seen()?;
     let Some(reason) = overdue(seen, now, timeout) else {
         if seen.is_none_or(|seen| seen > now) {
             // Unknown counts as just seen, from now on.
-            place.saw(now)?;
+            saw(now)?;
         }
-        return kept(&format!("idle for less than {}", humantime::format_duration(timeout)));
+        return within(timeout);
     };
     // The listing is older than the locks: look again.
     match engine.find(&one.id).await? {
@@ -175,10 +200,11 @@ async fn reap_one(
         return Ok(Verdict::WouldStop(reason));
     }
     place.note_end(boottime(), &nobody_used_it(timeout))?;
-    if let Err(error) = engine.stop(&one.id, config.reap.grace.0).await {
+    let stopped = tokio::time::timeout(STOP, engine.stop(&one.id, config.reap.grace.0));
+    if let Err(error) = stopped.await.map_err(Box::from).and_then(|stopped| stopped.map_err(Box::from)) {
         // It goes on, as far as is known; nothing is to be told of an end.
         let _ = place.take_end();
-        return Err(error.into());
+        return Err(error);
     }
     Ok(Verdict::Stopped(reason))
 }

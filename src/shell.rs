@@ -8,6 +8,7 @@ mod sftp_refusal;
 mod words;
 
 use crate::clock;
+use crate::deadlines::{BEGIN, STOPPING, TURN, WAKING, WHY, WHY_TURN};
 use crate::escape::printable;
 use crate::exit::{Failure, Status};
 use crate::journal::{Event, Field, Reference, log};
@@ -15,8 +16,9 @@ use crate::presence::{Held, Place, RUN, WAKE_SOCKET};
 use crate::process::die_by;
 use crate::texts;
 use crate::tty;
+use crate::variables::travels;
 use crate::waiting::Waiting;
-use crate::wire::{self, Fields, Reply, Request, Run, Socket, Verb};
+use crate::wire::{self, Fields, PACKET_MAX, Reply, Request, Run, Socket, Verb};
 use audit::{Audit, Outcome, VANISHED};
 use identity::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -35,22 +37,11 @@ use words::{Meaning, Word};
 
 const PROGRAM: &str = "sshbox-shell";
 
-/// How long the init of a running box may take to begin a session.
-const BEGIN: Duration = Duration::from_secs(5);
-
-/// How long a box may take to stop before it can be started again.
-const STOPPING: Duration = Duration::from_secs(60);
-
-/// How long `sshbox-wake` may take; longer than all its own deadlines together.
-const WAKING: Duration = Duration::from_secs(150);
-
 /// How often a box that went away between two steps is started again.
 const ATTEMPTS: usize = 3;
 
-/// How long to wait for one's turn to ask why a box was stopped, and for the answer. Whoever
-/// sits there shall have their terminal back within two seconds.
-const WHY_TURN: Duration = Duration::from_millis(400);
-const WHY: Duration = Duration::from_millis(1500);
+/// With which sshd tells about the connection.
+const CONNECTION: [&[u8]; 2] = [b"SSH_CLIENT", b"SSH_CONNECTION"];
 
 /// Exit status of a shell that does not know a command.
 const NOT_FOUND: u8 = 127;
@@ -110,6 +101,7 @@ enum Wish {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    crate::exit::on_panic(PROGRAM);
     let login = match who() {
         Ok(login) => login,
         Err(failure) => {
@@ -152,6 +144,9 @@ fn session(login: &Login, audit: &Audit) -> Result<End, Failure> {
         Wish::Word(word) => return words::answer(word, login),
         Wish::Session(request) => request,
     };
+    if let Some(advice) = too_long(&request) {
+        return Err(Failure::new(Status::Usage, advice));
+    }
     let place = Place::of(Path::new(RUN), login);
     let (presence, socket, master) = enter(login, &place, &request)?;
     let began = clock::boottime();
@@ -172,30 +167,22 @@ fn session(login: &Login, audit: &Audit) -> Result<End, Failure> {
     }
     // The lock says so too while it is held; this is for the time after.
     let _ = presence.saw(clock::boottime());
-    explain(&request.run, end)
+    explain(&request.run, &end);
+    Ok(end)
 }
 
-/// What a program cannot say of itself: that it is not there, had nowhere to keep its files, or did
-/// what has no effect here.
-fn explain(run: &Run, end: End) -> Result<End, Failure> {
-    match (run, &end) {
-        (Run::Sshd(_), End::Exited(wire::CANNOT_KEEP)) => {
-            Err(Failure::new(Status::Unavailable, texts::SSHD_WITHOUT_HOST_KEY))
-        }
-        (Run::Command(command), End::Exited(NOT_FOUND)) => {
-            // The status stays the program's own: clients know it.
-            if let Some(advice) = texts::missing_program(command) {
-                let _ = writeln!(io::stderr(), "{}", Failure::new(Status::Unavailable, advice));
-            }
-            Ok(end)
-        }
-        (Run::Command(command), End::Exited(0)) => {
-            if let Some(note) = texts::key_without_effect(command) {
-                let _ = writeln!(io::stderr(), "{note}");
-            }
-            Ok(end)
-        }
-        _ => Ok(end),
+/// What a program cannot say of itself: that it is not there, or did what has no effect here. The
+/// status stays the program's own: clients know it.
+fn explain(run: &Run, end: &End) {
+    let Run::Command(command) = run else { return };
+    let note = match end {
+        End::Exited(NOT_FOUND) => texts::missing_program(command)
+            .map(|advice| Failure::new(Status::Unavailable, advice).to_string()),
+        End::Exited(0) => texts::key_without_effect(command).map(str::to_owned),
+        _ => None,
+    };
+    if let Some(note) = note {
+        let _ = writeln!(io::stderr(), "{note}");
     }
 }
 
@@ -228,18 +215,16 @@ fn who() -> Result<Login, Failure> {
 
 /// What the client wants, from what sshd says that it typed.
 fn what(original: Option<OsString>) -> Result<Wish, Failure> {
-    let run = match original.map(OsString::into_vec) {
-        None => Run::Shell,
-        Some(command) if command == wire::SFTP.as_bytes() => Run::Sftp,
-        Some(command) if command.starts_with(b"@") => match words::parse(&command)? {
+    let run = match Run::of(original.map(OsString::into_vec)) {
+        Run::Command(command) if command.starts_with(b"@") => match words::parse(&command)? {
             Meaning::Word(word) => return Ok(Wish::Word(word)),
             Meaning::Run(run) => run,
         },
-        Some(command) => Run::Command(command),
+        run => run,
     };
     let environment = env::vars_os()
         .map(|(name, value)| (name.into_vec(), value.into_vec()))
-        .filter(|(name, _)| travels(name))
+        .filter(|(name, value)| CONNECTION.contains(&name.as_slice()) || travels(name, value))
         .collect();
     let stdin = io::stdin();
     let terminal = stdin.is_terminal().then(|| {
@@ -250,10 +235,14 @@ fn what(original: Option<OsString>) -> Result<Wish, Failure> {
     Ok(Wish::Session(Request { run, environment, terminal }))
 }
 
-/// Variables that reach the box: those that a client sends to plain sshd, and those with
-/// which sshd tells about the connection.
-fn travels(name: &[u8]) -> bool {
-    matches!(name, b"TERM" | b"LANG" | b"SSH_CLIENT" | b"SSH_CONNECTION") || name.starts_with(b"LC_")
+/// What is too long for the way into the box; `None` if all fits. A command alone always does: sshd
+/// cannot hand a longer one over (`MAX_ARG_STRLEN`, execve(2)), and says so.
+fn too_long(request: &Request) -> Option<String> {
+    if Fields::from(request).length() <= PACKET_MAX {
+        return None;
+    }
+    let length = request.environment.iter().map(|(name, value)| name.len() + 1 + value.len()).sum();
+    Some(texts::environment_too_long(length, PACKET_MAX))
 }
 
 /// Begins the session in the box, which is started first if it does not run.
@@ -291,7 +280,7 @@ fn enter(
         }
         waiting = waiting.or_else(|| Waiting::begin(texts::STARTING, audit::cancelled));
         // One session of a user at a time has the box started; who waited for that looks first.
-        let turn = place.turn_to_wake(WAKING).map_err(|error| no_entry(&error))?;
+        let turn = place.turn_to_wake(TURN).map_err(|error| no_entry(&error))?;
         if turn.waited
             && let Some((socket, master)) = enter()?
         {
@@ -334,9 +323,6 @@ fn begin(place: &Place, request: &Request) -> Result<Option<(Socket, Option<Owne
     }
     match socket.send(&request.into(), if with_terminal { &[] } else { &fds }) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            return Err(Failure::because(Status::Usage, texts::TOO_LONG, &error));
-        }
         Err(_) => return Ok(None),
     }
     let (fields, received) = match socket.receive() {
@@ -457,14 +443,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a6_only_harmless_variables_travel() {
-        for name in ["TERM", "LANG", "LC_ALL", "LC_CTYPE", "SSH_CONNECTION", "SSH_CLIENT"] {
-            assert!(travels(name.as_bytes()), "{name}");
-        }
-        for name in
-            ["LD_PRELOAD", "PATH", "SSH_USER_AUTH", "SSH_ORIGINAL_COMMAND", "HOME", "USER", "LC", "LANGUAGE"]
-        {
-            assert!(!travels(name.as_bytes()), "{name}");
+    fn an_environment_that_is_too_long_is_named_and_no_command_is() {
+        let of = |command: usize, variables: &[usize]| {
+            let environment =
+                variables.iter().map(|length| (b"LC_X".to_vec(), vec![b'x'; *length])).collect();
+            too_long(&Request { run: Run::Command(vec![b'x'; command]), environment, terminal: None })
+        };
+        assert_eq!(of(131_071, &[]), None);
+        assert_eq!(of(1, &[131_000, 60_000]), None);
+        for (command, variables) in [(1, [100_000, 100_000]), (131_000, [40_000, 40_000])] {
+            let said = of(command, &variables).unwrap();
+            assert!(said.starts_with("the variables that your client sends are "), "{said}");
         }
     }
 

@@ -27,6 +27,8 @@ const TOKEN_MAX: u64 = 4096;
 pub enum SourceError {
     /// No answer within the deadline.
     Timeout(Duration),
+    /// The host has no thread for the question.
+    Thread(io::Error),
     /// The question could not be asked, or the answer not read.
     Http(Box<ureq::Error>),
     /// An answer with a status that says nothing of the user.
@@ -49,6 +51,7 @@ impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout(limit) => write!(f, "no answer within {limit:?}"),
+            Self::Thread(_) => f.write_str("no thread can be started to ask the web app"),
             Self::Http(_) => f.write_str("the web app cannot be asked"),
             Self::Status(401) => f.write_str("the web app does not accept our token (HTTP 401)"),
             Self::Status(status) => write!(f, "the web app answered HTTP {status}"),
@@ -67,7 +70,7 @@ impl std::error::Error for SourceError {
         match self {
             Self::Http(error) => Some(&**error),
             Self::Body(error) => Some(error),
-            Self::Read(_, error) => Some(error),
+            Self::Read(_, error) | Self::Thread(error) => Some(error),
             Self::Insecure(_, error) => Some(error),
             _ => None,
         }
@@ -121,10 +124,11 @@ fn within<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
+    let thread = thread::Builder::new().spawn(move || {
         // Nobody listens any more once the deadline is over.
         let _ = sender.send(call());
     });
+    thread.map_err(SourceError::Thread)?;
     receiver.recv_timeout(timeout).unwrap_or(Err(SourceError::Timeout(timeout)))
 }
 
@@ -185,7 +189,7 @@ fn http(error: ureq::Error) -> SourceError {
 }
 
 fn refused(reason: &'static str) -> Parsed {
-    Parsed { answer: Answer::Refused(reason), left_out: Vec::new() }
+    Parsed { answer: Answer::Refused(reason), left_out: Vec::new(), bounded: None }
 }
 
 /// No redirect (the token would travel), no proxy from the environment, no compression.
@@ -246,7 +250,7 @@ fn read(path: &Path, longest: u64) -> Result<Vec<u8>, SourceError> {
     let file = File::open(path).map_err(failed)?;
     check_owner(&file).map_err(|error| SourceError::Insecure(path.to_owned(), error))?;
     let mut text = Vec::new();
-    file.take(longest + 1).read_to_end(&mut text).map_err(failed)?;
+    file.take(longest.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > longest {
         return Err(failed(io::Error::other("the file is too long")));
     }

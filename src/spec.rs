@@ -2,7 +2,7 @@
 //! that exists is that. Knows no engine.
 
 use crate::account::Account;
-use crate::config::{self, Limits, OpenFiles, Size};
+use crate::config::{self, Limits, MemorySize, OpenFiles, Size};
 use identity::Login;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Raised whenever the engine is told something else for the same box, so that boxes of an
 /// earlier release are made anew at their next cold start.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Everything that a box is made from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +33,8 @@ pub struct Spec {
     pub home: PathBuf,
     /// Home in the box.
     pub mount: PathBuf,
+    /// Host name in the box.
+    pub hostname: String,
     /// Directory of the boot socket on the host.
     pub run: PathBuf,
     /// Network.
@@ -41,10 +43,26 @@ pub struct Spec {
     pub nano_cpus: i64,
     /// Memory in bytes, swap included.
     pub memory: i64,
-    /// Processes and threads.
+    /// Tasks: processes and threads.
     pub pids: i64,
-    /// Open files: soft and hard.
-    pub nofile: (i64, i64),
+    /// Size of `/dev/shm` in bytes.
+    pub shm: i64,
+    /// Size of `/tmp`, and of `/var/tmp`, in bytes.
+    pub tmp: i64,
+    /// Open files of a process.
+    pub nofile: OpenFiles,
+    /// What the host has to offer.
+    pub host: Host,
+}
+
+/// What a host has to offer to its boxes, beside Docker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// Whether its kernel speaks IPv6.
+    pub ipv6: bool,
+    /// Files of lxcfs, which stand in a box for those of the kernel: where they are on the host,
+    /// and in the box.
+    pub lxcfs: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Spec {
@@ -62,13 +80,30 @@ impl Spec {
             owner: config.user.to_string(),
             home,
             mount: config.mount.clone(),
+            hostname: config.hostname.fill(login),
             run,
             network: config.network.clone(),
             nano_cpus: limits.cpus.nano(),
             memory: bytes(limits.memory),
             pids: i64::from(limits.pids),
-            nofile: open_files(limits.nofile),
+            shm: bytes(limits.shm.of(limits.memory)),
+            tmp: bytes(limits.tmp.of(limits.memory)),
+            nofile: limits.nofile,
+            host: Host::default(),
         }
+    }
+
+    /// The same, on a host that has this to offer.
+    #[must_use]
+    pub fn on_host(self, host: Host) -> Self {
+        Self { host, ..self }
+    }
+
+    /// The same, on a host without lxcfs.
+    #[must_use]
+    pub fn without_lxcfs(self) -> Self {
+        let host = Host { lxcfs: Vec::new(), ..self.host };
+        Self { host, ..self }
     }
 
     /// The same, made from the image that was found under its name.
@@ -95,11 +130,18 @@ fn image<'a>(config: &'a config::Box, account: &'a Account) -> &'a str {
 /// What the account asks for, else what the config gives; at most what the config allows.
 fn limits(config: &config::Box, account: &Account) -> Limits {
     let (wanted, given, most) = (&account.limits, &config.limits, &config.ceilings);
+    let memory = wanted.memory.unwrap_or(given.memory).min(most.memory);
+    // Percentages are of this box's memory, those of ceilings too.
+    let in_memory = |wanted: Option<MemorySize>, given: MemorySize, most: MemorySize| {
+        MemorySize::Bytes(wanted.unwrap_or(given).of(memory).min(most.of(memory)))
+    };
     Limits {
         cpus: wanted.cpus.unwrap_or(given.cpus).min(most.cpus),
-        memory: wanted.memory.unwrap_or(given.memory).min(most.memory),
+        memory,
         // 0 and less mean "no limit" to the engine.
         pids: wanted.pids.unwrap_or(given.pids).clamp(1, most.pids.max(1)),
+        shm: in_memory(wanted.shm, given.shm, most.shm),
+        tmp: in_memory(wanted.tmp, given.tmp, most.tmp),
         nofile: OpenFiles {
             soft: given.nofile.soft.min(most.nofile.soft),
             hard: given.nofile.hard.min(most.nofile.hard),
@@ -109,10 +151,6 @@ fn limits(config: &config::Box, account: &Account) -> Limits {
 
 fn bytes(size: Size) -> i64 {
     i64::try_from(size.0).unwrap_or(i64::MAX)
-}
-
-fn open_files(limit: OpenFiles) -> (i64, i64) {
-    (i64::from(limit.soft), i64::from(limit.hard))
 }
 
 /// A container, as far as it concerns us.
@@ -138,7 +176,7 @@ pub struct Found {
     pub finished_at: String,
     /// Image as it is called.
     pub image: String,
-    /// Limits: CPU time in billionths of a core, memory in bytes, processes and threads.
+    /// Limits: CPU time in billionths of a core, memory in bytes, tasks.
     pub limits: (i64, i64, i64),
 }
 
@@ -269,6 +307,18 @@ mod tests {
     }
 
     #[test]
+    fn shm_and_tmp_are_parts_of_the_boxs_memory_up_to_the_ceiling() {
+        let sizes = |limits: &str| {
+            let spec = spec(limits);
+            (spec.shm, spec.tmp)
+        };
+        assert_eq!(sizes("{}"), (4 << 30, 1 << 30));
+        assert_eq!(sizes(r#"{"memory":"100MiB"}"#), (50 << 20, 1 << 30));
+        assert_eq!(sizes(r#"{"shm":"64MiB","tmp":"1%"}"#), (64 << 20, 85_899_345));
+        assert_eq!(sizes(r#"{"memory":"100MiB","shm":"100%","tmp":"1TiB"}"#), (50 << 20, 1 << 30));
+    }
+
+    #[test]
     fn f5_each_state_has_its_step() {
         let wanted = spec("{}");
         let current = Some(labels("alice", &wanted.hash()));
@@ -309,6 +359,9 @@ mod tests {
             Spec { image_id: "sha256:2".to_owned(), ..base.clone() },
             Spec { home: "/other".into(), ..base.clone() },
             Spec { memory: 1, ..base.clone() },
+            Spec { shm: 1, ..base.clone() },
+            Spec { hostname: "other".to_owned(), ..base.clone() },
+            base.clone().on_host(Host { ipv6: true, lxcfs: Vec::new() }),
             Spec { network: "other".to_owned(), ..base.clone() },
         ] {
             assert_ne!(base.hash(), other.hash());

@@ -3,6 +3,7 @@
 
 use crate::spec::{Found, Spec};
 use crate::texts::{self, span};
+use crate::times::rfc3339;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -29,12 +30,12 @@ pub struct Status {
     pub cpu: Cpu,
     /// Memory in bytes.
     pub memory: Amount,
-    /// Processes and threads.
+    /// Tasks: processes and threads. People read "tasks"; programs know the name `processes`.
     pub processes: Amount,
     /// The file system of the home.
     pub disk: Option<Disk>,
-    /// Time without a session after which it stops, in seconds.
-    pub idle_timeout_seconds: u64,
+    /// Time without a session after which it stops, in seconds; `None` if it never does.
+    pub idle_timeout_seconds: Option<u64>,
     /// When the last session ended, RFC 3339; not while one is open or when that is not known.
     pub idle_since: Option<String>,
     /// When it stops if nobody comes, RFC 3339; not while it is stopped or a session is open.
@@ -86,7 +87,7 @@ pub struct Usage {
     pub cpu: Duration,
     /// Memory in bytes, without what the kernel could drop.
     pub memory: u64,
-    /// Processes and threads.
+    /// Tasks: processes and threads.
     pub processes: u64,
 }
 
@@ -129,21 +130,28 @@ impl Status {
     /// Fills in since when it runs; the start is the engine's.
     pub fn runs_since(&mut self, started_at: &str, now: SystemTime) {
         if let Ok(started) = humantime::parse_rfc3339(started_at) {
-            self.started_at = Some(moment(started));
+            self.started_at = rfc3339(started);
             self.up_seconds = now.duration_since(started).ok().map(|up| up.as_secs());
         }
     }
 
-    /// Fills in for how long nobody is there and, if it runs, until when that can go on. Goes
-    /// by `sessions` and `started_at`.
-    pub fn idle_for(&mut self, idle: Option<Duration>, timeout: Duration, now: SystemTime) {
-        self.idle_timeout_seconds = timeout.as_secs();
+    /// Fills in for how long nobody is there and, if it runs, until when that can go on; no timeout
+    /// is for ever. Goes by `sessions` and `started_at`.
+    pub fn idle_for(&mut self, idle: Option<Duration>, timeout: Option<Duration>, now: SystemTime) {
+        self.idle_timeout_seconds = timeout.map(|timeout| timeout.as_secs());
         // Who was last there is unknown: the reaper counts from its next look on.
         let Some(idle) = idle.filter(|_| self.sessions == 0) else { return };
-        self.idle_since = now.checked_sub(idle).map(moment);
+        self.idle_since = now.checked_sub(idle).and_then(rfc3339);
         if self.started_at.is_some() {
-            self.stops_at = Some(moment(now + timeout.saturating_sub(idle)));
+            let left = timeout.map(|timeout| timeout.saturating_sub(idle));
+            self.stops_at = left.and_then(|left| now.checked_add(left)).and_then(rfc3339);
         }
+    }
+
+    /// Whether it runs and is not stopped for being idle.
+    #[must_use]
+    pub fn never_stops(&self) -> bool {
+        self.started_at.is_some() && self.idle_timeout_seconds.is_none()
     }
 
     /// Aligned text, one line for each thing.
@@ -160,18 +168,19 @@ impl Status {
         lines.push(("sessions", self.sessions.to_string()));
         lines.push(("cpu", of(self.cpu.used.map(|used| format!("{used:.2}")), &cores(self.cpu.limit))));
         lines.push(("memory", of(self.memory.used.map(bytes), &bytes(self.memory.limit))));
-        let processes = self.processes.used.map(|used| used.to_string());
-        lines.push(("processes", of(processes, &self.processes.limit.to_string())));
+        let tasks = self.processes.used.map(|used| used.to_string());
+        lines.push(("tasks", of(tasks, &self.processes.limit.to_string())));
         if let Some(disk) = &self.disk {
             let (free, used) = (bytes(disk.free), bytes(disk.used));
             lines.push(("disk", format!("{free} free, {used} used, shared by all homes")));
         }
-        let timeout = span(Duration::from_secs(self.idle_timeout_seconds));
+        let timeout = self.idle_timeout_seconds.map(|timeout| span(Duration::from_secs(timeout)));
         lines.push((
             "idle stop",
-            match &self.stops_at {
-                Some(at) => format!("at {at}, {timeout} after the last session"),
-                None => format!("{timeout} after the last session"),
+            match (&self.stops_at, timeout) {
+                (_, None) => "never".to_owned(),
+                (Some(at), Some(timeout)) => format!("at {at}, {timeout} after the last session"),
+                (None, Some(timeout)) => format!("{timeout} after the last session"),
             },
         ));
         if let Some(LastStop { seconds_ago, reason }) = &self.last_stop {
@@ -185,10 +194,6 @@ impl Status {
     }
 }
 
-fn moment(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
-}
-
 /// What is used of a limit, or the limit alone.
 #[must_use]
 pub fn of(used: Option<String>, limit: &str) -> String {
@@ -197,7 +202,7 @@ pub fn of(used: Option<String>, limit: &str) -> String {
 
 /// What a person is told of the box that is made from `spec`, at the first login.
 #[must_use]
-pub fn first_words(spec: &Spec, idle_timeout: Duration) -> String {
+pub fn first_words(spec: &Spec, idle_timeout: Option<Duration>) -> String {
     let Status { cpu, memory, .. } = Status::missing(spec);
     texts::first_words(&spec.user, &cores(cpu.limit), &bytes(memory.limit), spec.pids, idle_timeout)
 }
@@ -213,9 +218,16 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// Why a box that nobody said anything about has stopped.
+///
+/// Its init ends with 0 when the host has sent it SIGTERM. Nobody but the host can end it by a
+/// signal, and the engine writes that as 128 + signal.
 #[must_use]
-pub fn why_stopped(out_of_memory: bool) -> &'static str {
-    if out_of_memory { texts::OUT_OF_MEMORY } else { texts::FROM_OUTSIDE }
+pub fn why_stopped(found: &Found) -> &'static str {
+    match found.exit_code {
+        _ if found.out_of_memory => texts::OUT_OF_MEMORY,
+        0 | 128.. => texts::FROM_OUTSIDE,
+        _ => texts::BY_ITSELF,
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +247,7 @@ mod tests {
             memory: Amount { limit: 8 << 30, used: Some(512 << 20) },
             processes: Amount { limit: 512, used: Some(12) },
             disk: Some(Disk { used: 12 << 30, free: 80 << 30 }),
-            idle_timeout_seconds: 1800,
+            idle_timeout_seconds: Some(1800),
             idle_since: None,
             stops_at: None,
             last_stop: None,
@@ -251,7 +263,7 @@ mod tests {
         sessions   2
         cpu        0.25 of 2 cores
         memory     512.0 MiB of 8.0 GiB
-        processes  12 of 512
+        tasks      12 of 512
         disk       80.0 GiB free, 12.0 GiB used, shared by all homes
         idle stop  30m after the last session
         ");
@@ -277,12 +289,41 @@ mod tests {
         sessions   0
         cpu        up to 1 core
         memory     up to 8.0 GiB
-        processes  up to 512
+        tasks      up to 512
         idle stop  30m after the last session
         last stop  1m 30s ago: it was stopped from outside, by an admin or by Docker
         ");
         let idle = Status { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
         assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));
+    }
+
+    #[test]
+    fn f35_a_box_that_never_stops_says_so() {
+        let mut status = running();
+        status.sessions = 0;
+        status.idle_for(Some(Duration::from_secs(60)), None, SystemTime::UNIX_EPOCH);
+        assert!(status.never_stops() && status.stops_at.is_none());
+        assert!(status.text().contains("\nidle stop  never\n"), "{}", status.text());
+        assert!(serde_json::to_string(&status).unwrap().contains(r#""idle_timeout_seconds":null"#));
+    }
+
+    #[test]
+    fn f35_absurd_times_are_left_open() {
+        let day = Duration::from_secs(86_400);
+        for (idle, timeout, now) in [
+            (Duration::ZERO, Duration::MAX, SystemTime::UNIX_EPOCH + day),
+            (Duration::ZERO, day * 366 * 9999, SystemTime::UNIX_EPOCH + day),
+            (Duration::MAX, day, SystemTime::UNIX_EPOCH + day),
+            // A clock that was never set.
+            (day, Duration::ZERO, SystemTime::UNIX_EPOCH - day),
+        ] {
+            let mut status = Status { sessions: 0, ..running() };
+            status.idle_for(Some(idle), Some(timeout), now);
+            assert!(status.stops_at.is_none() || status.idle_since.is_none(), "{status:?}");
+        }
+        let mut status = running();
+        status.runs_since("9999-12-31T23:59:59Z", SystemTime::UNIX_EPOCH);
+        assert_eq!(status.up_seconds, None);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 // What sshbox-shell refuses.
 pub const NOT_BY_HAND: &str = "this is started by sshbox's sshd, not by hand";
-pub const TOO_LONG: &str = "the command is longer than 190 KB; send it as a file and run that";
 pub const NO_ROOM_FOR_SESSION: &str = "the host cannot make room for your session; tell your admin";
 pub const IN_TRANSITION: &str =
     "your box is being started or stopped and does not end; try again in a minute";
@@ -24,12 +23,13 @@ pub const WAKE_FAILED: &str = "your box cannot be started; tell your admin";
 pub const NOT_WATCHED: &str = "the session cannot be watched; try again, then tell your admin";
 pub const NO_TERMINAL: &str = "the terminal cannot be used; try again, then tell your admin";
 
+// What any of our programs says when a library of it panics.
+pub const BROKEN: &str = "sshbox itself failed; try again in a minute, then tell your admin";
+
 // What the words refuse.
 pub const SSHD_WITHOUT_TERMINAL: &str =
     "@sshd speaks to an ssh client, not to a terminal; see @help for the lines that call it";
 pub const SSHD_WITHOUT_KEY: &str = "the key of this login is not known, so @sshd cannot let it in; tell your admin that sshd needs ExposeAuthInfo";
-pub const SSHD_WITHOUT_HOST_KEY: &str =
-    "your box cannot keep its host key; see whether your home is full and ~/.local/state is yours";
 
 // What sshbox-wake refuses.
 pub const NOT_YOURS: &str = "this box is not yours";
@@ -57,13 +57,37 @@ pub const NO_ANSWER: &str = "your box runs but does not answer; try again in a m
 pub const NO_SFTP_SERVER: &str =
     "this box has no sftp server; its image needs the package openssh-sftp-server";
 pub const NO_SSH_SERVER: &str = "this box has no SSH server; its image needs the package openssh-server";
-pub const NO_PROCESSES: &str =
-    "your box has as many processes as it may; end some of them, or stop all with @restart";
+pub const NO_HOST_KEY: &str = "the host gave your box no host key; try @restart, then tell your admin";
+
+/// Variables that do not fit into a request, alone or with the command.
+#[must_use]
+pub fn environment_too_long(length: usize, most: usize) -> String {
+    let (length, most) = (length / 1000, most / 1000);
+    format!(
+        "the variables that your client sends are {length} KB long, and together with the command {most} KB are possible; see SendEnv and SetEnv in your ssh_config"
+    )
+}
+
+/// On a terminal whose type the box does not know.
+#[must_use]
+pub fn unknown_terminal(name: &str, instead: &str) -> String {
+    format!("sshbox: this box does not know the terminal type {name}; its programs get {instead}")
+}
 
 /// A program that every image should have.
 #[must_use]
 pub fn no_program(program: &str) -> String {
     format!("the image of this box has no {program}")
+}
+
+/// When no program can be started because of the limit `pids`; with the number of tasks and the
+/// limit, if they are known. Both count threads: a user who counts processes sees fewer.
+#[must_use]
+pub fn too_many_tasks(tasks: Option<(u64, u64)>) -> String {
+    let of = tasks.map_or(String::new(), |(now, most)| format!(", {now} of {most}"));
+    format!(
+        "your box has as many tasks as it may (processes and threads{of}); end some of them, or stop all with @restart"
+    )
 }
 
 /// The kernel's word on why a program cannot be started.
@@ -110,13 +134,16 @@ pub fn key_without_effect(command: &[u8]) -> Option<&'static str> {
 
 /// Three lines: whose box it is, what it may use, and when it stops.
 #[must_use]
-pub fn first_words(login: &str, cores: &str, memory: &str, tasks: i64, idle: Duration) -> String {
-    let idle = span(idle);
+pub fn first_words(login: &str, cores: &str, memory: &str, tasks: i64, idle: Option<Duration>) -> String {
+    let end = idle.map_or_else(
+        || "It is not stopped for being idle.".to_owned(),
+        |idle| format!("It stops {} after the last session.", span(idle)),
+    );
     format!(
         "\
 This is the box of {login}, a container of its own. Files in the home stay, others do not.
 It may use {cores}, {memory} of memory and {tasks} tasks (processes and threads).
-It stops {idle} after the last session. More, typed on your own machine: ssh ... @help
+{end} More, typed on your own machine: ssh ... @help
 "
     )
 }
@@ -152,6 +179,7 @@ pub const RESTARTED_BY_ADMIN: &str = "an admin restarted it";
 pub const OUT_OF_MEMORY: &str = "it ran out of memory";
 pub const REMOVED: &str = "it was removed, by an admin or by Docker";
 pub const FROM_OUTSIDE: &str = "it was stopped from outside, by an admin or by Docker";
+pub const BY_ITSELF: &str = "its init ended with an error";
 
 /// The reaper's reason.
 #[must_use]
@@ -311,7 +339,6 @@ mod tests {
     fn every_refusal_says_what_to_do_in_one_line() {
         let refusals = [
             NOT_BY_HAND,
-            TOO_LONG,
             NO_ROOM_FOR_SESSION,
             IN_TRANSITION,
             WENT_AWAY,
@@ -321,9 +348,9 @@ mod tests {
             WAKE_FAILED,
             NOT_WATCHED,
             NO_TERMINAL,
+            BROKEN,
             SSHD_WITHOUT_TERMINAL,
             SSHD_WITHOUT_KEY,
-            SSHD_WITHOUT_HOST_KEY,
             NOT_YOURS,
             SHORT_OF_RESOURCES,
             NOT_SET_UP,
@@ -344,11 +371,10 @@ mod tests {
             NO_ANSWER,
             NO_SFTP_SERVER,
             NO_SSH_SERVER,
-            NO_PROCESSES,
+            NO_HOST_KEY,
         ];
         assert_snapshot!(refusals.join("\n"), @"
         this is started by sshbox's sshd, not by hand
-        the command is longer than 190 KB; send it as a file and run that
         the host cannot make room for your session; tell your admin
         your box is being started or stopped and does not end; try again in a minute
         your box started and went away again; try again, then tell your admin
@@ -358,9 +384,9 @@ mod tests {
         your box cannot be started; tell your admin
         the session cannot be watched; try again, then tell your admin
         the terminal cannot be used; try again, then tell your admin
+        sshbox itself failed; try again in a minute, then tell your admin
         @sshd speaks to an ssh client, not to a terminal; see @help for the lines that call it
         the key of this login is not known, so @sshd cannot let it in; tell your admin that sshd needs ExposeAuthInfo
-        your box cannot keep its host key; see whether your home is full and ~/.local/state is yours
         this box is not yours
         the host is short of resources; try again in a minute
         sshbox is not set up right; tell your admin
@@ -381,14 +407,18 @@ mod tests {
         your box runs but does not answer; try again in a minute, then tell your admin
         this box has no sftp server; its image needs the package openssh-sftp-server
         this box has no SSH server; its image needs the package openssh-server
-        your box has as many processes as it may; end some of them, or stop all with @restart
+        the host gave your box no host key; try @restart, then tell your admin
         ");
     }
 
     #[test]
     fn texts_with_something_in_them() {
+        assert_snapshot!(environment_too_long(210_000, 200_000), @"the variables that your client sends are 210 KB long, and together with the command 200 KB are possible; see SendEnv and SetEnv in your ssh_config");
+        assert_snapshot!(unknown_terminal("ghostty", "xterm-256color"), @"sshbox: this box does not know the terminal type ghostty; its programs get xterm-256color");
         assert_snapshot!(no_program("/bin/zsh"), @"the image of this box has no /bin/zsh");
         assert_snapshot!(cannot_start(&std::io::Error::from_raw_os_error(5)), @"your box cannot start a program: Input/output error (os error 5)");
+        assert_snapshot!(too_many_tasks(Some((512, 512))), @"your box has as many tasks as it may (processes and threads, 512 of 512); end some of them, or stop all with @restart");
+        assert_snapshot!(too_many_tasks(None), @"your box has as many tasks as it may (processes and threads); end some of them, or stop all with @restart");
         assert_snapshot!(missing_program(b"rsync --server -e.LsfxCIvu . x").unwrap(), @"this box has no rsync; its image needs the package rsync");
         assert_snapshot!(missing_program(b"git-upload-pack 'x.git'").unwrap(), @"this box has no git-upload-pack; its image needs the package git");
         assert_eq!(missing_program(b"ls"), None);
@@ -434,6 +464,7 @@ mod tests {
             OUT_OF_MEMORY,
             REMOVED,
             FROM_OUTSIDE,
+            BY_ITSELF,
             &half_an_hour,
         ];
         assert_snapshot!(reasons.map(|reason| ended(Some(reason), "1a2b3c4d")).join("\n"), @"
@@ -444,6 +475,7 @@ mod tests {
         sshbox: your box was stopped: it ran out of memory; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: it was removed, by an admin or by Docker; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: it was stopped from outside, by an admin or by Docker; log in again to start it (ref 1a2b3c4d)
+        sshbox: your box was stopped: its init ended with an error; log in again to start it (ref 1a2b3c4d)
         sshbox: your box was stopped: nobody used it for 30m; log in again to start it (ref 1a2b3c4d)
         ");
         assert_snapshot!(ended(None, "1a2b3c4d"), @"sshbox: your box ended this session; log in again (ref 1a2b3c4d)");
@@ -453,11 +485,15 @@ mod tests {
 
     #[test]
     fn what_a_person_is_told_first() {
-        assert_snapshot!(first_words("alice", "2 cores", "8.0 GiB", 512, Duration::from_secs(1800)), @"
+        assert_snapshot!(first_words("alice", "2 cores", "8.0 GiB", 512, Some(Duration::from_secs(1800))), @"
         This is the box of alice, a container of its own. Files in the home stay, others do not.
         It may use 2 cores, 8.0 GiB of memory and 512 tasks (processes and threads).
         It stops 30m after the last session. More, typed on your own machine: ssh ... @help
         ");
+        assert!(
+            first_words("alice", "2 cores", "8.0 GiB", 512, None)
+                .contains("\nIt is not stopped for being idle. More,")
+        );
     }
 
     #[test]

@@ -11,10 +11,12 @@ mod stop;
 use crate::account::Account;
 use crate::cache::Cache;
 use crate::config::{self, Config};
+use crate::deadlines::{REQUEST, TRANSITION, WAKE};
 use crate::engine::EngineError;
 use crate::exit::{self, Failure, Status, chain};
 use crate::journal::{Event, Field, Reference, Told, log};
 use crate::presence::{Held, Place};
+use crate::process::end_after;
 use crate::texts;
 use crate::wire::{Fields, Socket, Verb};
 use clap::{CommandFactory as _, Parser};
@@ -23,15 +25,9 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const PROGRAM: &str = "sshbox-wake";
-
-/// How long the caller may take to say what it wants.
-const REQUEST: Duration = Duration::from_secs(2);
-
-/// How long to wait for another start or stop of the same box, each bounded like ours.
-const TRANSITION: Duration = Duration::from_secs(45);
 
 /// Starts, stops or looks at the box of the user who is connected to stdin.
 #[derive(Debug, Parser)]
@@ -51,10 +47,15 @@ pub fn command() -> clap::Command {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
+    exit::on_panic(PROGRAM);
     let arguments: Arguments = match exit::arguments() {
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
+    // Ends as a failure for a caller: the connection closes without an answer.
+    if end_after(WAKE, || log(PROGRAM, Event::DeadlinePassed, &[])).is_err() {
+        return Status::TryAgain.code().into();
+    }
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(Socket::from_fd) else {
         return Status::Internal.code().into();
     };
@@ -186,6 +187,9 @@ fn account(config: &Config, login: &Login) -> Result<Account, Failure> {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn unusable(error: config::ConfigError) -> Failure {
+    if error.is_shortage() {
+        return Failure::because(Status::TryAgain, texts::SHORT_OF_RESOURCES, &error);
+    }
     Failure::because(Status::Config, texts::NOT_SET_UP, &error)
 }
 

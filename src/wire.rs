@@ -25,10 +25,6 @@ pub const PACKET_MAX: usize = 200_000;
 /// The command that stands for the file transfer subsystem, see `Subsystem` in `sshd_config.d`.
 pub const SFTP: &str = "internal-sftp";
 
-/// Exit status of [`Run::Sshd`] when the box cannot keep its files (`EX_CANTCREAT` of
-/// `sysexits.h`).
-pub const CANNOT_KEEP: u8 = 73;
-
 /// Most descriptors that travel with one packet.
 const FDS_MAX: usize = 3;
 
@@ -94,6 +90,15 @@ impl Socket {
         Ok(sockopt::socket_peercred(&self.0)?.uid.as_raw())
     }
 
+    /// The number of the process at the other end, attested by the kernel: that of the process
+    /// which connected, or which began to listen.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn peer_pid(&self) -> io::Result<i32> {
+        Ok(sockopt::socket_peercred(&self.0)?.pid.as_raw_nonzero().get())
+    }
+
     /// Sends one packet.
     ///
     /// # Errors
@@ -117,23 +122,38 @@ impl Socket {
     /// # Errors
     /// What the kernel says; `InvalidData` when the packet is too long for us.
     pub fn receive(&self) -> io::Result<Option<(Fields, Vec<OwnedFd>)>> {
-        let mut packet = vec![0; PACKET_MAX + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = retry_on_intr(|| {
-            let into = &mut [IoSliceMut::new(&mut packet)];
-            rustix::net::recvmsg(&self.0, into, &mut control, RecvFlags::CMSG_CLOEXEC)
-        });
-        let received = match received {
-            Err(Errno::CONNRESET) => return Ok(None),
-            other => other?,
-        };
+        let fields = self.read(&mut control, RecvFlags::CMSG_CLOEXEC)?;
         let mut fds = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(some) = message {
                 fds.extend(some);
             }
         }
+        Ok(fields.map(|fields| (fields, fds)))
+    }
+
+    /// Reads the packet that comes next and leaves it where it is. Descriptors beside it are
+    /// neither received nor dropped: dropping the last copy of a socket blocks for as long as
+    /// its sender chose (`SO_LINGER` of `socket(7)`).
+    ///
+    /// # Errors
+    /// As [`Socket::receive`].
+    pub fn peek(&self) -> io::Result<Option<Fields>> {
+        self.read(&mut RecvAncillaryBuffer::default(), RecvFlags::PEEK)
+    }
+
+    fn read(&self, control: &mut RecvAncillaryBuffer<'_>, flags: RecvFlags) -> io::Result<Option<Fields>> {
+        let mut packet = vec![0; PACKET_MAX + 1];
+        let received = retry_on_intr(|| {
+            let into = &mut [IoSliceMut::new(&mut packet)];
+            rustix::net::recvmsg(&self.0, into, control, flags)
+        });
+        let received = match received {
+            Err(Errno::CONNRESET) => return Ok(None),
+            other => other?,
+        };
         if received.bytes == 0 {
             return Ok(None);
         }
@@ -141,7 +161,7 @@ impl Socket {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
         }
         packet.truncate(received.bytes);
-        Ok(Some((Fields(packet), fds)))
+        Ok(Some(Fields(packet)))
     }
 }
 
@@ -170,6 +190,12 @@ impl Fields {
         self.0.extend_from_slice(value);
         self.0.push(0);
         self
+    }
+
+    /// Length of the packet in bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether one more field with so many bytes of name and value fits into a packet.
@@ -308,6 +334,18 @@ pub enum Run {
     Sftp,
     /// An SSH server that lets in who has this key, `type base64`.
     Sshd(String),
+}
+
+impl Run {
+    /// What sshd says that the client wants: its `SSH_ORIGINAL_COMMAND`.
+    #[must_use]
+    pub fn of(original: Option<Vec<u8>>) -> Self {
+        match original {
+            None => Self::Shell,
+            Some(command) if command == SFTP.as_bytes() => Self::Sftp,
+            Some(command) => Self::Command(command),
+        }
+    }
 }
 
 /// What `sshbox-shell` says when it has heard how a session ended and its client is still
@@ -484,6 +522,31 @@ mod tests {
         assert_eq!(client.send(&long, &[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         rustix::net::send(&client.0, &vec![b'x'; PACKET_MAX + 2], SendFlags::empty()).unwrap();
         assert_eq!(server.receive().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_packet_that_is_peeked_at_stays_with_its_descriptors() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = Socket::listen(&path).unwrap();
+        let client = Socket::connect(&path, Duration::from_secs(5)).unwrap();
+        let server = listener.accept().unwrap();
+        assert_eq!(server.peer_pid().unwrap(), i32::try_from(std::process::id()).unwrap());
+        let (mut reader, writer) = io::pipe().unwrap();
+        let fields = Fields::default().with("ready", b"1");
+        client.send(&fields, &[writer.as_fd()]).unwrap();
+        drop(writer);
+        for _ in 0..2 {
+            assert_eq!(server.peek().unwrap().as_ref(), Some(&fields));
+        }
+        // The writer lives on in the packet: there is no end yet.
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        assert_eq!(reader.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let (_, fds) = server.receive().unwrap().unwrap();
+        assert_eq!(fds.len(), 1);
+        drop((client, fds));
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+        assert!(server.peek().unwrap().is_none());
     }
 
     #[test]

@@ -31,7 +31,7 @@ def broken_source(user):
 
 
 def two_cpus(user):
-    return {"limits": {"cpus": 2, "sessions": user.pk}, "idle_timeout": "30m", "image": "big:1"}
+    return {"limits": {"cpus": 2, "shm": "50%", "sessions": user.pk}, "idle_timeout": "30m", "image": "big:1"}
 
 
 def another_id(user):
@@ -242,7 +242,7 @@ class Extras(AccountCase):
     @override_settings(SSHBOX_ACCOUNT="tests.test_account.two_cpus")
     def test_limits_and_more(self):
         reply = self.ask().json()
-        self.assertEqual(reply["limits"], {"cpus": 2, "sessions": self.alice.pk})
+        self.assertEqual(reply["limits"], {"cpus": 2, "shm": "50%", "sessions": self.alice.pk})
         self.assertEqual((reply["idle_timeout"], reply["image"]), ("30m", "big:1"))
         self.assertEqual((reply["user"], reply["keys"]), ("Alice-B.c", []))
 

@@ -16,8 +16,10 @@ DEMO = Path(__file__).resolve().parent.parent / "demo"
 TOKEN = "f" * 64
 
 
-class Demo(unittest.TestCase):
-    """The demo as its README line starts it: migrated, served by gunicorn, asked over HTTP."""
+class Site(unittest.TestCase):
+    """A folder, a token and a database for the demo."""
+
+    SETTINGS = "demo_site.settings"
 
     @classmethod
     def setUpClass(cls):
@@ -26,15 +28,16 @@ class Demo(unittest.TestCase):
         cls.data = Path(folder.name, "data")
         token = Path(folder.name, "token")
         token.write_text(TOKEN + "\n")
+        # For settings among the tests.
+        path = [str(DEMO.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         cls.environ = {
             **os.environ,
+            "PYTHONPATH": os.pathsep.join(path),
             "SSHBOX_DEMO_DATA": str(cls.data),
             "SSHBOX_TOKEN_FILE": str(token),
-            "DJANGO_SETTINGS_MODULE": "demo_site.settings",
+            "DJANGO_SETTINGS_MODULE": cls.SETTINGS,
         }
         cls.manage("migrate", "--verbosity=0")
-        cls.manage("sshbox_key", "add", "Alice", "--create-user", stdin=public())
-        cls.start()
 
     @classmethod
     def manage(cls, *args, stdin=""):
@@ -49,6 +52,16 @@ class Demo(unittest.TestCase):
         if done.returncode:
             raise AssertionError(f"manage.py {args}: {done.stderr}")
         return done.stdout
+
+
+class Demo(Site):
+    """The demo as its README line starts it: migrated, served by gunicorn, asked over HTTP."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.manage("sshbox_key", "add", "Alice", "--create-user", stdin=public())
+        cls.start()
 
     @classmethod
     def start(cls):

@@ -283,7 +283,7 @@ _sshbox() {
             return 0
             ;;
         sshbox__subcmd__doctor)
-            opts="-h --fix --json --ask --config --help config users directories programs host-keys sshd-config sshd-settings sshd-service nss token site site-token clock tls wake-socket docker advisories live-restore cgroups confinement image network homes disk quota port login sftp box log-driver isolation reap-timer exposure leftovers"
+            opts="-h --fix --json --ask --config --help config users directories programs host-keys sshd-config sshd-settings sshd-service nss token site site-token clock tls wake-socket docker advisories live-restore cgroups confinement image network homes disk quota port login sftp box lxcfs log-driver isolation reap-timer exposure leftovers"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

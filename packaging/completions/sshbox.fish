@@ -82,7 +82,7 @@ complete -c sshbox -n "__fish_sshbox_using_subcommand logs" -l follow -d 'Go on 
 complete -c sshbox -n "__fish_sshbox_using_subcommand logs" -l json -d 'One JSON object for each entry'
 complete -c sshbox -n "__fish_sshbox_using_subcommand logs" -s h -l help -d 'Print help'
 complete -c sshbox -n "__fish_sshbox_using_subcommand reap" -l config -d 'Configuration file' -r -F
-complete -c sshbox -n "__fish_sshbox_using_subcommand reap" -l dry-run -d 'Say what would be done and why, and stop nothing'
+complete -c sshbox -n "__fish_sshbox_using_subcommand reap" -l dry-run -d 'Say what would be done and why, and change nothing'
 complete -c sshbox -n "__fish_sshbox_using_subcommand reap" -l json -d 'Print JSON'
 complete -c sshbox -n "__fish_sshbox_using_subcommand reap" -s h -l help -d 'Print help'
 complete -c sshbox -n "__fish_sshbox_using_subcommand restart" -l config -d 'Configuration file' -r -F

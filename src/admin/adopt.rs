@@ -1,18 +1,21 @@
 //! `sshbox adopt`: sets the container of an earlier gateway aside, so that the next login of its
 //! user makes a box on the same home. Docker gives no labels to a container that exists, so it
-//! is stopped and renamed; nothing is removed, and renaming it back undoes all of it.
+//! is stopped and renamed, and Docker no longer starts it. Nothing is removed; sshbox-adopt(8) says
+//! what has to be done to go back, and the programs that ended do not come back.
 
 use super::PROGRAM;
 use crate::adoption::{self, Stranger, Wanted};
 use crate::cache::{Cache, Outcome};
 use crate::clock::{self, Now};
 use crate::config::{self, Config};
+use crate::deadlines::TRANSITION;
 use crate::engine::{Engine, EngineError};
 use crate::escape::printable;
 use crate::exit::{Failure, Status, chain};
 use crate::home::{self, HomeError};
 use crate::presence::{Place, RUN};
 use crate::spec::State;
+use crate::times::rfc3339;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -29,9 +32,6 @@ use std::time::{Duration, SystemTime};
 /// Who alone has the token of the web app, as a program and as a user.
 const KEYS: &str = "/usr/lib/sshbox/sshbox-keys";
 const KEYS_USER: &str = "sshbox-keys";
-
-/// How long to wait for a start or stop of the same box.
-const TRANSITION: Duration = Duration::from_secs(45);
 
 /// Containers that are stopped at the same time; each may take its whole grace.
 const AT_ONCE: usize = 8;
@@ -300,13 +300,12 @@ fn account(path: &Path, config: &Config, login: &Login) -> Result<Option<String>
 
 fn is_new(asked: Option<Duration>, began: &Now) -> bool {
     // The cache counts in milliseconds.
-    asked.is_some_and(|asked| asked + Duration::from_millis(1) >= began.boottime)
+    asked.is_some_and(|asked| asked.saturating_add(Duration::from_millis(1)) >= began.boottime)
 }
 
 /// Sets one container aside and says what became of it; whether that went well.
 async fn take_over(engine: &Engine, config: &Config, candidate: &Candidate) -> bool {
-    let aside =
-        adoption::aside(&candidate.name, &humantime::format_rfc3339_seconds(SystemTime::now()).to_string());
+    let aside = adoption::aside(&candidate.name, &rfc3339(SystemTime::now()).unwrap_or_default());
     let name = &candidate.name;
     let restart = candidate.stranger.as_ref().map_or("no", |stranger| &stranger.restart);
     let action = format!("adopt {name} as {aside}, restart policy {restart}");

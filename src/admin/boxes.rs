@@ -10,8 +10,9 @@ use crate::config::Config;
 use crate::engine::{Engine, EngineError, Listed};
 use crate::exit::{self, Failure};
 use crate::home;
+use crate::host;
 use crate::presence::{Place, RUN};
-use crate::spec::{Found, Spec};
+use crate::spec::{Found, Host, Spec};
 use crate::status::{Status, Usage};
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -61,6 +62,7 @@ pub struct Reading {
 pub struct Looker<'a> {
     config: &'a Config,
     engine: Engine,
+    host: Host,
     /// Ids of images, by name.
     images: HashMap<String, Option<String>>,
 }
@@ -69,7 +71,7 @@ impl<'a> Looker<'a> {
     /// Connects to the engine.
     pub async fn new(config: &'a Config) -> Result<Self, Failure> {
         let engine = Engine::connect(&config.engine).await.map_err(|error| failed(&error))?;
-        Ok(Self { config, engine, images: HashMap::new() })
+        Ok(Self { config, engine, host: host::offers(), images: HashMap::new() })
     }
 
     /// All boxes, by name of their user; what they use is measured from now on.
@@ -169,6 +171,7 @@ impl<'a> Looker<'a> {
         let config = &self.config.a_box;
         let place = Place::of(Path::new(RUN), login);
         Spec::new(config, login, account, config.home.fill(login).into(), place.seen_by_box().to_owned())
+            .on_host(self.host.clone())
     }
 
     /// The id of an image; `None` if it is not there, or if that cannot be told.
@@ -202,7 +205,7 @@ pub fn measure(boxes: &mut [Known], before: &Reading, now: &Reading) {
     for one in boxes {
         let used = |reading: &Reading| reading.used.get(one.container.as_ref()?).cloned();
         if let (Some(before_it), Some(now_it)) = (used(before), used(now)) {
-            one.status.measured(&before_it, &now_it, now.at - before.at);
+            one.status.measured(&before_it, &now_it, now.at.saturating_duration_since(before.at));
         }
     }
 }

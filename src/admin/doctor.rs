@@ -9,9 +9,10 @@ mod advisories;
 mod disk;
 mod docker;
 mod files;
+mod lxcfs;
 mod site;
 mod ssh;
-mod tool;
+pub(super) mod tool;
 mod units;
 mod verdict;
 mod visit;
@@ -96,6 +97,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("login", visit::login),
     ("sftp", visit::sftp),
     ("box", visit::confined),
+    ("lxcfs", lxcfs::lxcfs),
     ("log-driver", visit::log_driver),
     ("isolation", visit::isolation),
     ("reap-timer", units::reap),

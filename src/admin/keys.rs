@@ -1,7 +1,7 @@
 //! `sshbox keys`: what `sshbox-keys` would do at a login of this user now, step by step and
 //! under its uid, but without writing to the cache or telling anybody.
 
-use super::{because, load, login, show};
+use super::{because, load, login, names, show};
 use crate::account::{Account, Answer, Parsed};
 use crate::authorized_key::AuthorizedKey;
 use crate::cache::{Cache, Outcome};
@@ -38,6 +38,7 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 struct Steps {
     user: String,
+    name: Resolved,
     runs_as: String,
     /// The last answer; `None` when there is none.
     cache: Option<Cached>,
@@ -52,6 +53,16 @@ struct Steps {
     serves: &'static str,
     /// What would be printed, and for which fingerprint.
     prints: Vec<Printed>,
+}
+
+/// What the login name is to the running sshd. Where it is unknown, no key is ever asked for.
+#[derive(Debug, Serialize)]
+struct Resolved {
+    /// `known`, `unknown`, or `untested` when no sshd runs or the look-up failed.
+    is: &'static str,
+    uid: u32,
+    /// What went wrong, or what to do.
+    advice: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,7 +85,7 @@ struct Recent {
 #[serde(tag = "is", rename_all = "snake_case")]
 enum Answered {
     /// The web app knows the user.
-    Account { account: Account, left_out: Vec<String> },
+    Account { account: Account, left_out: Vec<String>, bounded: Option<String> },
     /// The web app says no.
     Refusal { reason: &'static str, left_out: Vec<String> },
     /// There is no answer.
@@ -89,11 +100,24 @@ struct Printed {
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
+    // Only root can look into the namespace of sshd.
+    let name = resolved(&arguments.user);
     let runs_as = become_keys()?;
     // From here on as sshd would have it done: the files too are opened under that uid.
     let config = load(config)?.accounts;
-    let steps = take(&config, &arguments.user, runs_as);
+    let steps = take(&config, &arguments.user, name, runs_as);
     if arguments.json { show::json(&steps) } else { show::say(&text(&steps)) }
+}
+
+fn resolved(user: &Login) -> Resolved {
+    let (is, advice) = match names::listener() {
+        None => ("untested", Some("sshbox-sshd does not run".to_owned())),
+        Some(pid) => match names::look_up(Some(pid), user) {
+            Ok(name) => (name.fix().map_or("known", |_| "unknown"), name.fix().map(str::to_owned)),
+            Err(error) => ("untested", Some(error)),
+        },
+    };
+    Resolved { is, uid: user.uid(), advice }
 }
 
 /// Becomes the user that asks at a login, for good.
@@ -110,7 +134,7 @@ fn become_keys() -> Result<String, Failure> {
     Ok(format!("{RUNS_AS} (uid {})", user.uid))
 }
 
-fn take(config: &Accounts, user: &Login, runs_as: String) -> Steps {
+fn take(config: &Accounts, user: &Login, name: Resolved, runs_as: String) -> Steps {
     let cache = Cache::new(&config.cache);
     let now = clock::now();
     let record = cache.read(user);
@@ -132,6 +156,7 @@ fn take(config: &Accounts, user: &Login, runs_as: String) -> Steps {
     let (serves, keys) = settle(&answer, cached.as_ref());
     Steps {
         user: user.to_string(),
+        name,
         runs_as,
         prints: printed(keys),
         recent,
@@ -163,15 +188,31 @@ fn printed(keys: &[String]) -> Vec<Printed> {
 
 fn answered(answer: Result<Parsed, SourceError>) -> Answered {
     match answer {
-        Ok(Parsed { answer: Answer::Known(account), left_out }) => Answered::Account { account, left_out },
-        Ok(Parsed { answer: Answer::Refused(reason), left_out }) => Answered::Refusal { reason, left_out },
+        Ok(Parsed { answer: Answer::Known(account), left_out, bounded }) => {
+            Answered::Account { account, left_out, bounded }
+        }
+        Ok(Parsed { answer: Answer::Refused(reason), left_out, .. }) => {
+            Answered::Refusal { reason, left_out }
+        }
         Err(error) => Answered::Nothing { error: chain(&error) },
     }
 }
 
 fn text(steps: &Steps) -> String {
     let seconds = |seconds: u64| span(Duration::from_secs(seconds));
-    let mut lines = vec![("runs as", steps.runs_as.clone())];
+    let Resolved { is, uid, advice } = &steps.name;
+    let advice = advice.as_deref().unwrap_or_default();
+    let mut lines = vec![(
+        "name",
+        match *is {
+            "known" => format!("resolves to uid {uid} in the running sshd"),
+            "unknown" => format!(
+                "does not resolve in the running sshd, which refuses every login as an invalid user: {advice}"
+            ),
+            _ => format!("not tested: {advice}"),
+        },
+    )];
+    lines.push(("runs as", steps.runs_as.clone()));
     lines.push((
         "cache",
         match &steps.cache {
@@ -195,12 +236,15 @@ fn text(steps: &Steps) -> String {
         format!("{}, for at most {} ms", token.as_deref().unwrap_or("without a token"), steps.timeout_ms),
     ));
     let (answer, left_out) = match &steps.answer {
-        Answered::Account { account, left_out } => (described(account), &**left_out),
+        Answered::Account { account, left_out, .. } => (described(account), &**left_out),
         Answered::Refusal { reason, left_out } => (format!("no: {reason}"), &**left_out),
         Answered::Nothing { error } => (format!("none: {error}"), &[][..]),
     };
     lines.push(("answer", format!("{answer} (after {} ms)", steps.took_ms)));
     lines.extend(left_out.iter().map(|reason| ("", format!("left out: {reason}"))));
+    if let Answered::Account { bounded: Some(reason), .. } = &steps.answer {
+        lines.push(("", reason.clone()));
+    }
     lines.push((
         "serves",
         match (steps.serves, &steps.answer) {
@@ -266,7 +310,8 @@ mod tests {
             url: file.parse().unwrap(),
             ..Config::default().accounts
         };
-        let steps = take(&config, &alice(), "sshbox-keys (uid 998)".to_owned());
+        let name = Resolved { is: "known", uid: alice().uid(), advice: None };
+        let steps = take(&config, &alice(), name, "sshbox-keys (uid 998)".to_owned());
         // A look leaves nothing behind.
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         let (serves, keys) = settle(&answer, cached.as_ref());
@@ -291,6 +336,7 @@ mod tests {
     fn an_answer_serves_with_the_keys_that_are_keys() {
         let answer = account(&format!(r#""{KEY} laptop","command=\"x\" {KEY}""#));
         assert_snapshot!(text(&steps(answer, None)), @"
+        name     resolves to uid 2098369249 in the running sshd
         runs as  sshbox-keys (uid 998)
         cache    holds no answer
         asks     https://site.example/alice
@@ -308,6 +354,7 @@ mod tests {
         let nothing =
             || Answered::Nothing { error: "the web app cannot be asked: \x1b[31mrefused".to_owned() };
         assert_snapshot!(text(&steps(nothing(), Some(cached(true)))), @r"
+        name     resolves to uid 2098369249 in the running sshd
         runs as  sshbox-keys (uid 998)
         cache    answered 5m 10s ago: id 42, 1 key; serves if there is no answer now
         asks     https://site.example/alice
@@ -325,6 +372,7 @@ mod tests {
     fn p3_a_no_is_an_answer() {
         let no = || Answered::Refusal { reason: "HTTP 404", left_out: vec![] };
         assert_snapshot!(text(&steps(no(), Some(cached(true)))), @"
+        name     resolves to uid 2098369249 in the running sshd
         runs as  sshbox-keys (uid 998)
         cache    answered 5m 10s ago: id 42, 1 key; serves if there is no answer now
         asks     https://site.example/alice

@@ -48,7 +48,11 @@ fn row(Known { user, status, .. }: &Known, now: SystemTime) -> Vec<String> {
         of(status.memory.used.map(bytes), &bytes(status.memory.limit)),
         show::cell(status.disk.as_ref().map(|disk| bytes(disk.free))),
         show::from_now(status.idle_since.as_deref(), now),
-        show::from_now(status.stops_at.as_deref(), now),
+        if status.never_stops() {
+            "never".to_owned()
+        } else {
+            show::from_now(status.stops_at.as_deref(), now)
+        },
         status.image.clone(),
     ]
 }
@@ -86,7 +90,14 @@ mod tests {
         let busy = Status { sessions: 2, idle_since: None, ..running };
         let stranger =
             Status { state: "running".to_owned(), image: "x\x1b[31m".to_owned(), ..Status::default() };
-        let boxes = [("alice", busy), ("bob", idle), ("carol", stopped), ("../bad", stranger)];
+        let kept = Status {
+            started_at: Some("2026-03-01T10:00:00Z".to_owned()),
+            idle_timeout_seconds: None,
+            stops_at: None,
+            ..idle.clone()
+        };
+        let boxes =
+            [("alice", busy), ("bob", idle), ("carol", stopped), ("dora", kept), ("../bad", stranger)];
         let rows = boxes
             .map(|(user, status)| row(&Known { user: user.to_owned(), status, ..Known::default() }, now));
         assert_snapshot!(show::table(&TITLES, &rows, false), @r"
@@ -94,6 +105,7 @@ mod tests {
         alice   running  2h 5m  2         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   -           -         sshbox-user:latest
         bob     running  2h 5m  0         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      in 25m    sshbox-user:latest
         carol   stopped  -      0         up to 2    up to 8.0 GiB         80.0 GiB   2d ago      -         sshbox-user:latest
+        dora    running  2h 5m  0         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      never     sshbox-user:latest
         ../bad  running  -      0         up to 0    up to 0 B             -          -           -         x\x1b[31m
         ");
     }

@@ -3,6 +3,7 @@
 
 use super::boxes::Looker;
 use super::{because, journal, known, load, login, show, with_engine};
+use crate::deadlines::WAKING;
 use crate::escape::printable;
 use crate::exit::{Failure, Status};
 use crate::journal::Reference;
@@ -14,10 +15,6 @@ use clap::Args;
 use identity::Login;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// How long `sshbox-wake` may take; longer than all its own deadlines together.
-const PATIENCE: Duration = Duration::from_secs(150);
 
 /// See the variants of the command.
 #[derive(Debug, Args)]
@@ -63,7 +60,7 @@ fn do_it(user: &Login, verb: Verb) -> Result<String, Failure> {
 fn ask(user: &Login, verb: Verb) -> Result<Fields, Failure> {
     let advice = "see `systemctl status sshbox-wake.socket` and the journal of sshbox-wake";
     let fields = verb
-        .ask(user.as_str(), &Reference::ours().to_string(), Path::new(WAKE_SOCKET), PATIENCE)
+        .ask(user.as_str(), &Reference::ours().to_string(), Path::new(WAKE_SOCKET), WAKING)
         .map_err(|error| because(Status::Unavailable, advice, &error))?
         .ok_or_else(|| Failure::new(Status::TryAgain, texts::TOO_MANY_WAKES))?;
     let Some(failed) = fields.get("failed") else { return Ok(fields) };

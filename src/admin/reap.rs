@@ -15,7 +15,7 @@ const REAP: &str = "/usr/lib/sshbox/sshbox-reap";
 /// Stop all boxes that are idle for too long, now, as the timer does
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Say what would be done and why, and stop nothing
+    /// Say what would be done and why, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Print JSON

@@ -4,6 +4,7 @@ use super::{because, login, show};
 use crate::clock;
 use crate::exit::{Failure, Status};
 use crate::sessions::{self, Session};
+use crate::times::rfc3339;
 use crate::wire;
 use clap::Args;
 use identity::Login;
@@ -30,8 +31,8 @@ const TITLES: [&str; 7] = ["SESSION", "USER", "SINCE", "FROM", "TERMINAL", "PID"
 struct Shown {
     session: String,
     user: String,
-    /// RFC 3339.
-    since: String,
+    /// RFC 3339; `None` if the host's clock is out of its range.
+    since: Option<String>,
     /// Address of the client.
     from: String,
     terminal: bool,
@@ -63,7 +64,7 @@ fn shown(session: Session, wall: SystemTime, boot: Duration) -> Shown {
     Shown {
         session: session.id.to_string(),
         user: session.login.to_string(),
-        since: humantime::format_rfc3339_seconds(began).to_string(),
+        since: rfc3339(began),
         terminal: session.terminal,
         pid: session.pid(),
         from: session.from,
@@ -87,7 +88,7 @@ fn row(session: Shown, now: SystemTime) -> Vec<String> {
     vec![
         session.session,
         session.user,
-        show::from_now(Some(&session.since), now),
+        show::from_now(session.since.as_deref(), now),
         session.from,
         if session.terminal { "yes" } else { "no" }.to_owned(),
         session.pid.to_string(),

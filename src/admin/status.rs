@@ -79,7 +79,7 @@ mod tests {
             image: "sshbox-user:latest".to_owned(),
             cpu: Cpu { limit: 2.0, used: None },
             memory: Amount { limit: 8 << 30, used: None },
-            idle_timeout_seconds: 1800,
+            idle_timeout_seconds: Some(1800),
             last_stop: Some(LastStop { seconds_ago: 90, reason: "an admin stopped it".to_owned() }),
             ..Status::default()
         };
@@ -100,7 +100,7 @@ mod tests {
         sessions   0
         cpu        up to 2 cores
         memory     up to 8.0 GiB
-        processes  up to 0
+        tasks      up to 0
         idle stop  30m after the last session
         last stop  1m 30s ago: an admin stopped it
         container  4f0c1d9e

@@ -6,6 +6,7 @@ use super::{because, load, show, with_engine};
 use crate::exit::{Failure, Status};
 use crate::status::{bytes, of};
 use crate::texts::span;
+use crate::times::later;
 use crate::tty;
 use clap::Args;
 use nix::errno::Errno;
@@ -41,7 +42,7 @@ const HOME: &str = "\x1b[H";
 const REST_OF_LINE: &str = "\x1b[K";
 const REST: &str = "\x1b[J";
 
-const TITLES: [&str; 7] = ["USER", "CPU", "MEMORY", "PROCESSES", "SESSIONS", "UP", "IMAGE"];
+const TITLES: [&str; 7] = ["USER", "CPU", "MEMORY", "TASKS", "SESSIONS", "UP", "IMAGE"];
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
@@ -90,7 +91,7 @@ async fn watch(mut looker: Looker<'_>) -> Result<ExitCode, Failure> {
 /// Shows these until it is time to look again; whether to end.
 fn pause(boxes: &[Known], signals: &SignalFd) -> io::Result<bool> {
     let stdin = io::stdin();
-    let until = Instant::now() + PAUSE;
+    let until = later(Instant::now(), PAUSE);
     draw(boxes)?;
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -172,7 +173,7 @@ fn page(boxes: &[Known], colours: bool) -> String {
     let sessions: usize = boxes.iter().map(|one| one.status.sessions).sum();
     let rows: Vec<_> = boxes.iter().map(row).collect();
     format!(
-        "boxes {}, sessions {sessions}, cpu {cpu:.2} cores, memory {}, processes {}\n\n{}",
+        "boxes {}, sessions {sessions}, cpu {cpu:.2} cores, memory {}, tasks {}\n\n{}",
         boxes.len(),
         bytes(used(|one| one.status.memory.used)),
         used(|one| one.status.processes.used),
@@ -222,9 +223,9 @@ mod tests {
             one("stopped", None, false),
         ]);
         assert_snapshot!(page(&boxes, false), @"
-        boxes 3, sessions 3, cpu 1.75 cores, memory 1.5 GiB, processes 36
+        boxes 3, sessions 3, cpu 1.75 cores, memory 1.5 GiB, tasks 36
 
-        USER     CPU        MEMORY                PROCESSES  SESSIONS  UP      IMAGE
+        USER     CPU        MEMORY                TASKS      SESSIONS  UP      IMAGE
         busy     1.75 of 2  512.0 MiB of 8.0 GiB  12 of 512  1         1m 30s  sshbox-user:latest
         idle     0.00 of 2  512.0 MiB of 8.0 GiB  12 of 512  1         1m 30s  sshbox-user:latest
         unknown  up to 2    512.0 MiB of 8.0 GiB  12 of 512  1         1m 30s  sshbox-user:latest

@@ -1,11 +1,14 @@
 //! The sessions of a box: one connection each, from the request to the exit status, and what
 //! is left of them when a client vanishes.
 
+use super::environment::Environment;
 use super::first_words;
 use super::inner_sshd;
 use super::person::Person;
+use crate::deadlines::{GREETING, HANG_UP};
 use crate::process::spawn;
 use crate::texts;
+use crate::times::later;
 use crate::tty;
 use crate::wire::{Reply, Request, Run, Socket, hello};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,14 +28,8 @@ use std::time::{Duration, Instant};
 /// Descriptors that are not connections: our own, and those of a session that begins.
 const SPARE: u64 = 16;
 
-/// How long a connection may take to say what it wants.
-const GREETING: Duration = Duration::from_secs(5);
-
 /// How long no connection is taken after one could not be.
 const REST: Duration = Duration::from_millis(100);
-
-/// Time between SIGHUP and SIGKILL for what a vanished client left.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// The signal that the kernel sends when there is no memory left.
 const KILL: i32 = Signal::SIGKILL as i32;
@@ -41,8 +38,8 @@ const KILL: i32 = Signal::SIGKILL as i32;
 /// cgroups, and under version 1.
 const OOM_COUNTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 
-/// Search path of sshd, for an image that sets none.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
+/// Where the kernel counts tasks: under version 2 of cgroups, and under version 1.
+const TASK_COUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"];
 
 /// Where distributions keep the file transfer server.
 const SFTP_SERVERS: [&str; 4] = [
@@ -91,6 +88,9 @@ enum Phase {
     /// The program of this session has ended and the client was told; whether the client is
     /// still there decides what becomes of the rest of the session.
     Told(Pid),
+    /// The program has ended while the box is being stopped. The connection stays open until
+    /// all programs have ended: `sshbox-shell` holds the session's terminal for as long.
+    Left,
     /// Is over.
     Over,
 }
@@ -111,9 +111,13 @@ impl Sessions {
     /// The connections, for `poll`. Of a client that has said what it wants only the end is
     /// of interest, and that is always reported.
     pub fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
-        self.open.iter().map(|open| match open.phase {
-            Phase::Greeting(_) | Phase::Told(_) => PollFd::new(open.socket.as_fd(), PollFlags::POLLIN),
-            Phase::Running(..) | Phase::Over => PollFd::new(open.socket.as_fd(), PollFlags::empty()),
+        self.open.iter().filter_map(|open| {
+            let events = match open.phase {
+                Phase::Greeting(_) | Phase::Told(_) => PollFlags::POLLIN,
+                Phase::Running(..) => PollFlags::empty(),
+                Phase::Left | Phase::Over => return None,
+            };
+            Some(PollFd::new(open.socket.as_fd(), events))
         })
     }
 
@@ -137,11 +141,6 @@ impl Sessions {
         self.left = true;
     }
 
-    /// Whether the box is being stopped.
-    pub fn left(&self) -> bool {
-        self.left
-    }
-
     /// Takes all connections that wait.
     pub fn accept(&mut self, listener: &Socket) {
         while self.room() {
@@ -150,14 +149,14 @@ impl Sessions {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Out of descriptors, say: the connection waits, and so do we.
                 Err(_) => {
-                    self.tired = Some(Instant::now() + REST);
+                    self.tired = Some(later(Instant::now(), REST));
                     return;
                 }
             };
             let greeted = rustix::io::ioctl_fionbio(&socket, true).is_ok()
                 && socket.send(&hello(self.person.name.as_bytes()), &[]).is_ok();
             if greeted {
-                self.open.push(Open { socket, phase: Phase::Greeting(Instant::now() + GREETING) });
+                self.open.push(Open { socket, phase: Phase::Greeting(later(Instant::now(), GREETING)) });
             }
         }
     }
@@ -180,7 +179,7 @@ impl Sessions {
         // When the box is being stopped, a program's death says nothing of the program: the
         // end of the connection tells the client more.
         if self.left {
-            open.phase = Phase::Over;
+            open.phase = Phase::Left;
             return;
         }
         // A client that has gone does not hear it, and does not say goodbye either.
@@ -190,12 +189,19 @@ impl Sessions {
 
     /// Hears what came in, and does what is due.
     pub fn attend(&mut self) {
+        let left = self.left;
+        // While the box is being stopped its programs have the grace, with a client or without.
+        let abandon = |session, vanished: &mut Vec<(Pid, Instant)>| {
+            if !left {
+                hang_up(session, vanished);
+            }
+            Phase::Over
+        };
         for open in &mut self.open {
             match open.phase {
                 Phase::Greeting(by) => open.phase = greet(&open.socket, by, &self.person, self.left),
                 Phase::Running(session, _) if gone(&open.socket) => {
-                    hang_up(session, &mut self.vanished);
-                    open.phase = Phase::Over;
+                    open.phase = abandon(session, &mut self.vanished);
                 }
                 Phase::Told(session) => match open.socket.receive() {
                     // Said goodbye: what still runs was put into the background and left there.
@@ -203,11 +209,10 @@ impl Sessions {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     // Vanished, and the program's death was a part of that.
                     Ok(None) | Err(_) => {
-                        hang_up(session, &mut self.vanished);
-                        open.phase = Phase::Over;
+                        open.phase = abandon(session, &mut self.vanished);
                     }
                 },
-                Phase::Running(..) | Phase::Over => {}
+                Phase::Running(..) | Phase::Left | Phase::Over => {}
             }
         }
         self.open.retain(|open| !matches!(open.phase, Phase::Over));
@@ -243,10 +248,16 @@ fn greet(socket: &Socket, by: Instant, person: &Person, left: bool) -> Phase {
 
 /// Starts the program and tells the client so.
 fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person) -> Result<Pid, String> {
-    let mut command = command(&request.run, person)?;
-    environment(&mut command, request, person);
+    let environment = Environment::new(std::env::vars_os(), &request.environment, person);
+    let mut command = program(&request.run, &environment, person)?;
+    command.env_clear().envs(&environment.variables);
+    let home = rustix::fs::access(&person.home, rustix::fs::Access::EXEC_OK).is_ok();
+    command.current_dir(if home { &person.home } else { Path::new("/") });
     let started = match &request.terminal {
-        Some((size, modes)) => on_terminal(&mut command, size, modes, first_words(request, person)),
+        Some((size, modes)) => {
+            let news = if request.run == Run::Shell { first_words(&environment, person) } else { Vec::new() };
+            on_terminal(&mut command, size, modes, &news)
+        }
         None => on_pipes(&mut command, fds),
     };
     let (pid, master) = started.map_err(|error| why(&error, command.get_program()))?;
@@ -257,22 +268,25 @@ fn begin(socket: &Socket, request: &Request, fds: Vec<OwnedFd>, person: &Person)
 }
 
 /// What is shown before a shell. A dumb terminal belongs to a program that waits for a prompt.
-fn first_words(request: &Request, person: &Person) -> Option<Vec<u8>> {
-    let dumb = request.environment.iter().any(|(name, value)| name == b"TERM" && value == b"dumb");
-    let wanted = request.run == Run::Shell && !dumb;
-    if wanted { first_words::news(Path::new(first_words::WORDS), &person.home) } else { None }
+fn first_words(environment: &Environment, person: &Person) -> Vec<u8> {
+    if environment.variables.get(OsStr::new("TERM")).is_some_and(|kind| kind == "dumb") {
+        return Vec::new();
+    }
+    let mut words = first_words::news(Path::new(first_words::WORDS), &person.home).unwrap_or_default();
+    words.extend(environment.news().map(|news| format!("{news}\n")).unwrap_or_default().into_bytes());
+    words
 }
 
 fn on_terminal(
     command: &mut Command,
     size: &str,
     modes: &str,
-    words: Option<Vec<u8>>,
+    words: &[u8],
 ) -> io::Result<(Pid, Option<OwnedFd>)> {
     let (master, slave) = tty::open(size, modes)?;
-    if let Some(words) = words {
-        // Less than a terminal takes without a reader.
-        let _ = rustix::io::write(&slave, &words);
+    if !words.is_empty() {
+        // Less than a new terminal takes without a reader, so this does not wait.
+        let _ = rustix::io::write(&slave, words);
     }
     command.env("SSH_TTY", OsStr::from_bytes(&tty::name(&slave)?));
     command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
@@ -293,7 +307,7 @@ fn on_pipes(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<(Pid, Option
 }
 
 /// The program, called as sshd would call it.
-fn command(run: &Run, person: &Person) -> Result<Command, String> {
+pub fn program(run: &Run, environment: &Environment, person: &Person) -> Result<Command, String> {
     match run {
         Run::Shell => {
             let name = person.shell.file_name().unwrap_or_default();
@@ -314,28 +328,14 @@ fn command(run: &Run, person: &Person) -> Result<Command, String> {
             .find(|path| Path::new(path).exists())
             .map(Command::new)
             .ok_or_else(|| texts::NO_SFTP_SERVER.to_owned()),
-        Run::Sshd(key) => inner_sshd::command(key, person),
+        Run::Sshd(key) => inner_sshd::command(key, environment, person),
     }
 }
 
-/// The image's variables, then the user's, then the client's; as sshd has them.
-fn environment(command: &mut Command, request: &Request, person: &Person) {
-    if std::env::var_os("PATH").is_none() {
-        command.env("PATH", PATH);
-    }
-    command.env_remove("HOSTNAME").env_remove("TERM");
-    command.env("USER", &person.name).env("LOGNAME", &person.name);
-    command.env("HOME", &person.home).env("SHELL", &person.shell);
-    for (name, value) in &request.environment {
-        command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
-    }
-    let home = rustix::fs::access(&person.home, rustix::fs::Access::EXEC_OK).is_ok();
-    command.current_dir(if home { &person.home } else { Path::new("/") });
-}
-
-fn why(error: &io::Error, program: &OsStr) -> String {
+/// Why a program could not be started, for the user.
+pub fn why(error: &io::Error, program: &OsStr) -> String {
     match error.kind() {
-        io::ErrorKind::WouldBlock => texts::NO_PROCESSES.to_owned(),
+        io::ErrorKind::WouldBlock => texts::too_many_tasks(tasks()),
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
             texts::no_program(&program.to_string_lossy())
         }
@@ -347,7 +347,7 @@ fn why(error: &io::Error, program: &OsStr) -> String {
 fn hang_up(session: Pid, vanished: &mut Vec<(Pid, Instant)>) {
     signal_session(session, Signal::SIGHUP);
     signal_session(session, Signal::SIGCONT);
-    vanished.push((session, Instant::now() + GRACE));
+    vanished.push((session, later(Instant::now(), HANG_UP)));
 }
 
 /// Whether the other end of a connection has been closed: POLLHUP, which needs no asking.
@@ -386,8 +386,237 @@ fn ignores_hangup(pid: i32) -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
+/// Tasks of this box, and how many it may have, if the kernel tells.
+fn tasks() -> Option<(u64, u64)> {
+    let number = |name: &str| {
+        let path = TASK_COUNTS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+        fs::read_to_string(path?).ok()?.trim().parse().ok()
+    };
+    Some((number("pids.current")?, number("pids.max")?))
+}
+
 /// How many programs of this box the kernel has killed for want of memory, if it tells.
 fn starved_programs() -> Option<u64> {
     let text = OOM_COUNTS.iter().find_map(|path| fs::read_to_string(path).ok())?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Fields, goodbye, is_hello};
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use std::fs::File;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// The sessions of a box whose init is this test; its programs are children of ours.
+    struct Init {
+        sessions: Sessions,
+        listener: Socket,
+        dir: tempfile::TempDir,
+    }
+
+    impl Init {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let listener = Socket::listen(&dir.path().join("init.sock")).unwrap();
+            rustix::io::ioctl_fionbio(&listener, true).unwrap();
+            let person = Person { name: "user".into(), home: dir.path().to_owned(), shell: "/bin/sh".into() };
+            Self { sessions: Sessions::new(person), listener, dir }
+        }
+
+        fn connect(&self) -> Socket {
+            Socket::connect(&self.dir.path().join("init.sock"), SOON).unwrap()
+        }
+
+        /// A client that was accepted and greeted.
+        fn client(&mut self) -> Socket {
+            let client = self.connect();
+            self.sessions.accept(&self.listener);
+            assert!(is_hello(&client.receive().unwrap().unwrap().0));
+            client
+        }
+
+        /// A client whose session runs this command, and the number of its program.
+        fn session(&mut self, command: &str) -> (Socket, Pid) {
+            let client = self.client();
+            let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+            client.send(&(&request(command)).into(), &[null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
+            self.sessions.attend();
+            assert_eq!(reply(&client), Some(Reply::Started));
+            let phase = self.sessions.open.iter().rev().find_map(|open| match open.phase {
+                Phase::Running(pid, _) => Some(pid),
+                _ => None,
+            });
+            (client, phase.unwrap())
+        }
+    }
+
+    fn request(command: &str) -> Request {
+        Request { run: Run::Command(command.into()), environment: vec![], terminal: None }
+    }
+
+    fn reply(client: &Socket) -> Option<Reply> {
+        Reply::parse(&client.receive().unwrap()?.0)
+    }
+
+    /// Waits until the program has done this in its home.
+    fn until_there(init: &Init, file: &str) {
+        let end = Instant::now() + SOON;
+        while !init.dir.path().join(file).exists() {
+            assert!(Instant::now() < end, "{file} does not appear");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn lives(pid: Pid) -> bool {
+        kill(pid, None).is_ok()
+    }
+
+    fn end(pid: Pid) {
+        kill(pid, Signal::SIGKILL).unwrap();
+        waitpid(pid, None).unwrap();
+    }
+
+    #[test]
+    fn a_connection_must_say_in_time_what_it_wants() {
+        let mut init = Init::new();
+        let client = init.client();
+        init.sessions.attend();
+        assert_eq!(init.sessions.open.len(), 1);
+        let due = init.sessions.due().unwrap();
+        assert!(due > Instant::now() && due <= Instant::now() + GREETING);
+        init.sessions.open[0].phase = Phase::Greeting(Instant::now());
+        init.sessions.attend();
+        assert!(init.sessions.open.is_empty() && init.sessions.due().is_none());
+        assert!(client.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn nonsense_and_missing_descriptors_begin_nothing() {
+        let mut init = Init::new();
+        let client = init.client();
+        client.send(&Fields::default().with("ask", b"nothing"), &[]).unwrap();
+        init.sessions.attend();
+        assert!(client.receive().unwrap().is_none());
+        let client = init.client();
+        client.send(&(&request("true")).into(), &[]).unwrap();
+        init.sessions.attend();
+        assert!(matches!(reply(&client), Some(Reply::Failed(_))));
+        assert!(init.sessions.open.is_empty());
+    }
+
+    #[test]
+    fn who_goes_before_the_program_begins_starts_nothing() {
+        let mut init = Init::new();
+        let client = init.client();
+        let null = File::open("/dev/null").unwrap();
+        client.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
+        drop(client);
+        init.sessions.attend();
+        assert!(init.sessions.open.is_empty());
+        assert!(!init.dir.path().join("ran").exists());
+    }
+
+    #[test]
+    fn the_end_of_a_program_is_told_and_goodbye_ends_the_session() {
+        let mut init = Init::new();
+        let (client, pid) = init.session("exit 7");
+        assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 7));
+        init.sessions.ended(pid, End::Exited(7));
+        assert_eq!(reply(&client), Some(Reply::Exited(7)));
+        init.sessions.attend();
+        assert_eq!(init.sessions.open.len(), 1, "the client has not said goodbye");
+        client.send(&goodbye(), &[]).unwrap();
+        init.sessions.attend();
+        assert!(init.sessions.open.is_empty() && init.sessions.vanished.is_empty());
+    }
+
+    #[test]
+    fn the_program_of_a_client_that_vanished_is_hung_up() {
+        let mut init = Init::new();
+        let (client, pid) = init.session("touch began; exec sleep 600");
+        until_there(&init, "began");
+        init.sessions.attend();
+        assert!(init.sessions.due().is_none());
+        drop(client);
+        init.sessions.attend();
+        assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGHUP, _)));
+        assert!(init.sessions.due().unwrap() <= Instant::now() + HANG_UP);
+    }
+
+    #[test]
+    fn who_does_not_go_when_hung_up_is_killed_but_not_who_ignores_it() {
+        let mut init = Init::new();
+        let stay = |file| format!("touch {file}; while :; do sleep 0.05; done");
+        let (deaf, deaf_pid) = init.session(&format!("trap : HUP; {}", stay("deaf")));
+        let (nohup, nohup_pid) = init.session(&format!("trap '' HUP; {}", stay("nohup")));
+        until_there(&init, "deaf");
+        until_there(&init, "nohup");
+        drop((deaf, nohup));
+        init.sessions.attend();
+        init.sessions.attend();
+        assert!(lives(deaf_pid) && lives(nohup_pid), "the grace is not over");
+        for (_, at) in &mut init.sessions.vanished {
+            *at = Instant::now();
+        }
+        init.sessions.attend();
+        assert!(matches!(waitpid(deaf_pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
+        assert!(init.sessions.vanished.is_empty());
+        assert!(lives(nohup_pid));
+        end(nohup_pid);
+    }
+
+    #[test]
+    fn one_connection_too_many_waits() {
+        let mut init = Init::new();
+        init.sessions.most = 1;
+        let first = init.client();
+        let second = init.connect();
+        assert!(!init.sessions.room());
+        init.sessions.accept(&init.listener);
+        assert_eq!(init.sessions.open.len(), 1);
+        drop(first);
+        init.sessions.attend();
+        assert!(init.sessions.room());
+        init.sessions.accept(&init.listener);
+        assert!(is_hello(&second.receive().unwrap().unwrap().0));
+    }
+
+    #[test]
+    fn after_a_connection_that_cannot_be_taken_there_is_a_rest() {
+        let mut init = Init::new();
+        let no_listener = init.connect();
+        init.sessions.accept(&no_listener);
+        assert!(!init.sessions.room());
+        let due = init.sessions.due().unwrap();
+        assert!(due <= Instant::now() + REST);
+        init.sessions.tired = Some(Instant::now());
+        assert!(init.sessions.room() && init.sessions.due().is_none());
+    }
+
+    #[test]
+    fn while_a_box_is_stopped_nothing_begins_nobody_is_hung_up_and_connections_stay() {
+        let mut init = Init::new();
+        let (ended, ended_pid) = init.session("exit 0");
+        let (gone, gone_pid) = init.session("exec sleep 600");
+        let late = init.client();
+        init.sessions.leave();
+        let null = File::open("/dev/null").unwrap();
+        late.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
+        waitpid(ended_pid, None).unwrap();
+        init.sessions.ended(ended_pid, End::Exited(0));
+        drop(gone);
+        init.sessions.attend();
+        assert!(late.receive().unwrap().is_none(), "a session has begun");
+        assert!(lives(gone_pid) && init.sessions.vanished.is_empty());
+        // sshbox-shell hears nothing, and holds the terminal, until the init ends.
+        ended.set_patience(Duration::from_millis(20)).unwrap();
+        assert_eq!(ended.receive().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(init.sessions.watched().count(), 0, "nothing to wake up for");
+        drop(init);
+        assert!(ended.receive().unwrap().is_none());
+        end(gone_pid);
+    }
 }

@@ -1,6 +1,7 @@
 //! `sshbox-keys --check`: whether a login could be answered at all, before the first one comes.
 //! The unit of sshd runs it as the same user and does not start otherwise.
 
+use crate::cache::Cache;
 use crate::config;
 use crate::exit::{Status, chain};
 use crate::source::{self, SourceError};
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 /// The program, when it is asked for nothing else. Every check is made, and each failure told.
 pub fn run(path: &Path) -> ExitCode {
     let wrong: Vec<String> = [configuration(path), group()].into_iter().flatten().collect();
-    for text in &wrong {
+    // Logins go on without a cache, so it is told and no more.
+    for text in wrong.iter().chain(&cache(path)) {
         let _ = writeln!(io::stderr(), "sshbox-keys: {text}");
     }
     if wrong.is_empty() { ExitCode::SUCCESS } else { Status::Config.code().into() }
@@ -39,6 +41,17 @@ fn configuration(path: &Path) -> Option<String> {
         _ => "; see accounts.ca_file in sshbox.toml(5)".to_owned(),
     };
     Some(chain(&error) + &advice)
+}
+
+/// What is wrong with the cache.
+fn cache(path: &Path) -> Option<String> {
+    let dir = config::load(path).ok()?.accounts.cache;
+    let error = Cache::new(&dir).check().err()?;
+    Some(format!(
+        "the cache {} cannot be written: {error}; logins go on, but after a reboot none while the web app does not \
+         answer: run systemd-tmpfiles --create sshbox.conf, or make room",
+        dir.display()
+    ))
 }
 
 /// What is wrong with the group of all logins.

@@ -4,8 +4,10 @@
 
 use super::Ending;
 use super::audit::Audit;
+use crate::deadlines::LAST_WORDS;
 use crate::exit::{Failure, Status};
 use crate::texts;
+use crate::times::later;
 use crate::tty;
 use crate::wire::Socket;
 use nix::errno::Errno;
@@ -24,9 +26,6 @@ const STORE: usize = 64 * 1024;
 /// After the program's end, how long its terminal may be silent before it counts as empty.
 /// Only matters when something else in the box still holds the terminal open.
 const SILENCE: Duration = Duration::from_millis(50);
-
-/// Most time spent on what a program that has ended left in its terminal.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Most bytes of it: more than a terminal holds, for something else may go on writing there.
 const LAST_BYTES: usize = 2 * STORE;
@@ -101,7 +100,7 @@ fn relay(
 
 /// Shows what the program still had in its terminal when it ended.
 fn last_words(shown: &mut Way<'_>) -> io::Result<()> {
-    let until = Instant::now() + LAST_WORDS;
+    let until = later(Instant::now(), LAST_WORDS);
     let enough = shown.read + LAST_BYTES;
     while Instant::now() < until && shown.go() == Flow::Goes {
         if shown.read > enough && shown.is_empty() {

@@ -1,8 +1,9 @@
 //! Words that are for sshbox itself: `@status` and its like, typed in place of a command. All
 //! but `@sshd` and `@config` do without the box, so they work when it is broken.
 
-use super::{End, WAKING, ask, audit, hello_of, no_entry};
+use super::{End, ask, audit, hello_of, no_entry};
 use crate::authorized_key::AuthorizedKey;
+use crate::deadlines::TURN;
 use crate::escape::printable;
 use crate::exit::{Failure, Status};
 use crate::presence::{Place, RUN};
@@ -87,7 +88,7 @@ pub fn answer(word: Word, login: &Login) -> Result<End, Failure> {
         // Needs nobody, and so waits for nobody.
         Word::Help => have_done(word, login)?,
         _ => {
-            let _turn = match Place::of(Path::new(RUN), login).turn_to_ask(WAKING) {
+            let _turn = match Place::of(Path::new(RUN), login).turn_to_ask(TURN) {
                 // Nobody of this name was here since boot, so nobody can be in the way.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 turn => Some(turn.map_err(|error| no_entry(&error))?),

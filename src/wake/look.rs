@@ -4,6 +4,7 @@
 use super::{Done, account, engine_failed, foreign, no_room, report_end};
 use crate::clock;
 use crate::config::Config;
+use crate::deadlines::ENDING;
 use crate::engine::Engine;
 use crate::exit::Failure;
 use crate::home;
@@ -11,6 +12,7 @@ use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State};
 use crate::status::{Status, why_stopped};
 use crate::texts;
+use crate::times::later;
 use crate::wire::Fields;
 use identity::Login;
 use std::path::Path;
@@ -18,9 +20,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Over how long the use of CPU time is measured.
 const SAMPLE: Duration = Duration::from_millis(200);
-
-/// How long a box that ends may still count as running for the engine.
-const ENDING: Duration = Duration::from_secs(1);
 
 /// Time between two looks at it.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -81,14 +80,14 @@ pub async fn why(config: &Config, login: &Login) -> Result<Done, Failure> {
     };
     let name = config.a_box.name.fill(login);
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let until = Instant::now() + ENDING;
+    let until = later(Instant::now(), ENDING);
     let reason = loop {
         if let Some(end) = place.end().filter(|end| !end.over) {
             return Ok(answer(Some(&end.reason)));
         }
         match engine.find(&name).await.map_err(engine_failed)? {
             None => break texts::REMOVED,
-            Some(found) if found.state == State::Stopped => break why_stopped(found.out_of_memory),
+            Some(found) if found.state == State::Stopped => break why_stopped(&found),
             Some(_) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
             // It runs; why its init ended a session is not known here.
             Some(_) => return Ok(answer(None)),

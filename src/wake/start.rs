@@ -1,13 +1,16 @@
 //! Brings a box up: from whatever its container is now to one that takes sessions.
 
 use super::handover::{Doors, Handed, answers};
-use super::{Done, account, engine_failed, foreign, no_room, report_end, transition};
+use super::{Done, PROGRAM, account, engine_failed, foreign, no_room, report_end, transition};
 use crate::clock;
 use crate::config::Config;
+use crate::deadlines::{NETWORK, START};
 use crate::engine::{Engine, EngineError};
 use crate::exit::{Failure, Status};
 use crate::home::{self, HomeError};
-use crate::journal::Event;
+use crate::host;
+use crate::host_key;
+use crate::journal::{Event, Field, Told, log};
 use crate::presence::{Place, RUN};
 use crate::spec::{Found, Spec, State, Step, next};
 use crate::status::{first_words, why_stopped};
@@ -17,17 +20,19 @@ use identity::Login;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// How long to wait for another of us who makes the network.
-const NETWORK: Duration = Duration::from_secs(10);
-
-/// How long the steps of one start may take together, whatever their single deadlines allow.
-const START: Duration = Duration::from_secs(80);
-
 /// How often the state of a box may change under our hands before we give up.
 const ATTEMPTS: u32 = 20;
 
 /// Time between two looks at a box that is on its way elsewhere.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What a box is told when it starts.
+struct ToldAtStart {
+    /// Time between SIGTERM and SIGKILL when it is stopped.
+    grace: Duration,
+    /// What its init shows at the first login.
+    words: String,
+}
 
 /// Starts or wakes the box, and says what that took.
 pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
@@ -41,15 +46,42 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
     place
         .introduce(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
         .map_err(no_room)?;
+    let account_id = account.id.as_deref().unwrap_or_default();
+    let host_key = host_key::of(Path::new(host_key::PATH), login.as_str(), account_id)
+        .and_then(|key| place.give_host_key(&key, owner.uid, owner.gid));
+    if let Err(error) = host_key {
+        // Only `@sshd` needs it, and says that it is missing.
+        let fields: [Told<'_>; 2] = [(Field::User, &login.as_str()), (Field::Error, &error.to_string())];
+        log(PROGRAM, Event::HostKeyMissing, &fields);
+    }
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned());
-    let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout).0;
-    let words = first_words(&spec, idle_timeout);
-    let event = tokio::time::timeout(START, advance(&engine, &place, login, spec, &words))
+    let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned())
+        .on_host(host::offers());
+    let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
+    let told = ToldAtStart { grace: config.reap.grace.0, words: first_words(&spec, idle_timeout.0) };
+    let event = tokio::time::timeout(START, advance_at_any_rate(&engine, &place, login, spec, &told))
         .await
         .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
-    place.belongs_to(account.id.as_deref().unwrap_or_default()).map_err(no_room)?;
+    place.belongs_to(account_id).map_err(no_room)?;
     Ok(Done { answer: Fields::default().with("running", b""), event })
+}
+
+/// As [`advance`], without the files of lxcfs if that fails with them: Docker may not see what is
+/// mounted here, and lxcfs may end at any moment.
+async fn advance_at_any_rate(
+    engine: &Engine,
+    place: &Place,
+    login: &Login,
+    spec: Spec,
+    told: &ToldAtStart,
+) -> Result<Option<(Event, &'static str)>, Failure> {
+    match advance(engine, place, login, spec.clone(), told).await {
+        Err(failure) if failure.status == Status::Unavailable && !spec.host.lxcfs.is_empty() => {
+            let done = advance(engine, place, login, spec.without_lxcfs(), told).await?;
+            Ok(done.map(|(event, _)| (event, "Docker cannot give it the files of lxcfs")))
+        }
+        done => done,
+    }
 }
 
 /// Goes from whatever there is to a box that answers, one step after the other. What that was
@@ -59,7 +91,7 @@ async fn advance(
     place: &Place,
     login: &Login,
     spec: Spec,
-    words: &str,
+    told: &ToldAtStart,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
     let mut looked = false;
     let (mut thawed, mut why_new) = (false, "there was none");
@@ -73,13 +105,13 @@ async fn advance(
         match step(found.as_ref(), &spec, image_id.is_some()) {
             (Step::Refuse, _) => return Err(foreign(&spec.name)),
             (Step::Create, _) => match create(engine, &spec).await? {
-                Some(id) if run(engine, place, &id, words).await? => {
+                Some(id) if run(engine, place, &id, told).await? => {
                     return Ok(Some((Event::BoxCreated, why_new)));
                 }
                 _ => pause(attempt).await,
             },
             (Step::Start, Some(found)) => {
-                if run(engine, place, &found.id, words).await? {
+                if run(engine, place, &found.id, told).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
                 why_new = "something that it needs was gone";
@@ -92,7 +124,7 @@ async fn advance(
             (Step::Ask, Some(found)) => {
                 let doors = Doors::open(place)?;
                 engine.wake_init(&found.id).await.map_err(engine_failed)?;
-                if doors.hand_over(engine, &found.id).await? == Handed::Over {
+                if doors.hand_over(engine, &found.id, told.grace).await? == Handed::Over {
                     return Ok(Some((Event::BoxReconnected, "it took no sessions")));
                 }
                 // It was being stopped; from the next look on it is one that can be started.
@@ -104,7 +136,7 @@ async fn advance(
             (Step::Recreate, Some(found)) => {
                 why_new = match found.state {
                     State::Dead => "it was broken",
-                    _ => "its account, image or limits have changed",
+                    _ => "its account, image, limits or host have changed",
                 };
                 match engine.remove(&found.id).await {
                     // It is being removed already, or was started by somebody else.
@@ -133,7 +165,7 @@ fn remember_end(place: &Place, login: &Login, found: Option<&Found>) {
             let ago = finished
                 .and_then(|finished| finished.duration_since(SystemTime::UNIX_EPOCH).ok())
                 .map(|finished| now.wall.saturating_sub(finished));
-            (now.boottime.saturating_sub(ago.unwrap_or_default()), why_stopped(found.out_of_memory))
+            (now.boottime.saturating_sub(ago.unwrap_or_default()), why_stopped(found))
         }
         Some(_) => return,
     };
@@ -167,12 +199,12 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
 }
 
 /// Starts the box and hands over; `false` when it has gone, or something that it needs.
-async fn run(engine: &Engine, place: &Place, id: &str, words: &str) -> Result<bool, Failure> {
+async fn run(engine: &Engine, place: &Place, id: &str, told: &ToldAtStart) -> Result<bool, Failure> {
     let doors = Doors::open(place)?;
     // Worth no failure. Only here, so that it says what the box was started with.
-    let _ = place.tell_first(words);
+    let _ = place.tell_first(&told.words);
     match engine.start(id).await {
-        Ok(()) => match doors.hand_over(engine, id).await? {
+        Ok(()) => match doors.hand_over(engine, id, told.grace).await? {
             Handed::Over => {
                 // That its user is told of the last end is worth no failure.
                 let _ = place.note_start();
@@ -204,7 +236,7 @@ async fn ensure_network(engine: &Engine, name: &str) -> Result<(), Failure> {
 /// A little longer each time, and not the same for all who wait.
 async fn pause(attempt: u32) {
     let jitter = Duration::from_millis(u64::from(std::process::id() % 100));
-    tokio::time::sleep(PAUSE * (attempt + 1).min(5) + jitter).await;
+    tokio::time::sleep(PAUSE.saturating_mul((attempt + 1).min(5)).saturating_add(jitter)).await;
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]

@@ -3,11 +3,13 @@
 use super::{Done, engine_failed, foreign, no_room, transition};
 use crate::clock::boottime;
 use crate::config::Config;
+use crate::deadlines::STOP;
 use crate::engine::Engine;
-use crate::exit::Failure;
+use crate::exit::{Failure, Status};
 use crate::journal::Event;
 use crate::presence::{Place, RUN};
 use crate::spec::State;
+use crate::texts;
 use crate::wire::Fields;
 use identity::Login;
 use std::path::Path;
@@ -27,16 +29,20 @@ pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Resul
     }
     // Before the end, so that sessions find it when they end.
     place.note_end(boottime(), reason).map_err(no_room)?;
-    let stopped = async {
+    let steps = async {
         if found.state == State::Paused {
             // A frozen one would not hear that it is to end.
             engine.unpause(&found.id).await?;
         }
         engine.stop(&found.id, config.reap.grace.0).await
     };
-    if let Err(error) = stopped.await {
+    let stopped = match tokio::time::timeout(STOP, steps).await {
+        Ok(stopped) => stopped.map_err(engine_failed),
+        Err(error) => Err(Failure::because(Status::TryAgain, texts::SLOW_ENGINE, &error)),
+    };
+    if let Err(failure) = stopped {
         let _ = place.take_end();
-        return Err(engine_failed(error));
+        return Err(failure);
     }
     Ok(Done { answer: Fields::default().with("stopped", b"1"), event: Some((Event::BoxStopped, reason)) })
 }

@@ -65,7 +65,7 @@ fn ansible() {
         assert_eq!(
             desk.user
                 .says("cd site; cat greeting; stat -c %a greeting script; ./script; readlink link; cat made"),
-            format!("hello from {}\n640\n750\nit runs\ngreeting\nmade by a command\n", desk.user.name),
+            "hello from box\n640\n750\nit runs\ngreeting\nmade by a command\n",
             "{told}"
         );
         // A second time there is nothing left to do.

@@ -90,6 +90,10 @@ fn keys(config: &Path, fingerprint: &str, user: &str) -> Output {
         .unwrap()
 }
 
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 pub fn fingerprint(line: &str) -> String {
     sshbox::authorized_key::AuthorizedKey::parse(line).unwrap().fingerprint().to_owned()
 }
@@ -352,6 +356,97 @@ fn a1_ten_thousand_names_leave_no_file_and_no_question() {
     }
     assert_eq!(site.requests.load(Ordering::SeqCst), 0);
     assert_eq!(fs::read_dir(site.dir.path().join("cache")).unwrap().count(), 0);
+}
+
+/// One login of alice under these limits of prlimit(1). As another user than root, whom they do not bind.
+fn login_within(site: &Site, limits: &[String]) -> Output {
+    let mut words: Vec<String> = ["-c", "sleep 0.03; \"$@\"; exit $?", "sh"].map(str::to_owned).into();
+    if nix::unistd::geteuid().is_root() {
+        let mut chown = Command::new("chown");
+        chown.args(["-R", "65534:65534"]).arg(site.dir.path());
+        assert!(chown.status().unwrap().success());
+        words.extend(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"].map(str::to_owned));
+    }
+    words.push("prlimit".to_owned());
+    words.extend_from_slice(limits);
+    words.push(env!("CARGO_BIN_EXE_sshbox-keys").to_owned());
+    let mut command = Command::new("sh");
+    command.args(words).arg("--config").arg(site.config());
+    thread::sleep(Duration::from_millis(30));
+    command.args(["--fingerprint", &fingerprint(KEY), "--", "alice"]).output().unwrap()
+}
+
+#[test]
+fn f34_without_threads_files_or_memory_the_kept_answer_serves_or_the_status_says_so() {
+    let site = Site::new("http", "");
+    assert!(site.lets_in());
+    // From here on it is the kept answer that serves.
+    site.behaves(raw(b"HTTP/1.1 500 x\r\n\r\n"));
+    let served = |limits: &[String]| {
+        let output = login_within(&site, limits);
+        let printed = text(&output.stdout);
+        match output.status.code() {
+            Some(0) => assert_eq!(printed, format!("restrict,pty {KEY}\n"), "{limits:?}: {output:?}"),
+            Some(75) => assert_eq!(printed, "", "{limits:?}"),
+            _ => panic!("{limits:?}: {output:?}"),
+        }
+        output.status.success()
+    };
+    assert!(served(&[]));
+    assert!(served(&["--nproc=0".to_owned()]), "the kept answer needs no thread");
+    // With what the program can start at all.
+    let starts = |limit: &str| {
+        let program = env!("CARGO_BIN_EXE_sshbox-keys");
+        let output = Command::new("prlimit").args([limit, program, "--version"]).output().unwrap();
+        output.status.success() && !output.stdout.is_empty()
+    };
+    let files = (3..64).find(|files| starts(&format!("--nofile={files}"))).unwrap();
+    let ways: Vec<_> = (files..files + 8).map(|files| served(&[format!("--nofile={files}")])).collect();
+    assert!(ways.contains(&true) && ways.contains(&false), "{ways:?}");
+    let memory = (1..4096).map(|n| n << 18).find(|bytes| starts(&format!("--as={bytes}"))).unwrap();
+    let ways: Vec<_> = (0..24).map(|n| served(&[format!("--as={}", memory + (n << 17))])).collect();
+    assert!(ways.contains(&true), "{ways:?}");
+}
+
+#[test]
+fn f33_without_a_cache_each_login_asks_and_nobody_is_refused() {
+    let site = Site::new("http", "");
+    let cache = site.dir.path().join("cache");
+    for spoil in ["missing", "a file", "full of nothing that can be written"] {
+        let _ = fs::remove_dir_all(&cache).or_else(|_| fs::remove_file(&cache));
+        match spoil {
+            "missing" => {}
+            "a file" => fs::write(&cache, "").unwrap(),
+            _ => {
+                // Also root cannot write where directories stand in place of the files.
+                for name in [".lock", ".recent", ".check", "alice.json", ".alice.json.new"] {
+                    fs::create_dir_all(cache.join(name)).unwrap();
+                }
+            }
+        }
+        let before = site.requests.load(Ordering::SeqCst);
+        assert!(site.lets_in() && site.lets_in(), "{spoil}");
+        assert_eq!(site.requests.load(Ordering::SeqCst), before + 2, "{spoil}");
+        assert_eq!(text(&site.login("SHA256:of-another-key").stdout), "", "{spoil}");
+        // It is told, and keeps the service from nothing.
+        let check = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
+            .args(["--check".as_ref(), "--config".as_ref(), site.config().as_os_str()])
+            .output()
+            .unwrap();
+        assert!(text(&check.stderr).contains("cannot be written"), "{spoil}: {check:?}");
+    }
+}
+
+#[test]
+fn f35_a_time_that_is_too_long_lets_in_and_is_bounded() {
+    let site = Site::new("http", "");
+    site.behaves(|stream, _| {
+        let account = format!(r#"{{"user":"alice","keys":["{KEY}"],"idle_timeout":"9999y"}}"#);
+        respond(stream, "application/json", account.as_bytes());
+    });
+    assert!(site.lets_in());
+    let kept = fs::read_to_string(site.dir.path().join("cache/alice.json")).unwrap();
+    assert!(kept.contains(r#""idle_timeout":"10years""#), "{kept}");
 }
 
 #[test]

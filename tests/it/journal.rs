@@ -2,6 +2,7 @@
 
 use sshbox::journal::{Event, Field, Level};
 use std::fs;
+use std::process::Command;
 
 fn text(path: &str) -> String {
     fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -43,4 +44,25 @@ fn the_catalog_explains_every_event_and_no_other() {
         let head = format!("{}\nSubject: sshbox: {}\n", event.id(), event.text());
         assert!(entry.starts_with(&head), "{entry}");
     }
+}
+
+#[test]
+fn f35_a_forged_moment_does_not_keep_the_other_lines_of_a_file_from_being_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let line = |moment: &str| {
+        format!(
+            "{{\"MESSAGE\":\"box started\",\"SYSLOG_IDENTIFIER\":\"sshbox-wake\",\"__REALTIME_TIMESTAMP\":\"{moment}\"}}\n"
+        )
+    };
+    let forged = ["18446744073709551615", "253402300800000000"].map(line).concat();
+    fs::write(&path, forged + &line("1772366400000000")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sshbox"))
+        .args(["logs", "--all", "--file"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(shown.lines().count(), 3, "{shown}{:?}", output.status);
+    assert!(shown.starts_with("(no such moment) ") && shown.contains("\n2026-03-01T12:00:00Z "), "{shown}");
 }

@@ -4,6 +4,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
@@ -14,3 +16,4 @@ mod hostile_http;
 mod journal;
 mod manuals;
 mod structure;
+mod watchdog;

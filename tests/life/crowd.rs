@@ -1,6 +1,6 @@
 //! Many at once: sessions in one box, and boxes on one machine.
 
-use crate::harness::{Changed, Running, User, reap, run, text, until, world_alone};
+use crate::harness::{Changed, Running, User, WHOSE, reap, run, text, until, world_alone};
 use crate::numbers::{Boxes, length, named, of_sessions, tell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -72,11 +72,15 @@ fn f24_a_hundred_boxes_at_once_all_answer_and_the_reaper_judges_them() {
     };
 
     let began = Instant::now();
-    all(&users, &|user| assert_eq!(user.says("hostname; echo kept > file"), format!("{}\n", user.name)));
+    all(&users, &|user| {
+        assert_eq!(user.says(&format!("{WHOSE}; echo kept > file")), format!("{}\n", user.name));
+    });
     let first = began.elapsed();
     assert_eq!(running(), count);
     let began = Instant::now();
-    all(&users, &|user| assert_eq!(user.says("hostname; cat file"), format!("{}\nkept\n", user.name)));
+    all(&users, &|user| {
+        assert_eq!(user.says(&format!("{WHOSE}; cat file")), format!("{}\nkept\n", user.name));
+    });
     let second = began.elapsed();
     assert_eq!(running(), count, "all still run");
 

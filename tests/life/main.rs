@@ -7,6 +7,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
@@ -18,4 +20,5 @@ mod hostile;
 mod numbers;
 mod outages;
 mod race;
+mod silence;
 mod storm;

@@ -275,7 +275,8 @@ fn f18_a_connection_cut_without_a_word_is_hung_up_once_sshd_knows() {
     let user = User::new("cutoff");
     let _box = Boxes(vec![user.clone()]);
     let _back = Undo(|| restart_sshd(Signal::SIGTERM));
-    let _alive = Changed::file("/etc/sshbox/sshd_config", "ClientAliveInterval 30", "ClientAliveInterval 1");
+    let _alive =
+        Changed::file("/etc/sshbox/sshd_config", "ClientAliveInterval 3600", "ClientAliveInterval 1");
     restart_sshd(Signal::SIGTERM);
     let relay = Relay::new();
     let port = format!("Port={}", relay.port);

@@ -23,6 +23,9 @@ pub struct Subject {
     /// at the program's end: it holds stderr to feel whether the client is there. Weaker than plain sshd, and seen
     /// by clients only that tell the end of output from the end of the program; OpenSSH's does not.
     pub tells_of_closed_outputs: bool,
+    /// A terminal type that the host does not know is passed on by plain sshd, and programs fail. sshbox is better
+    /// here on purpose: they get one that is known.
+    pub unknown_terminal: &'static str,
 }
 
 /// The one that the environment names.
@@ -43,6 +46,7 @@ pub fn subject() -> &'static Subject {
                 home: "/home/plain",
                 leaves_orphans: true,
                 tells_of_closed_outputs: true,
+                unknown_terminal: "no-such-terminal",
             }
         } else {
             Subject {
@@ -52,6 +56,7 @@ pub fn subject() -> &'static Subject {
                 home: "/home/user",
                 leaves_orphans: false,
                 tells_of_closed_outputs: false,
+                unknown_terminal: "xterm-256color",
             }
         };
         // So that a case can see who reads which of them, and the others notice nothing.

@@ -1,7 +1,7 @@
 //! Keys and accounts: what Django says counts, at once.
 
 use crate::harness::{
-    Changed, STATE, Undo, User, alice, journal, manage, run, text, until, world, world_alone,
+    Changed, STATE, Undo, User, WHOSE, alice, journal, manage, run, text, until, world, world_alone,
 };
 use std::fs;
 use std::time::{Duration, Instant};
@@ -132,7 +132,7 @@ fn keys_can_come_from_files_and_no_web_app_at_all() {
     assert!(refused(&user.ssh().run("echo in")));
     fs::copy(format!("{STATE}/key.pub"), "/etc/sshbox/keys/filed").unwrap();
     assert_eq!(user.says("echo in"), "in\n");
-    assert_eq!(user.says("hostname"), "filed\n");
+    assert_eq!(user.says(WHOSE), "filed\n");
     fs::remove_file("/etc/sshbox/keys/filed").unwrap();
     assert!(refused(&user.ssh().run("echo in")));
 }

@@ -409,6 +409,35 @@ fn fail2ban_sees_logins_that_came_to_nothing_and_no_others() {
     assert!(run("fail2ban-client", &["-d"]).contains("['add', 'sshbox', 'systemd']"));
 }
 
+/// The addresses that the filter finds in these lines.
+fn banned(log: &str) -> Vec<String> {
+    let found = run("fail2ban-regex", &["--out", "ip", log, "/etc/fail2ban/filter.d/sshbox.conf"]);
+    found.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn fail2ban_bans_no_address_that_a_stranger_names() {
+    let _world = world();
+    // What OpenSSH 9.2 and 10.0 wrote of hostile_clients.py.
+    let folder = "tests/system/sshd_lines";
+    assert_eq!(banned(&format!("{folder}/hostile")), [""; 0]);
+    let failed = fs::read_to_string(format!("{folder}/failed")).unwrap();
+    assert_eq!(banned(&format!("{folder}/failed")), vec!["127.0.0.42"; failed.lines().count()]);
+    // And what the sshd of this host writes of it.
+    let clients = ["tests/system/hostile_clients.py", "2200", "127.0.0.41", "127.0.0.98"];
+    run("target/clients/venv/bin/python", &clients);
+    run("journalctl", &["--sync"]);
+    let lines = run("journalctl", &["--output", "short-iso", "SYSLOG_IDENTIFIER=sshd"]);
+    let named = lines.lines().filter(|line| line.contains("127.0.0.98")).count();
+    assert!(named > 250, "only {named} lines name it");
+    let log = "/tmp/hostile.log";
+    fs::write(log, &lines).unwrap();
+    let found = banned(log);
+    let count = |address: &str| found.iter().filter(|line| *line == address).count();
+    assert_eq!(count("127.0.0.98"), 0);
+    assert!(count("127.0.0.41") > 30, "{found:?}");
+}
+
 #[test]
 fn a16_sshbox_keys_leaves_no_core_and_shows_its_memory_to_nobody() {
     let _alone = world_alone();

@@ -104,7 +104,7 @@ fn in_a_world_that_works_nothing_fails_and_nothing_is_left() {
     assert_eq!(session.line(), "in");
     let began = user.inspect("{{.State.StartedAt}}");
     let (found, status) = examined(&[]);
-    let to_know_of = ["advisories", "confinement", "isolation", "disk", "cgroups"];
+    let to_know_of = ["advisories", "confinement", "isolation", "disk", "cgroups", "quota", "lxcfs"];
     for one in &found {
         // There is no systemd in a world.
         let systemd = matches!(&*one.id, "sshd-service" | "reap-timer");
@@ -112,7 +112,11 @@ fn in_a_world_that_works_nothing_fails_and_nothing_is_left() {
         assert!(matches!(&*one.state, "ok" | "skip") || to_know_of.contains(&&*one.id), "{one:?}");
         assert_ne!(one.state, "fail", "{one:?}");
     }
-    assert_eq!((found.len(), status), (34, 0));
+    assert_eq!((found.len(), status), (35, 0));
+    // What is open is never called ok.
+    for id in ["quota", "lxcfs"] {
+        assert_eq!(found.iter().find(|one| one.id == id).unwrap().state, "warn");
+    }
     assert_eq!(traces(), "");
     // Nobody else has noticed.
     session.write(b"still here\n");
@@ -254,7 +258,7 @@ fn a_disk_that_is_full() {
     let _mounted = Undo(|| drop(run("umount", &["/run/sshbox-tests/small"])));
     let _changed = Changed::config("/var/lib/sshbox/homes/{user}", "/run/sshbox-tests/small/{user}");
     check("disk").says("fail", "homes 50.0 MiB (100 %", "make room");
-    check("quota").says("ok", "tmpfs: a home can fill it", "");
+    check("quota").says("warn", "tmpfs: a home can fill it", "file system of their own");
 }
 
 #[test]

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 pub const STATE: &str = "/run/sshbox-tests";
 pub const CONFIG: &str = "/etc/sshbox/sshbox.toml";
 
+/// Shows, in a box, the login name that it was made for.
+pub const WHOSE: &str = "cut -d: -f1 /run/sshbox/passwd";
+
 /// Tests share the world; one that stops a part of it must be alone.
 static WORLD: RwLock<()> = RwLock::new(());
 

@@ -1,6 +1,6 @@
 //! Names: each its own uid, its own box, and no right on the host that comes with a name.
 
-use crate::harness::{User, alice, run, status_of, world};
+use crate::harness::{User, WHOSE, alice, run, status_of, world};
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
@@ -31,7 +31,7 @@ fn every_name_has_its_own_uid_and_no_group_of_the_host() {
         ],
     );
     let longest = "x".repeat(64);
-    let mut hostnames = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for name in ["root", "mail", "localadmin", "sshd-x", "Alice", "aLICE", "a.b", "a_b", &longest] {
         let user = User::new(name);
         let (uid, gid, groups) = rights(&user);
@@ -42,10 +42,10 @@ fn every_name_has_its_own_uid_and_no_group_of_the_host() {
         assert_eq!(user.inspect("{{index .Config.Labels \"sshbox.user\"}}"), name);
         // In the box everybody is the image's user, never root.
         assert_eq!(user.says("id -u; id -G; whoami"), "1000\n1000\nuser\n");
-        hostnames.insert(user.says("hostname"));
+        seen.insert(user.says(WHOSE));
         run("docker", &["rm", "-f", &user.container()]);
     }
-    assert_eq!(hostnames.len(), 9);
+    assert_eq!(seen.len(), 9);
 }
 
 #[test]

@@ -1,24 +1,25 @@
 //! `@sshd`: with the lines of `@config`, stock ssh forwards ports, agent and X11 into the box,
 //! and never onto the host. What VS Code Remote-SSH needs is done here without VS Code.
 
-use crate::harness::{Changed, Running, STATE, User, run, text, until, world, world_alone};
+use crate::harness::{Changed, Running, STATE, User, WHOSE, run, text, until, world, world_alone};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 /// A user's own machine: `ssh NAME-box` works on it.
-struct Machine {
-    user: User,
-    folder: String,
+pub struct Machine {
+    pub user: User,
+    pub folder: String,
 }
 
 impl Machine {
     /// Takes the lines of `@config`, and adds what tests need for both connections.
-    fn of(user: &User) -> Self {
+    pub fn of(user: &User) -> Self {
         let folder = format!("{STATE}/machine-{}", user.name);
         fs::create_dir_all(&folder).unwrap();
         let config = user.says("@config");
@@ -30,7 +31,7 @@ impl Machine {
         Self { user: user.clone(), folder }
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.args([
             "-F",
@@ -44,18 +45,18 @@ impl Machine {
         command
     }
 
-    fn host(&self) -> String {
+    pub fn host(&self) -> String {
         format!("{}-box", self.user.name)
     }
 
     /// `ssh OPTIONS NAME-box COMMAND` to its end.
-    fn ssh(&self, options: &[&str], command: &str) -> Output {
+    pub fn ssh(&self, options: &[&str], command: &str) -> Output {
         let mut ssh = self.command("ssh");
         ssh.args(options).arg(self.host()).arg(command).stdin(Stdio::null()).output().unwrap()
     }
 
     /// The same, expected to succeed quietly.
-    fn says(&self, options: &[&str], command: &str) -> String {
+    pub fn says(&self, options: &[&str], command: &str) -> String {
         let output = self.ssh(options, command);
         assert!(output.status.success(), "{options:?} {command}: {output:?}");
         assert_eq!(text(&output.stderr), "", "{command}");
@@ -101,7 +102,7 @@ fn the_lines_of_config_lead_into_the_box() {
     let user = User::new("inner");
     let machine = Machine::of(&user);
     let known = format!("{}/known_hosts", machine.folder);
-    assert_eq!(machine.says(&[], "hostname; id -un; echo $HOME"), "inner\nuser\n/home/user\n");
+    assert_eq!(machine.says(&[], &format!("{WHOSE}; id -un; echo $HOME")), "inner\nuser\n/home/user\n");
     let host_key = fs::read_to_string(&known).unwrap();
     assert!(host_key.starts_with("inner-box ssh-ed25519 "), "{host_key}");
     // The image's variables are those of the outer way in.
@@ -387,16 +388,77 @@ fn what_cannot_work_is_told() {
     let mut terminal = user.ssh().terminal(24, 80, &["@sshd"]);
     terminal.shows("sshbox: @sshd speaks to an ssh client, not to a terminal; see @help");
     assert_eq!(terminal.ends(), 64);
-    user.says("mkdir -p ~/.local/state && chmod 500 ~/.local/state");
+    // The host may have failed to give it a key; it does so at the next start.
+    user.says("true");
+    fs::remove_file("/run/sshbox/boxes/hopeless/ssh_host_ed25519_key").unwrap();
     let output = user.ssh().run("@sshd");
     assert_eq!(output.status.code(), Some(69), "{output:?}");
-    assert!(text(&output.stderr).contains("sshbox: your box cannot keep its host key; "), "{output:?}");
-    user.says("chmod 700 ~/.local/state");
+    assert!(text(&output.stderr).contains("sshbox: the host gave your box no host key; "), "{output:?}");
+    user.says("@restart");
     assert_eq!(Machine::of(&user).says(&[], "echo in"), "in\n");
 }
 
 #[test]
-fn twenty_first_connections_at_once_make_one_host_key() {
+fn the_host_key_outlives_the_home_the_container_and_the_cache() {
+    let _world = world();
+    let user = User::new("steady");
+    let machine = Machine::of(&user);
+    assert_eq!(machine.says(&[], "rm -rf ~/.local; echo in"), "in\n");
+    let known = fs::read_to_string(format!("{}/known_hosts", machine.folder)).unwrap();
+    let strict = ["-o", "StrictHostKeyChecking=yes"];
+    assert_eq!(machine.says(&strict, "find ~ -mindepth 1 -delete; ls -A ~"), "");
+    // A home that is full or closed is none of its business either: nothing is written there.
+    assert_eq!(machine.says(&strict, "chmod 500 ~; ls -A ~"), "");
+    user.says("@restart");
+    assert_eq!(machine.says(&strict, "echo in"), "in\n");
+    run("docker", &["rm", "-f", &user.container()]);
+    fs::remove_dir_all("/run/sshbox/boxes/steady").unwrap();
+    assert_eq!(machine.says(&strict, "echo in"), "in\n");
+    assert_eq!(fs::read_to_string(format!("{}/known_hosts", machine.folder)).unwrap(), known);
+    // It is the box's user's alone, and not theirs to change.
+    let tried = "key=/run/sshbox/ssh_host_ed25519_key; stat -c '%a %U' $key; (rm -f $key; : >>$key; : >/run/sshbox/x) 2>/dev/null; ls $key /run/sshbox/x 2>/dev/null || true";
+    assert_eq!(user.ssh().status(&format!("{{ {tried}; }} >/tmp/tried")), 0);
+    assert_eq!(user.says("cat /tmp/tried"), "600 user\n/run/sshbox/ssh_host_ed25519_key\n");
+    let secret = fs::metadata("/var/lib/sshbox/host-key-secret").unwrap();
+    assert_eq!((secret.mode() & 0o777, secret.uid(), secret.len()), (0o600, 0, 32));
+    user.says("chmod 700 ~");
+}
+
+#[test]
+fn a_host_key_of_an_earlier_release_is_known_until_it_is_deleted_and_nobody_is_alarmed() {
+    let _world = world();
+    let user = User::new("upgraded");
+    let machine = Machine::of(&user);
+    let state = "~/.local/state/sshbox";
+    user.says(&format!(
+        "mkdir -p {state} && chmod 700 {state} && ssh-keygen -q -t ed25519 -N '' -C sshbox -f {state}/ssh_host_ed25519_key"
+    ));
+    let earlier = user.says(&format!("cut -d' ' -f2 {state}/ssh_host_ed25519_key.pub"));
+    let known = format!("{}/known_hosts", machine.folder);
+    fs::write(&known, format!("upgraded-box ssh-ed25519 {earlier}")).unwrap();
+    // As clients do by default with their usual file.
+    let strict = ["-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=yes"];
+    assert_eq!(machine.says(&strict, "sleep 1; echo in"), "in\n");
+    assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 2, "it has been told of the new one");
+    assert_eq!(machine.says(&strict, "rm -rf ~/.local; echo in"), "in\n");
+    assert_eq!(machine.says(&strict, "echo in"), "in\n");
+}
+
+#[test]
+fn the_users_own_files_are_read_once_by_every_way_in() {
+    let _world = world();
+    let user = User::new("reader");
+    user.says("(echo 'echo $SHLVL >>~/read'; cat ~/.bashrc) >~/.new; mv ~/.new ~/.bashrc; rm -f ~/read");
+    let machine = Machine::of(&user);
+    assert_eq!(machine.says(&[], "cat ~/read"), "1\n");
+    assert_eq!(user.says("cat ~/read"), "1\n1\n");
+    // sshd's own, for an agent's socket with a lasting name.
+    user.says("mkdir -p ~/.ssh; echo 'echo rc >>~/rc' >~/.ssh/rc");
+    assert_eq!(machine.says(&[], "cat ~/rc"), "rc\n");
+}
+
+#[test]
+fn twenty_first_connections_at_once_have_one_host_key() {
     let _world = world();
     let user = User::new("hurried");
     user.says("true");
@@ -405,14 +467,14 @@ fn twenty_first_connections_at_once_make_one_host_key() {
     let clients: Vec<_> = (0..20)
         .map(|_| {
             let mut ssh = machine.command("ssh");
-            ssh.args(options).args([&*machine.host(), "cat ~/.local/state/sshbox/*_key | md5sum"]);
+            ssh.args(options).args([&*machine.host(), "md5sum </run/sshbox/ssh_host_ed25519_key"]);
             ssh.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
         })
         .collect();
     let keys: std::collections::BTreeSet<_> =
         clients.into_iter().map(|client| text(&client.wait_with_output().unwrap().stdout)).collect();
     assert_eq!(keys.len(), 1, "{keys:?}");
-    assert_eq!(user.says("ls ~/.local/state/sshbox"), "ssh_host_ed25519_key\n");
+    assert_eq!(user.says("ls -d ~/.local /tmp/.sshbox* 2>/dev/null || true"), "");
 }
 
 /// OpenSSH 9.8 and later split sshd in two programs, 10 in three.
@@ -426,6 +488,7 @@ fn a_newer_openssh_in_the_box_works_too() {
     let version = machine.says(&[], "/usr/sbin/sshd -V 2>&1 | cut -d. -f1");
     assert_eq!(version, "OpenSSH_10\n");
     assert!(user.says("ls /usr/lib/openssh").contains("sshd-auth\nsshd-session\n"));
+    assert_eq!(machine.says(&[], "echo $LANG ${SSH_CONNECTION##* }"), "C.UTF-8 2200\n");
     let port = free_port();
     let _open = machine.open(&[&format!("-D{port}")], SERVE);
     let proxy = format!("socks5h://127.0.0.1:{port}");

@@ -1,12 +1,15 @@
 //! What a box may use, and what it may do: seen from inside.
 
-use crate::harness::{User, alice, run, text, world};
+use crate::harness::{Changed, User, alice, run, text, world, world_alone};
 
 #[test]
 fn limits_are_seen_from_inside() {
     let _world = world();
     let user = alice();
-    assert_eq!(user.says("ulimit -Sn; ulimit -Hn"), "1024\n2048\n");
+    // Docker's own hard limit is the most.
+    let most = run("sh", &["-c", "prlimit --nofile --output HARD --noheadings --pid $(cat /run/docker.pid)"]);
+    let hard = most.trim().parse().unwrap_or(u64::MAX).min(65536);
+    assert_eq!(user.says("ulimit -Sn; ulimit -Hn"), format!("1024\n{hard}\n"));
     let read = |v1: &str, v2: &str| {
         user.says(&format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}"))
             .trim()
@@ -59,9 +62,34 @@ fn only_home_and_memory_can_be_written() {
     let user = alice();
     let writable = user.says("for d in / /etc /usr /var /opt /srv /home /root /tmp /var/tmp /run /dev/shm ~; do [ -w $d ] && echo $d; done; true");
     assert_eq!(writable, "/tmp\n/var/tmp\n/dev/shm\n/home/user\n");
-    assert_ne!(user.ssh().status("head -c 100M /dev/zero > /dev/shm/full 2>/dev/null"), 0);
-    user.says("rm -f /dev/shm/full");
     assert_eq!(user.inspect("{{.HostConfig.LogConfig.Type}} {{.HostConfig.RestartPolicy.Name}}"), "none no");
+}
+
+#[test]
+fn shm_and_tmp_are_what_the_configuration_says_and_half_of_memory_by_default() {
+    const SIZES: &str = "df --block-size 1 --output=size /dev/shm /tmp /var/tmp | tail -n 3 | tr -d ' '";
+    let _world = world_alone();
+    assert_eq!(alice().says(SIZES), "4294967296\n1073741824\n1073741824\n");
+    let _config = Changed::config("shm = \"50%\"\ntmp = \"1GiB\"", "shm = \"64MiB\"\ntmp = \"1%\"");
+    let user = User::new("loader");
+    assert_eq!(user.says(SIZES), "67108864\n85901312\n85901312\n");
+    user.says("head -c 60M /dev/zero > /dev/shm/full");
+    assert_ne!(user.ssh().status("head -c 100M /dev/zero > /dev/shm/full 2>/dev/null"), 0);
+    // What is in there counts as memory, and is not there twice.
+    assert!(user.says("@status").contains("memory     6"), "{}", user.says("@status"));
+    run("docker", &["rm", "-f", &user.container()]);
+}
+
+#[test]
+fn the_host_name_is_what_the_configuration_says() {
+    let _world = world_alone();
+    assert_eq!(alice().says("hostname; grep -c '[[:space:]]box$' /etc/hosts"), "box\n1\n");
+    let _config = Changed::config("hostname = \"box\"", "hostname = \"{user}.boxes\"");
+    let user = User::new("named");
+    let mut terminal = user.ssh().terminal(24, 80, &[]);
+    terminal.shows("user@named:");
+    assert_eq!(user.says("hostname"), "named.boxes\n");
+    run("docker", &["rm", "-f", &user.container()]);
 }
 
 #[test]
@@ -75,7 +103,7 @@ fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
     let output = user.ssh().run("true");
     let error = text(&output.stderr);
     assert!(
-        error.contains("as many processes as it may")
+        error.contains("as many tasks as it may")
             || error.contains("fork: retry")
             || error.contains("Resource temporarily"),
         "{output:?}"
@@ -89,8 +117,8 @@ fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
 
 #[test]
 fn f6_a_memory_bomb_ends_the_bomb_and_not_the_box() {
-    let _world = crate::harness::world_alone();
-    let _config = crate::harness::Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
+    let _world = world_alone();
+    let _config = Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
     let user = User::new("hungry");
     assert_eq!(user.says("echo in"), "in\n");
     let began = user.inspect("{{.State.StartedAt}}");

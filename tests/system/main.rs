@@ -5,6 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
@@ -16,7 +18,11 @@ mod bytes;
 mod doctor;
 mod doors;
 mod engine;
+mod environment;
+mod files;
 mod harness;
+mod host;
+mod host_changes;
 mod identity;
 mod image;
 mod inner_sshd;
@@ -24,6 +30,7 @@ mod limits;
 mod reaper;
 mod sessions;
 mod sites;
+mod stopping;
 mod terminal;
 mod vanish;
 mod waiting;

@@ -2,8 +2,11 @@
 //! `tests/life`.
 
 use crate::harness::{Changed, User, reap, run, text, world_alone};
+use std::collections::BTreeMap;
 use std::fs;
-use std::process::Output;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::thread;
 
 /// The reaper's line on this user.
@@ -123,4 +126,69 @@ fn f25_a_second_reaper_leaves_at_once() {
         (output.status.code(), text(&output.stdout)),
         (Some(0), "another reaper is at work\n".to_owned())
     );
+}
+
+/// All that is known of the files below a folder, but for those in homes.
+fn everything(folder: &Path, known: &mut BTreeMap<PathBuf, String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let content = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        let (mode, owner) = (meta.mode(), (meta.uid(), meta.gid()));
+        let changed = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+        known.insert(path.clone(), format!("{mode:o} {owner:?} {changed:?} {content:?}"));
+        if meta.is_dir() && !folder.ends_with("homes") {
+            everything(&path, known);
+        }
+    }
+}
+
+/// All that sshbox keeps; the rest of /var changes with the machine below the world.
+fn everything_of_ours() -> BTreeMap<PathBuf, String> {
+    let mut known = BTreeMap::new();
+    for folder in ["/run/sshbox", "/var/lib/sshbox", "/var/cache/sshbox"] {
+        everything(Path::new(folder), &mut known);
+    }
+    known
+}
+
+#[test]
+fn a_dry_run_changes_no_file() {
+    let _world = world_alone();
+    let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
+    let (idle, busy, unknown, never) =
+        (User::new("dryidle"), User::new("drybusy"), User::new("dryunknown"), User::new("drynever"));
+    for user in [&idle, &unknown, &never] {
+        user.says("true");
+    }
+    let mut session = busy.ssh().begin(&["echo began; read x"]);
+    session.line();
+    fs::write("/run/sshbox/users/dryunknown/live.lock", "what").unwrap();
+    fs::remove_dir_all("/run/sshbox/users/drynever").unwrap();
+    let _ = fs::remove_file("/run/sshbox/reap.lock");
+    let before = everything_of_ours();
+    assert!(before.contains_key(Path::new("/run/sshbox/users/drybusy/live.lock")) && before.len() > 20);
+
+    let dry = reap(&["--dry-run"]);
+    let shown = run("sshbox", &["reap", "--dry-run"]);
+
+    let after = everything_of_ours();
+    let changed: Vec<_> = before
+        .iter()
+        .filter(|(path, was)| after.get(*path) != Some(was))
+        .map(|(path, _)| path)
+        .chain(after.keys().filter(|path| !before.contains_key(*path)))
+        .collect();
+    assert!(changed.is_empty(), "{changed:?}");
+    assert!(verdict(&dry, &idle).starts_with("would stop: "), "{dry:?}");
+    assert_eq!(verdict(&dry, &busy), "kept: somebody is there");
+    assert_eq!(verdict(&dry, &unknown), "kept: idle for less than 0s");
+    assert_eq!(verdict(&dry, &never), "kept: idle for less than 0s");
+    assert!(shown.contains("dryidle") && shown.contains("would stop"), "{shown}");
+    session.wait();
+    // A dry run leaves a reaper that is at work alone, too.
+    let lock = fs::File::create("/run/sshbox/reap.lock").unwrap();
+    lock.lock().unwrap();
+    let dry = Command::new("/usr/lib/sshbox/sshbox-reap").arg("--dry-run").output().unwrap();
+    assert_eq!(text(&dry.stdout), "another reaper is at work\n");
 }

@@ -1,6 +1,6 @@
 //! Boxes and sessions: made once, entered again, woken, and ended as plain sshd would.
 
-use crate::harness::{User, alice, run, text, until, world};
+use crate::harness::{User, WHOSE, alice, run, text, until, world};
 use std::thread;
 
 #[test]
@@ -8,11 +8,11 @@ fn the_first_login_makes_the_box_and_the_second_enters_it() {
     let _world = world();
     let user = User::new("twice");
     assert_eq!(
-        user.says("hostname; echo kept > file; cat /proc/sys/kernel/random/boot_id > /dev/null"),
+        user.says(&format!("{WHOSE}; echo kept > file; cat /proc/sys/kernel/random/boot_id > /dev/null")),
         "twice\n"
     );
     let id = user.inspect("{{.Id}}");
-    assert_eq!(user.says("hostname; cat file"), "twice\nkept\n");
+    assert_eq!(user.says(&format!("{WHOSE}; cat file")), "twice\nkept\n");
     assert_eq!(user.inspect("{{.Id}}"), id);
 }
 
@@ -80,7 +80,7 @@ fn f1_thirty_two_first_logins_at_once_make_one_box() {
     let logins: Vec<_> = (0..32)
         .map(|_| {
             let user = user.clone();
-            thread::spawn(move || user.ssh().run("hostname"))
+            thread::spawn(move || user.ssh().run(WHOSE))
         })
         .collect();
     for login in logins {

@@ -1,7 +1,7 @@
 //! The pages in `docs/` for sites, followed to the letter: each command, each line of code and
 //! each setting comes out of the page, so that page and test cannot part. Ends in logins.
 
-use crate::harness::{CONFIG, STATE, User, begun, journal, reap, run, text, until, world_alone};
+use crate::harness::{CONFIG, STATE, User, WHOSE, begun, journal, reap, run, text, until, world_alone};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
@@ -226,6 +226,31 @@ fn a_fresh_site_is_connected_by_the_page_alone() {
     assert!(journal().contains(r#"login refused user="ada""#));
 }
 
+#[test]
+fn a_user_whose_name_is_a_mail_address_logs_in_by_the_page() {
+    let _world = world_alone();
+    let site = Site::new("mail");
+    for heading in ["A site to try it with", "1.", "2.", "3.", "4."] {
+        site.follow(&blocks(CONNECT, heading));
+    }
+    let mail = blocks(CONNECT, "User names that are mail addresses");
+    let (logins, before): (Vec<_>, Vec<_>) =
+        mail.into_iter().partition(|block| block.text.contains("ssh -p 2200"));
+    assert_eq!((before.len(), logins.len()), (2, 1));
+    site.follow(&before);
+    site.follow(&[blocks(CONNECT, "5."), blocks(CONNECT, "6.")].concat());
+    site.follow(&logins);
+    // Whoever had a name keeps it.
+    site.follow(&blocks(CONNECT, "7."));
+    // One spelling leads to the user, and no other.
+    for name in ["Grace-ssh", "Grace+ssh", "grace"] {
+        assert_eq!(User { name: name.to_owned() }.ssh().status("true"), 255, "{name}");
+    }
+    assert_eq!(User { name: "Grace+ssh@example.org".to_owned() }.ssh().status("true"), 255);
+    site.manage("from django.contrib.auth.models import User; User.objects.filter(username__contains='@').update(is_active=False)");
+    assert_eq!(User { name: "grace-ssh".to_owned() }.ssh().status("true"), 255);
+}
+
 /// The site's own past: users, keys, an image, and a container that is in use.
 fn with_a_past(site: &Site) {
     fs::create_dir(site.path("accounts_app")).unwrap();
@@ -302,7 +327,7 @@ fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() 
     assert!(text(&reap(&["--dry-run"]).stdout).contains("Ada-L: kept: idle for less than 30m\n"));
     // Somebody new, and somebody whose name is another to the host.
     let grace = User { name: "Grace_2".to_owned() };
-    assert_eq!(grace.says("hostname"), "Grace_2\n");
+    assert_eq!(grace.says(WHOSE), "Grace_2\n");
     assert_eq!(fs::metadata("/app/data/users/Grace_2").unwrap().uid(), 1000);
     assert_eq!(User { name: "ada-l".to_owned() }.ssh().status("true"), 255);
     assert!(!fs::exists("/app/data/users/ada-l").unwrap());

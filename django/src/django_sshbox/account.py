@@ -4,11 +4,9 @@ Knows nothing of HTTP; the view, the checks and the command share it.
 """
 
 import logging
-import re
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
@@ -17,7 +15,6 @@ from .keys import parse_public_key
 
 log = logging.getLogger(__name__)
 
-LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 EXTRAS = {"limits", "idle_timeout", "image"}
 TITLE = 100  # characters of a key's title that travel
 
@@ -46,21 +43,11 @@ def read_token():
     return words[0]
 
 
-def find_user(username):
-    """The user of exactly this name. None for any other, and for names that cannot log in."""
-    if not LOGIN.fullmatch(username):
-        return None
-    model = get_user_model()
-    users = model._default_manager.filter(**{model.USERNAME_FIELD: username})
-    # A database may compare without case; to the host Alice and alice are two users.
-    return next((user for user in users if user.get_username() == username), None)
-
-
-def account_of(user):
+def account_of(user, name):
     """What sshbox asks for. An inactive user's keys are nobody's business."""
-    account = {"user": user.get_username(), "id": user.pk, "active": user.is_active, "keys": []}
+    account = {"user": name, "id": user.pk, "active": user.is_active, "keys": []}
     if user.is_active:
-        account.update(_extras(user), keys=_valid_keys(user))
+        account.update(_extras(user), keys=_valid_keys(user, name))
     return account
 
 
@@ -74,13 +61,13 @@ def _extras(user):
     return extras
 
 
-def _valid_keys(user):
+def _valid_keys(user, name):
     lines = []
     for number, (text, title) in enumerate(_titled_keys(user), start=1):
         try:
             key = parse_public_key(text)
         except ValidationError as error:
-            log.warning("key %d of %s left out: %s", number, user.get_username(), error.messages)
+            log.warning("key %d of %s left out: %s", number, name, error.messages)
             continue
         # Only for people, who see it in @keys: it must not make a line that sshbox leaves out.
         comment = title if title and title.isprintable() else key.comment

@@ -1,17 +1,20 @@
 """`manage.py check` tells a wrong setting before a user meets it."""
 
+from django.contrib.auth import get_user_model
 from django.core.checks import Error, Warning, register
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.db.models import CharField, TextField
 from django.utils.module_loading import import_string
 
 from .account import key_model, read_token, setting
+from .names import Field, scheme
 
 SHORT = 32  # characters; `openssl rand -hex 32` gives 64
 
 
 @register()
 def check_settings(app_configs, **kwargs):
-    return [*_token(), *_callables(), *_key_model()]
+    return [*_token(), *_callables(), *_key_model(), *_login_name()]
 
 
 def _token():
@@ -54,3 +57,32 @@ def _key_model():
     except (LookupError, ValueError, FieldDoesNotExist) as error:
         hint = "It must be app_label.Model, with the fields user and public_key; else SSHBOX_KEYS."
         yield Error(f"SSHBOX_KEY_MODEL: {error}", hint=hint, id="sshbox.E004")
+
+
+def _login_name():
+    hint = (
+        "It must be a unique text field of the user model, or the dotted path of a class with the "
+        "methods login_name(user) and users(name)."
+    )
+    try:
+        chosen = scheme()
+        problem = _problem_of_field(chosen.name) if isinstance(chosen, Field) else None
+        for method in ("login_name", "users"):
+            if not callable(getattr(chosen, method, None)):
+                problem = f"{setting('SSHBOX_LOGIN_NAME')} has no method {method}"
+    except (ImportError, TypeError, FieldDoesNotExist, ImproperlyConfigured) as error:
+        problem = str(error)
+    if problem:
+        yield Error(f"SSHBOX_LOGIN_NAME: {problem}.", hint=hint, id="sshbox.E005")
+
+
+def _problem_of_field(name):
+    options = get_user_model()._meta
+    field = options.get_field(name)
+    # Whether user names are unique is Django's own check (auth.E003).
+    constraints = [constraint.fields for constraint in options.total_unique_constraints]
+    if name != get_user_model().USERNAME_FIELD and not field.unique and (name,) not in constraints:
+        return f"the field {name} is not unique: two users could have one login name"
+    if not isinstance(field, (CharField, TextField)):
+        return f"the field {name} holds no text"
+    return None

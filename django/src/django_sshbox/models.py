@@ -1,8 +1,10 @@
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import models
 
 from .keys import parse_public_key
+from .names import LOGIN, RULE
 
 
 class SSHKey(models.Model):
@@ -53,3 +55,34 @@ class SSHKey(models.Model):
         self.fingerprint = key.fingerprint
         self.key_type = key.type
         self.title = self.title or key.comment[: self._meta.get_field("title").max_length]
+
+
+class LoginName(models.Model):
+    """A login name that was given to a user, where SSHBOX_LOGIN_NAME is `names.Allocated`.
+
+    A row stays when its user goes: the home of that name is still on the host.
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="sshbox_login_name",
+    )
+    name = models.CharField("login name", max_length=64, unique=True)
+    created_at = models.DateTimeField("created", auto_now_add=True)
+
+    class Meta:
+        verbose_name = "login name"
+        ordering = ["name"]
+
+    def __str__(self):
+        return self.name
+
+    def clean(self):
+        if not LOGIN.fullmatch(self.name):
+            raise ValidationError({"name": f"This cannot be a login name: {RULE}."})
+        model = get_user_model()
+        others = model._default_manager.exclude(pk=self.user_id)
+        if others.filter(**{f"{model.USERNAME_FIELD}__iexact": self.name}).exists():
+            raise ValidationError({"name": "This is the user name of another user."})

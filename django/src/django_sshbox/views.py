@@ -8,7 +8,8 @@ from django.http import JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from .account import account_of, find_user, read_token
+from .account import account_of, read_token
+from .names import find_user
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 # never_cache says `private` too: a cache of the whole site would else serve it without a token.
 @never_cache
 @require_safe
-def account(request, username):
+def account(request, name):
     try:
         token = read_token()
     except ImproperlyConfigured as error:
@@ -26,10 +27,10 @@ def account(request, username):
         response = _error(401, "a valid Bearer token is needed")
         response["WWW-Authenticate"] = 'Bearer realm="sshbox"'
         return response
-    user = find_user(username)
+    user = find_user(name)
     if user is None:
         return _error(404, "no such user")
-    return JsonResponse(account_of(user))
+    return JsonResponse(account_of(user, name))
 
 
 # For LoginRequiredMiddleware (Django 5.1 and later): sshbox shows its token, it has no session.

@@ -8,6 +8,11 @@ from django.db import models
 class Member(AbstractUser):
     # NOCASE compares like MySQL and SQL Server do as they come.
     username = models.CharField(max_length=150, unique=True, db_collation="NOCASE")
+    ssh_name = models.CharField(
+        max_length=150, unique=True, null=True, blank=True, db_collation="NOCASE"
+    )
+    nickname = models.CharField(max_length=150, null=True, blank=True)
+    number = models.IntegerField(unique=True, null=True, blank=True)
 
 
 class WorkspaceSSHKey(models.Model):

@@ -1,7 +1,7 @@
 //! Known holes of the engine and its runtime that concern boxes, by version. A distribution mends
 //! them under old versions: what its package says it has mended counts as mended.
 
-use super::verdict::{Verdict, ok, warn};
+use super::verdict::{Verdict, ok, skip, warn};
 use super::{Doctor, Judged, SMALL};
 use std::path::Path;
 use std::process::Command;
@@ -151,6 +151,9 @@ fn is_of(package: &str, upstream: &str) -> bool {
 }
 
 fn judge(versions: &[String], open: &[((&str, &str), Option<String>)]) -> Verdict {
+    if versions.is_empty() {
+        return skip("the engine does not tell its parts and their versions");
+    }
     let versions = versions.join(", ");
     if open.is_empty() {
         return ok(format!("{versions}: none known as of {AS_OF}"));

@@ -95,15 +95,15 @@ fn judge_quota(mounted: Option<Mounted>) -> Verdict {
         return skip("the file system of the homes is not in the list of mounts");
     };
     let on = options.split(',').any(|option| matches!(option, "prjquota" | "pquota"));
-    match kind.as_str() {
-        "xfs" | "ext4" if on => {
-            ok(format!("{kind} with project quotas on: homes could be limited; sshbox does not do so yet"))
-        }
-        "xfs" | "ext4" => {
-            ok(format!("{kind} without project quotas (mount option prjquota): a home can fill it"))
-        }
-        kind => ok(format!("{kind}: a home can fill it")),
-    }
+    let seen = match kind.as_str() {
+        "xfs" | "ext4" if on => format!("{kind} with project quotas on, which sshbox does not set yet"),
+        "xfs" | "ext4" => format!("{kind} without project quotas (mount option prjquota)"),
+        _ => kind,
+    };
+    warn(
+        format!("{seen}: a home can fill it"),
+        "put homes (box.home) on a file system of their own, and watch disk: it fills for all users at once",
+    )
 }
 
 #[cfg(test)]
@@ -132,9 +132,11 @@ mod tests {
     #[test]
     fn quotas_are_told() {
         let judge = |kind: &str, options: &str| {
-            judge_quota(Some(Mounted { kind: kind.to_owned(), options: options.to_owned() })).seen
+            let verdict = judge_quota(Some(Mounted { kind: kind.to_owned(), options: options.to_owned() }));
+            assert_eq!(verdict.state, State::Warn, "a hole is never ok");
+            verdict.seen
         };
-        assert!(judge("xfs", "rw,attr2,prjquota").contains("could be limited"));
+        assert!(judge("xfs", "rw,attr2,prjquota").contains("does not set yet"));
         assert!(judge("ext4", "rw,errors=remount-ro").contains("without project quotas"));
         assert_eq!(judge("btrfs", "rw"), "btrfs: a home can fill it");
         assert_eq!(judge_quota(None).state, State::Skip);

@@ -2,6 +2,7 @@
 
 use super::verdict::{Remedy, State, Verdict, fail, mend, ok, skip, warn};
 use super::{Doctor, Judged};
+use crate::cache::Cache;
 use crate::config::{ConfigError, InsecureFile};
 use crate::exit::chain;
 use identity::GID;
@@ -108,8 +109,8 @@ pub fn keys() -> Option<(u32, u32)> {
     User::from_name(KEYS).ok().flatten().map(|user| (user.uid.as_raw(), user.gid.as_raw()))
 }
 
-/// `directories`: are the directories as tmpfiles.d makes them?
-pub fn directories(_doctor: &Doctor) -> Judged {
+/// `directories`: are the directories as tmpfiles.d makes them, and does the cache take an answer?
+pub fn directories(doctor: &Doctor) -> Judged {
     let numbers = |user: &str, group: &str| {
         let user = User::from_name(user).ok().flatten()?;
         let group = Group::from_name(group).ok().flatten()?;
@@ -122,10 +123,16 @@ pub fn directories(_doctor: &Doctor) -> Judged {
         let should = Seen { directory: true, uid, gid, mode: *mode };
         wrong.extend(differs(path, Seen::at(path), should));
     }
-    Ok(if wrong.is_empty() {
-        ok(format!("{} as they should be", wanted.len()))
-    } else {
-        mend(State::Fail, wrong.join("; "), vec![TMPFILES])
+    if !wrong.is_empty() {
+        return Ok(mend(State::Fail, wrong.join("; "), vec![TMPFILES]));
+    }
+    let cache = &doctor.config()?.accounts.cache;
+    Ok(match Cache::new(cache).check() {
+        Ok(()) => ok(format!("{} as they should be", wanted.len())),
+        Err(error) => warn(
+            format!("the cache {} cannot be written: {error}", cache.display()),
+            "make room, or mount it writable: after a reboot nobody gets in while the web app does not answer",
+        ),
     })
 }
 

@@ -37,7 +37,8 @@ fn heads(doctor: &Doctor) -> Result<&Heads, Verdict> {
     let myself = std::env::current_exe().map_err(|error| skip(format!("cannot find myself: {error}")))?;
     let mut command = Command::new(myself);
     command.arg("--config").arg(&doctor.config_path).args(["doctor", "--ask", doctor.visitor.as_str()]);
-    let ended = doctor.must(command.uid(uid).gid(gid), config.accounts.timeout.0 * 2 + SMALL)?;
+    let ended = doctor
+        .must(command.uid(uid).gid(gid), config.accounts.timeout.0.saturating_mul(2).saturating_add(SMALL))?;
     let nothing = |_| Heads { with: Err(ended.last_words()), without: Err(ended.last_words()) };
     let heads = serde_json::from_str(&ended.out).unwrap_or_else(nothing);
     Ok(doctor.heads.get_or_init(|| heads))

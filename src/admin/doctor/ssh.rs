@@ -3,8 +3,8 @@
 use super::files::Seen;
 use super::verdict::{Remedy, State, Verdict, fail, mend, ok, skip, warn};
 use super::{Doctor, Judged, SMALL};
-use identity::{GID, Login};
-use std::fs;
+use crate::admin::names::{self, Name};
+use crate::variables::ACCEPTED;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
@@ -12,11 +12,7 @@ use std::process::Command;
 /// The server.
 pub const SSHD: &str = "/usr/sbin/sshd";
 
-/// The whole of its configuration.
-pub const CONFIG: &str = "/etc/sshbox/sshd_config";
-
-/// What our sshd sees as `/etc/nsswitch.conf`.
-const NSSWITCH: &str = "/usr/share/sshbox/nsswitch.conf";
+pub use crate::admin::names::CONFIG;
 
 /// What `sshd -T` must say, or a door is open; why, for the admin.
 const SETTINGS: &[(&str, &str, &str)] = &[
@@ -131,7 +127,7 @@ fn judge_settings(settings: &str) -> Verdict {
         wrong.push(format!("authorizedkeyscommand is '{command}': keys must come from sshbox-keys alone"));
     }
     let taken = values(settings, "acceptenv");
-    if let Some(other) = taken.iter().find(|name| **name != "LANG" && !name.starts_with("LC_")) {
+    if let Some(other) = taken.iter().find(|name| !ACCEPTED.split(' ').any(|known| known == **name)) {
         wrong.push(format!("acceptenv takes {other}: users would set the environment of sshbox-shell"));
     }
     if wrong.is_empty() {
@@ -140,57 +136,29 @@ fn judge_settings(settings: &str) -> Verdict {
     fail(wrong.join("; "), format!("set them in {CONFIG} as shipped, then systemctl reload sshbox-sshd"))
 }
 
-/// `nss`: is every name somebody to our sshd, and to no other program?
+/// `nss`: does every name resolve for our sshd, and for no other program?
 pub fn nss(doctor: &Doctor) -> Judged {
     let name = doctor.visitor.as_str();
     let here = doctor.must(Command::new("getent").args(["passwd", name]), SMALL)?;
-    let running = listener();
-    let mut view = Command::new(if running.is_some() { "nsenter" } else { "unshare" });
-    if let Some(pid) = running {
-        view.arg(format!("--mount=/proc/{pid}/ns/mnt"));
-    } else {
-        // The view that it would have.
-        let script = "mount --bind -o ro \"$0\" /etc/nsswitch.conf && exec \"$@\"";
-        view.args(["--mount", "--propagation", "private", "sh", "-c", script, NSSWITCH]);
-    }
-    let there = doctor.must(view.args(["getent", "passwd", name]), SMALL)?;
-    Ok(judge_nss(&doctor.visitor, &here.out, &there.out, running.is_some()))
+    let running = names::listener();
+    let there = names::look_up(running, &doctor.visitor).map_err(skip)?;
+    Ok(judge_nss(&here.out, there, running.is_some()))
 }
 
-/// Our sshd, if it runs: the process that listens.
-fn listener() -> Option<u32> {
-    let processes = fs::read_dir("/proc").ok()?;
-    processes.flatten().find_map(|process| {
-        let pid = process.file_name().to_str()?.parse().ok()?;
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        is_listener(&line).then_some(pid)
-    })
-}
-
-/// How an sshd that listens calls itself: `sshd: /usr/sbin/sshd -D -f FILE [listener] 0 of 150-300 startups`.
-fn is_listener(line: &str) -> bool {
-    line.starts_with("sshd: ") && line.contains(CONFIG) && line.contains("[listener]")
-}
-
-fn judge_nss(login: &Login, here: &str, there: &str, runs: bool) -> Verdict {
+fn judge_nss(here: &str, there: Name, runs: bool) -> Verdict {
     if !here.trim().is_empty() {
         return fail(
             "every program on this host takes any name for a user",
             "take sshbox out of /etc/nsswitch.conf: only sshbox-sshd may see it",
         );
     }
-    let expected = format!("{login}:");
-    let numbers = format!(":{}:{GID}:", login.uid());
-    if there.starts_with(&expected) && there.contains(&numbers) {
-        let whose = if runs { "the running sshd" } else { "an sshd with its nsswitch.conf" };
-        return ok(format!("a name has its uid in {whose}, and nowhere else"));
+    let whose = if runs { "the running sshd" } else { "an sshd with its nsswitch.conf" };
+    match there.fix() {
+        None => ok(format!("a name has its uid in {whose}, and nowhere else")),
+        Some(fix) => {
+            fail(format!("{whose} knows no login name: every login is refused as an invalid user"), fix)
+        }
     }
-    fail(
-        "our sshd knows no name: every login is refused as an invalid user",
-        format!(
-            "apt install --reinstall sshbox; {NSSWITCH} must be bound over /etc/nsswitch.conf in sshbox-sshd.service; systemctl restart sshbox-sshd"
-        ),
-    )
 }
 
 /// Where to knock: an address and port at which our sshd listens.
@@ -215,7 +183,7 @@ mod tests {
     fn shipped() -> String {
         let lines = SETTINGS.iter().map(|(name, value, _)| format!("{name} {value}\n"));
         let command = "authorizedkeyscommand /usr/lib/sshbox/sshbox-keys --fingerprint %f -- %u\n";
-        lines.collect::<String>() + command + "acceptenv LANG\nacceptenv LC_*\n"
+        lines.collect::<String>() + command + "acceptenv LANG\nacceptenv LC_*\nacceptenv NO_COLOR\n"
     }
 
     #[test]
@@ -247,24 +215,14 @@ mod tests {
 
     #[test]
     fn a_name_is_known_to_our_sshd_and_to_nobody_else() {
-        let login = Login::parse(b"alice").unwrap();
-        let entry = format!("alice:*:{}:{GID}::/:/usr/lib/sshbox/sshbox-shell\n", login.uid());
-        assert_eq!(judge_nss(&login, "", &entry, true).state, State::Ok);
-        assert_eq!(judge_nss(&login, "", "", true).state, State::Fail);
-        assert_eq!(
-            judge_nss(&login, "", "alice:x:1000:1000::/home/alice:/bin/bash\n", true).state,
-            State::Fail
-        );
-        assert!(judge_nss(&login, &entry, &entry, true).fix.unwrap().contains("/etc/nsswitch.conf"));
-    }
-
-    #[test]
-    fn the_listener_is_told_from_its_children_and_from_others() {
-        assert!(is_listener(
-            "sshd: /usr/sbin/sshd -D -f /etc/sshbox/sshd_config [listener] 0 of 150-300 startups"
-        ));
-        assert!(!is_listener("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"));
-        assert!(!is_listener("vi /etc/sshbox/sshd_config"));
+        assert_eq!(judge_nss("", Name::Known, true).state, State::Ok);
+        assert_eq!(judge_nss("", Name::Known, false).state, State::Ok);
+        let stale = judge_nss("", Name::UnknownUntilRestart, true);
+        assert_eq!(stale.state, State::Fail);
+        assert!(stale.seen.contains("running sshd") && stale.fix.unwrap().starts_with("systemctl restart"));
+        assert!(judge_nss("", Name::Unknown, true).fix.unwrap().contains("--reinstall sshbox"));
+        let known_to_all = judge_nss("alice:*:2098369249:1879048192::/:/bin/sh\n", Name::Known, true);
+        assert!(known_to_all.fix.unwrap().contains("/etc/nsswitch.conf"));
     }
 
     #[test]

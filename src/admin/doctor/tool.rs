@@ -1,6 +1,7 @@
 //! Programs of the host that the doctor calls, each within a deadline, and the signals that
 //! end a check early, so that what it made can be removed. Knows no check.
 
+use crate::times::later;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
@@ -110,7 +111,7 @@ pub fn run(
     command.stdin(Stdio::from(stdin)).stdout(share(&out)?).stderr(share(&err)?).env("LC_ALL", "C.UTF-8");
     // What it starts goes with it: sftp has an ssh.
     let mut child = command.process_group(0).spawn().map_err(failed)?;
-    let end = Instant::now() + deadline;
+    let end = later(Instant::now(), deadline);
     let stopped = loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             return Ok(Ended { status, out: text(out), err: text(err) });

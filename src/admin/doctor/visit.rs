@@ -9,10 +9,12 @@ use super::ssh::{door, values};
 use super::verdict::{Verdict, fail, ok, skip, warn};
 use super::{Doctor, Judged, SMALL};
 use crate::cache::Cache;
+use crate::deadlines::LOGIN;
 use crate::engine::{Engine, EngineError};
 use crate::exit::chain;
 use crate::presence::{Held, INVITATIONS, Place, RUN, VISITOR, doctor_lock, reaper_lock};
 use crate::spec::Found;
+use crate::times::later;
 use identity::Login;
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
@@ -26,15 +28,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a login may take that makes a box: longer than `sshbox-wake` gives itself.
-const LOGIN: Duration = Duration::from_secs(100);
-
 /// What the server is called in the list of known hosts.
 const ALIAS: &str = "sshbox-doctor";
 
-/// What a visitor looks at: who they are, how they are fenced in, where they are.
-const LOOK: &str =
-    "cat /proc/self/status /etc/hosts /proc/net/route; cat /proc/self/attr/current 2>/dev/null; true";
+/// What a visitor looks at: who they are, how they are fenced in, where they are, what is mounted.
+const LOOK: &str = "cat /proc/self/status /etc/hosts /proc/net/route /proc/self/mountinfo; \
+    printf 'Processors:\\t%s\\n' \"$(getconf _NPROCESSORS_ONLN 2>/dev/null)\"; \
+    cat /proc/self/attr/current 2>/dev/null; true";
 
 /// What the name of the second visitor has beyond that of the first.
 const SECOND: &str = "-2";
@@ -274,7 +274,7 @@ fn refused(status: Option<i32>, words: &str) -> Verdict {
 }
 
 /// What the first login showed, for checks that look at the box.
-fn seen(doctor: &Doctor) -> Result<(&Visit, &str), Verdict> {
+pub(super) fn seen(doctor: &Doctor) -> Result<(&Visit, &str), Verdict> {
     let visit = visit(doctor)?;
     if visit.seen.get().is_none() {
         // Its verdict is its own check's to tell.
@@ -311,11 +311,14 @@ pub fn confined(doctor: &Doctor) -> Judged {
     Ok(judge_box(seen(doctor)?.1, owner))
 }
 
+/// A line of what was seen, in the form of `proc_pid_status(5)`; "" when there is none.
+pub(super) fn field<'a>(seen: &'a str, name: &str) -> &'a str {
+    let of_name = |line: &'a str| line.split_once(":\t").filter(|(key, _)| *key == name);
+    seen.lines().find_map(of_name).map_or("", |(_, value)| value)
+}
+
 fn judge_box(seen: &str, owner: u32) -> Verdict {
-    let field = |name: &str| {
-        let of_name = |line| str::split_once(line, ":\t").filter(|(key, _)| *key == name);
-        seen.lines().find_map(of_name).map_or("", |(_, value)| value)
-    };
+    let field = |name: &str| field(seen, name);
     let mut wrong = Vec::new();
     for (name, wanted, why) in [
         ("CapEff", "0000000000000000", "it has capabilities"),
@@ -337,9 +340,17 @@ fn judge_box(seen: &str, owner: u32) -> Verdict {
             "compare docker inspect of a box with SECURITY.md; a runtime other than runc, or daemon.json, may differ",
         );
     }
-    let profile = seen.lines().rfind(|line| line.ends_with(" (enforce)") || line.ends_with(" (complain)"));
-    let profile = profile.map_or(String::new(), |profile| format!(", AppArmor {profile}"));
-    ok(format!("uid {uid}, no capability, no new privileges, seccomp{profile}"))
+    let is_profile =
+        |line: &&str| *line == "unconfined" || line.ends_with(" (enforce)") || line.ends_with(" (complain)");
+    let profile = seen.lines().rfind(is_profile);
+    let shown = profile.map_or(String::new(), |profile| format!(", AppArmor {profile}"));
+    let shown = format!("uid {uid}, no capability, no new privileges, seccomp{shown}");
+    match profile {
+        Some(profile) if !profile.ends_with(" (enforce)") => {
+            warn(shown, "AppArmor does not hold boxes back: aa-enforce docker-default; see docker info")
+        }
+        _ => ok(shown),
+    }
 }
 
 /// `log-driver`: does what boxes print go nowhere?
@@ -367,9 +378,11 @@ pub fn isolation(doctor: &Doctor) -> Judged {
     let (visit, own) = seen(doctor)?;
     let [name, other] = &visit.names;
     let theirs = doctor.must(&mut visit.client.ssh(other, "key", LOOK), LOGIN)?;
-    let neighbour = address_of(&theirs.out, other.as_str());
-    let neighbour = neighbour.ok_or_else(|| skip("the second box has no address to try"))?;
-    let mut targets = vec![(neighbour, 1), METADATA];
+    let neighbour = addresses_of(&theirs.out, &doctor.config()?.a_box.hostname.fill(other));
+    if neighbour.is_empty() {
+        return Err(skip("the second box has no address to try"));
+    }
+    let mut targets: Vec<_> = neighbour.iter().map(|address| (*address, 1)).chain([METADATA]).collect();
     let gateway = gateway(own);
     if let Some(gateway) = gateway {
         let table =
@@ -383,7 +396,7 @@ pub fn isolation(doctor: &Doctor) -> Judged {
     if !ended.status.success() {
         return Ok(skip(format!("the image has no bash and timeout to try with: {}", ended.last_words())));
     }
-    Ok(judge_reach(&ended.out, neighbour, gateway))
+    Ok(judge_reach(&ended.out, &neighbour, gateway))
 }
 
 /// What bash in the box runs: all tries at once, each for two seconds at most.
@@ -406,14 +419,14 @@ try() {
     script + "wait\n"
 }
 
-/// The address of a host by its own `/etc/hosts`, which Docker writes.
-fn address_of(seen: &str, name: &str) -> Option<IpAddr> {
+/// The addresses of a host by its own `/etc/hosts`, which Docker writes: one, or two with IPv6.
+fn addresses_of(seen: &str, name: &str) -> Vec<IpAddr> {
     let of_name = |line: &str| {
         let mut words = line.split_whitespace();
         let address = words.next()?.parse().ok()?;
         words.any(|word| word == name).then_some(address)
     };
-    seen.lines().find_map(of_name)
+    seen.lines().filter_map(of_name).collect()
 }
 
 /// The default gateway in a `/proc/net/route`: the host, as its boxes see it.
@@ -446,7 +459,9 @@ fn listening(table: &str, at: Ipv4Addr) -> Vec<u16> {
     ports.into_iter().take(PORTS).collect()
 }
 
-fn judge_reach(answers: &str, neighbour: IpAddr, gateway: Option<Ipv4Addr>) -> Verdict {
+fn judge_reach(answers: &str, neighbour: &[IpAddr], gateway: Option<Ipv4Addr>) -> Verdict {
+    let of_neighbour = |address: &str| neighbour.iter().any(|theirs| theirs.to_string() == address);
+    let mut tried = 0;
     let mut reached = Vec::new();
     let mut ports = Vec::new();
     let mut box_reached = false;
@@ -456,8 +471,9 @@ fn judge_reach(answers: &str, neighbour: IpAddr, gateway: Option<Ipv4Addr>) -> V
             continue;
         };
         // Traffic between boxes is dropped without a word: a refusal has come from there.
-        if *address == neighbour.to_string() && *answer != "closed" {
-            box_reached = true;
+        if of_neighbour(address) {
+            tried += 1;
+            box_reached |= *answer != "closed";
         } else if *answer == "open" && *address == METADATA.0.to_string() {
             reached.push(format!("the metadata service at {address}"));
         } else if *answer == "open" && gateway.is_some_and(|gateway| *address == gateway.to_string()) {
@@ -470,8 +486,12 @@ fn judge_reach(answers: &str, neighbour: IpAddr, gateway: Option<Ipv4Addr>) -> V
     if box_reached {
         return fail("a box reaches another box", "see network");
     }
+    if tried < neighbour.len() {
+        return skip("the tries from inside a box gave no answer");
+    }
     if reached.is_empty() {
-        return ok("another box, the host's open ports and 169.254.169.254 are out of reach");
+        let host = if gateway.is_some() { ", the host's open ports" } else { "" };
+        return ok(format!("another box{host} and 169.254.169.254 are out of reach"));
     }
     warn(
         format!("another box is out of reach; a box reaches {}", reached.join(", and ")),
@@ -568,7 +588,7 @@ fn remove_traces(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> 
 
 /// Waits until no session of this visitor is left on the host, for a moment.
 fn until_gone(name: &Login) {
-    let end = Instant::now() + SMALL;
+    let end = later(Instant::now(), SMALL);
     let theirs = |process: fs::DirEntry| process.metadata().is_ok_and(|meta| meta.uid() == name.uid());
     let here = || fs::read_dir("/proc").into_iter().flatten().flatten().any(theirs);
     while here() && Instant::now() < end {
@@ -654,12 +674,18 @@ mod tests {
             assert_eq!(judge_box(&SEEN.replace(from, to), 1000).state, State::Fail, "{to}");
         }
         assert_eq!(judge_box("", 1000).state, State::Fail);
+        for open in ["docker-default (complain)", "unconfined"] {
+            let verdict = judge_box(&SEEN.replace("docker-default (enforce)", open), 1000);
+            assert_eq!(verdict.state, State::Warn, "{verdict:?}");
+        }
+        assert_eq!(judge_box(&SEEN.replace("docker-default (enforce)\n", ""), 1000).state, State::Ok);
     }
 
     #[test]
     fn where_a_box_is_and_where_the_host_is() {
-        assert_eq!(address_of(SEEN, "visitor"), Some("172.18.0.2".parse().unwrap()));
-        assert_eq!(address_of(SEEN, "nobody"), None);
+        assert_eq!(addresses_of(SEEN, "visitor"), ["172.18.0.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(addresses_of(&format!("{SEEN}fd00::2\tvisitor\n"), "visitor").len(), 2);
+        assert_eq!(addresses_of(SEEN, "nobody"), [] as [IpAddr; 0]);
         assert_eq!(gateway(SEEN), Some(Ipv4Addr::new(172, 18, 0, 1)));
         assert_eq!(gateway("eth0\t000012AC\t00000000\t0001\n"), None);
     }
@@ -675,11 +701,21 @@ mod tests {
 
     #[test]
     fn what_a_box_reaches_is_told() {
-        let neighbour = "172.18.0.3".parse().unwrap();
-        let judge = |answers: &str| judge_reach(answers, neighbour, Some(Ipv4Addr::new(172, 18, 0, 1)));
+        let neighbour = ["172.18.0.3".parse().unwrap()];
+        let judge = |answers: &str| judge_reach(answers, &neighbour, Some(Ipv4Addr::new(172, 18, 0, 1)));
         let apart = "172.18.0.3 1 closed\n169.254.169.254 80 refused\n172.18.0.1 22 closed\n";
         assert_eq!(judge(apart).state, State::Ok);
         assert_eq!(judge("172.18.0.3 1 refused\n").state, State::Fail);
+        // What was not tried is not out of reach.
+        assert_eq!(judge("").state, State::Skip);
+        let both = [neighbour[0], "fd00::3".parse().unwrap()];
+        let judge_both = |answers: &str| judge_reach(answers, &both, None);
+        assert_eq!(judge_both("172.18.0.3 1 closed\n").state, State::Skip);
+        assert_eq!(judge_both("172.18.0.3 1 closed\nfd00::3 1 refused\n").state, State::Fail);
+        assert_eq!(
+            judge_both("172.18.0.3 1 closed\nfd00::3 1 closed\n").seen,
+            "another box and 169.254.169.254 are out of reach"
+        );
         assert_eq!(
             judge("172.18.0.3 1 closed\n169.254.169.254 80 open\n172.18.0.1 22 open\n172.18.0.1 8000 open\n")
                 .seen,

@@ -4,6 +4,7 @@
 
 use crate::escape::visible;
 use crate::journal::Field;
+use crate::times::rfc3339;
 use identity::Login;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -78,7 +79,8 @@ impl Entry {
     /// When it was written.
     pub fn moment(&self) -> SystemTime {
         let micros = self.get("__REALTIME_TIMESTAMP").parse().unwrap_or_default();
-        SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+        // Whoever wrote the line wrote the number, too.
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// Whether who wrote it is who it says: the kernel attests the uid to journald, and any user
@@ -101,7 +103,7 @@ impl Entry {
 
     /// As a line for people.
     pub fn text(&self) -> String {
-        let moment = humantime::format_rfc3339_seconds(self.moment());
+        let moment = rfc3339(self.moment()).unwrap_or_else(|| "(no such moment)".to_owned());
         let reference = self.of(Field::Ref);
         let message = self.get("MESSAGE");
         let message = message.strip_suffix(&format!(" ref=\"{reference}\"")).unwrap_or(message);
@@ -291,6 +293,18 @@ mod tests {
         assert_eq!(shown(&mut view("bob"), journal()), texts[6..]);
         assert_eq!(shown(&mut view("port"), journal()), [""; 0]);
         assert_eq!(shown(&mut View::new(Wanted::All, None), journal()), texts);
+    }
+
+    #[test]
+    fn f35_a_forged_moment_is_shown_as_none() {
+        for forged in ["18446744073709551615", "9223372036854775807", "253402300800000000", "-1", "x"] {
+            let fields = [("__REALTIME_TIMESTAMP", forged), ("SSHBOX_USER", "alice")];
+            let entry = entry("sshbox-wake", 7, 0, "box started", &fields);
+            let text = entry.text();
+            let unknown = text.starts_with("(no such moment) ") || text.starts_with("1970-01-01T00:00:00Z ");
+            assert!(unknown && text.ends_with(" box started"), "{text}");
+            assert!(entry.json().contains(forged));
+        }
     }
 
     #[test]

@@ -78,6 +78,14 @@ class Migration(migrations.Migration):
                 ),
                 ("username", models.CharField(db_collation="NOCASE", max_length=150, unique=True)),
                 (
+                    "ssh_name",
+                    models.CharField(
+                        blank=True, db_collation="NOCASE", max_length=150, null=True, unique=True
+                    ),
+                ),
+                ("nickname", models.CharField(blank=True, max_length=150, null=True)),
+                ("number", models.IntegerField(blank=True, null=True, unique=True)),
+                (
                     "groups",
                     models.ManyToManyField(
                         blank=True,

@@ -7,9 +7,10 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from ...account import LOGIN, find_user, keys_are_ours
+from ...account import keys_are_ours
 from ...keys import parse_public_key
 from ...models import SSHKey
+from ...names import find_user, login_name, reason_for_none
 
 
 class Command(BaseCommand):
@@ -36,24 +37,24 @@ class Command(BaseCommand):
                 "This site keeps its keys elsewhere (SSHBOX_KEYS or SSHBOX_KEY_MODEL is set). "
                 "Change them there."
             )
-        if not LOGIN.fullmatch(user):
-            raise CommandError(
-                f"{user!r} cannot log in by SSH: a login name is 1 to 64 letters, digits, "
-                "“_”, “.” or “-” of ASCII and begins with a letter, a digit or “_”."
-            )
+        if not user.isprintable():
+            raise CommandError(f"{ascii(user)} has characters that cannot be shown.")
         getattr(self, action)(user, **options)
 
     @transaction.atomic  # a user made for a key that is then refused shall not stay
     def add(self, username, *, file, title, create_user, **options):
         key = read_key(file)
-        if create_user and find_user(username) is None:
+        if create_user and user_of(username) is None:
             create(username)
         user = existing(username)
+        name = name_of(user)
         if SSHKey.objects.filter(user=user, fingerprint=key.fingerprint).exists():
             self.stdout.write(f"{username} has {key.fingerprint} already.")
-            return
-        save(SSHKey(user=user, title=title, public_key=f"{key.line} {key.comment}"))
-        self.stdout.write(f"{username} now has {key.fingerprint}.")
+        else:
+            save(SSHKey(user=user, title=title, public_key=f"{key.line} {key.comment}"))
+            self.stdout.write(f"{username} now has {key.fingerprint}.")
+        if name != username:
+            self.stdout.write(f"The login name of {username} is {name}.")
 
     def list(self, username, **options):
         keys = SSHKey.objects.filter(user=existing(username))
@@ -86,11 +87,31 @@ def read_key(path):
         raise CommandError(f"{path}: {' '.join(error.messages)}") from error
 
 
+def user_of(username):
+    """The user of this site with exactly this user name."""
+    model = get_user_model()
+    users = model._default_manager.filter(**{model.USERNAME_FIELD: username})
+    # A database may compare without case.
+    return next((user for user in users if user.get_username() == username), None)
+
+
 def existing(username):
-    user = find_user(username)
+    user = user_of(username)
     if user is None:
         raise CommandError(f"There is no user {username} (case counts).")
     return user
+
+
+def name_of(user):
+    username, name = user.get_username(), login_name(user)
+    if name is None:
+        raise CommandError(f"{username} cannot log in by SSH: {reason_for_none(user)}.")
+    if find_user(name) != user:
+        raise CommandError(
+            f"{username} cannot log in by SSH: the login name {name} belongs to another user as "
+            "well, or SSHBOX_LOGIN_NAME does not lead back from it."
+        )
+    return name
 
 
 def create(username):

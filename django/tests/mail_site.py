@@ -1,0 +1,5 @@
+"""The demo as a site whose user names are mail addresses."""
+
+from demo_site.settings import *  # noqa: F403
+
+SSHBOX_LOGIN_NAME = "django_sshbox.names.Allocated"

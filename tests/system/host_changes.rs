@@ -1,0 +1,188 @@
+//! What the host does to its own files while our sshd runs: editors, dpkg and logrotate replace them by
+//! rename, truncate them, remove them. No login is refused for it, and what is new is used.
+
+use crate::harness::{Changed, Undo, User, run, text, until, world_alone};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+const NSSWITCH: &str = "/etc/nsswitch.conf";
+const WTMP: &str = "/var/log/wtmp";
+
+/// A file of the host, put back as it was when the test ends.
+fn restored(path: &'static str) -> Undo<impl Fn()> {
+    let (before, mode) = (fs::read(path).unwrap(), fs::metadata(path).unwrap().permissions());
+    Undo(move || {
+        fs::write(path, &before).unwrap();
+        fs::set_permissions(path, mode.clone()).unwrap();
+    })
+}
+
+fn sh(script: &str) {
+    run("sh", &["-ec", script]);
+}
+
+fn logs_in(user: &User, after: &str) {
+    let output = user.ssh().run("echo in");
+    assert_eq!(
+        (text(&output.stdout).as_str(), output.status.code()),
+        ("in\n", Some(0)),
+        "{after}: {output:?}"
+    );
+}
+
+fn our_sshd() -> String {
+    run("pgrep", &["--full", "sshd: /usr/sbin/sshd -D -f /etc/sshbox/sshd_config.*listener"])
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn no_change_of_nsswitch_conf_on_the_host_refuses_a_login() {
+    let _alone = world_alone();
+    let _back = restored(NSSWITCH);
+    let user = User::new("unlocked");
+    let sshd = our_sshd();
+    let ways = [
+        "sed -i 's/^hosts:.*/& # '$0/ /etc/nsswitch.conf",
+        "cp /etc/nsswitch.conf /etc/nsswitch.new; mv /etc/nsswitch.new /etc/nsswitch.conf",
+        "cp /etc/nsswitch.conf /tmp/new; cp --remove-destination /tmp/new /etc/nsswitch.conf",
+        "cp /etc/nsswitch.conf /tmp/new; : >/etc/nsswitch.conf",
+        "cp /tmp/new /etc/nsswitch.conf; rm /etc/nsswitch.conf",
+        "cp /tmp/new /etc/nsswitch.conf",
+    ];
+    for round in 0..50 {
+        for way in ways {
+            run("sh", &["-ec", way, &round.to_string()]);
+            // Every way once with a login behind it, and then one at a time.
+            if round == 0 || round % ways.len() == ways.iter().position(|one| *one == way).unwrap() {
+                logs_in(&user, &format!("round {round}: {way}"));
+            }
+        }
+        logs_in(&user, &format!("round {round}"));
+    }
+    // The host's own programs have seen their own file all the while.
+    fs::write(NSSWITCH, "passwd: files\nhosts: files\nservices:\n").unwrap();
+    assert!(!Command::new("getent").args(["services", "ssh"]).status().unwrap().success());
+    assert!(!Command::new("getent").args(["passwd", "unlocked"]).status().unwrap().success());
+    assert_eq!(our_sshd(), sshd, "the same sshd, never restarted");
+}
+
+#[test]
+fn a_package_that_edits_nsswitch_conf_refuses_no_login() {
+    let _alone = world_alone();
+    let _back = restored(NSSWITCH);
+    let user = User::new("mdns");
+    logs_in(&user, "before");
+    // Its postinst edits the file with `sed -i`. tests/system/prepare has fetched it.
+    sh("dpkg --install target/packages/libnss-mdns_*.deb");
+    let gone = Undo(|| drop(run("dpkg", &["--purge", "libnss-mdns"])));
+    assert!(fs::read_to_string(NSSWITCH).unwrap().contains("mdns4_minimal"));
+    logs_in(&user, "with the package");
+    drop(gone);
+    assert!(!fs::read_to_string(NSSWITCH).unwrap().contains("mdns4_minimal"));
+    logs_in(&user, "without it");
+}
+
+#[test]
+fn after_logrotate_logins_are_in_the_new_wtmp_and_never_in_lastlog() {
+    let _alone = world_alone();
+    let user = User::new("rotated");
+    let _back = Undo(|| drop(fs::remove_file("/tmp/rotate.conf")));
+    fs::write("/tmp/rotate.conf", format!("{WTMP} {{\n create 0664 root utmp\n rotate 9\n}}\n")).unwrap();
+    fs::set_permissions("/tmp/rotate.conf", fs::Permissions::from_mode(0o644)).unwrap();
+    let lastlog = fs::metadata("/var/log/lastlog").unwrap().len();
+    for round in 0..5 {
+        let before = lines_of_last(WTMP).len();
+        user.ssh().terminal(24, 80, &["tty"]).ends();
+        // The logout too: without it `last` shows the session as open for ever.
+        until("login and logout are in wtmp", || {
+            let lines = lines_of_last(WTMP);
+            lines.len() == before + 1 && lines.iter().all(|line| line.contains(" - "))
+        });
+        run("logrotate", &["--force", "--state", "/tmp/rotate.state", "/tmp/rotate.conf"]);
+        assert_eq!(fs::metadata(WTMP).unwrap().len(), 0, "round {round}");
+    }
+    let rotated: usize = (1..=5).map(|number| lines_of_last(&format!("{WTMP}.{number}")).len()).sum();
+    assert_eq!(rotated, 5);
+    assert_eq!(fs::metadata("/var/log/lastlog").unwrap().len(), lastlog);
+}
+
+/// The lines of `last` about our user, in this file.
+fn lines_of_last(file: &str) -> Vec<String> {
+    let said = run("last", &["--file", file, "rotated"]);
+    said.lines().filter(|line| line.starts_with("rotated ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_the_host_replaces_or_adds_below_etc_is_what_our_sshd_sees() {
+    let _alone = world_alone();
+    let pid = our_sshd();
+    let sees =
+        |path: &str| run("nsenter", &[&format!("--mount=/proc/{pid}/ns/mnt"), "cat", path]).trim().to_owned();
+    // As systemd-resolved has it: a link that leads out of /etc by a relative path.
+    let _resolv = restored("/etc/resolv.conf");
+    sh("cp /etc/resolv.conf /run/stub-resolv.conf; echo 'nameserver 192.0.2.53' >/run/stub-resolv.conf
+        ln -s ../run/stub-resolv.conf /etc/resolv.new; mv -T /etc/resolv.new /etc/resolv.conf");
+    assert_eq!(sees("/etc/resolv.conf"), "nameserver 192.0.2.53");
+    sh("rm /etc/resolv.conf; echo 'nameserver 192.0.2.54' >/etc/resolv.conf");
+    assert_eq!(sees("/etc/resolv.conf"), "nameserver 192.0.2.54");
+    // One that was not there when sshd started.
+    assert!(!Path::new("/etc/nologin").exists());
+    {
+        let _nologin = Undo(|| fs::remove_file("/etc/nologin").unwrap());
+        fs::write("/etc/nologin", "closed\n").unwrap();
+        assert_eq!(sees("/etc/nologin"), "closed");
+    }
+    // A folder that nobody could know: from the next run of what the reaper's timer runs as well.
+    let _site = Undo(|| fs::remove_dir_all("/etc/mysite").unwrap());
+    sh("mkdir -p /etc/mysite; echo one >/etc/mysite/ca.pem; /usr/lib/sshbox/sshbox-sshd-view");
+    assert_eq!(sees("/etc/mysite/ca.pem"), "one");
+    sh("echo two >/etc/mysite/new; mv /etc/mysite/new /etc/mysite/ca.pem");
+    assert_eq!(sees("/etc/mysite/ca.pem"), "two");
+    // It can change none of it.
+    let script =
+        "for file in /etc/x /etc/sshbox/x /run/sshbox/host/etc/x /var/log/lastlog /var/log/x /run/x; do
+        if echo x 2>/dev/null >>$file; then echo $file; fi; done";
+    let written = run("nsenter", &[&format!("--mount=/proc/{pid}/ns/mnt"), "sh", "-c", script]);
+    assert_eq!(written, "");
+}
+
+#[test]
+fn keys_and_doctor_tell_when_the_running_sshd_knows_no_names_and_what_cures_it() {
+    let _alone = world_alone();
+    let user = User::new("nameless");
+    logs_in(&user, "before");
+    let keys = || run("sshbox", &["keys", "nameless"]);
+    assert!(keys().contains("name     resolves to uid "), "{}", keys());
+    let nss = || {
+        let said = Command::new("sshbox").args(["doctor", "nss"]).output().unwrap();
+        text(&said.stdout)
+    };
+    // An sshd that somebody started without the mounts of the unit, as it was after the host's file had
+    // dropped the mount on it.
+    let mounts = "/usr/lib/systemd/system/sshbox-sshd.service";
+    {
+        let _unit = Changed::file(mounts, "/run/sshbox/view/etc:/etc ", "");
+        run("packaging/demo/without-systemd", &["stop"]);
+        run("packaging/demo/without-systemd", &["start"]);
+    }
+    let refused = user.ssh().run("true");
+    assert_eq!(refused.status.code(), Some(255), "{refused:?}");
+    assert!(keys().contains("name     does not resolve in the running sshd"), "{}", keys());
+    assert!(keys().contains("systemctl restart sshbox-sshd"), "{}", keys());
+    assert!(nss().contains("the running sshd knows no login name"), "{}", nss());
+    assert!(nss().contains("systemctl restart sshbox-sshd"), "{}", nss());
+    // And that cures it.
+    run("packaging/demo/without-systemd", &["stop"]);
+    run("packaging/demo/without-systemd", &["start"]);
+    logs_in(&user, "after the cure");
+    assert!(keys().contains("name     resolves to uid "), "{}", keys());
+    assert!(nss().contains("a name has its uid in the running sshd"), "{}", nss());
+    // Without its file a restart alone is no cure.
+    let (ours, aside) = ("/usr/share/sshbox/nsswitch.conf", "/usr/share/sshbox/nsswitch.aside");
+    fs::rename(ours, aside).unwrap();
+    let _back = Undo(|| fs::rename(aside, ours).unwrap());
+    assert!(nss().contains("apt install --reinstall sshbox"), "{}", nss());
+}
