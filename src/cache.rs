@@ -2,6 +2,8 @@
 //!
 //! What cannot be written there is written to `/run/sshbox/accounts/`, where `NAME.json` is called
 //! `.NAME.json`: a directory that is missing, read-only or full costs nothing before the next boot.
+//! `.void` there is a table of fixed size: which records of the directory no longer hold, though they
+//! could not be removed.
 //!
 //! `NAME.json` holds the account and when it was asked for. `.recent` is one table of fixed
 //! size that remembers, for seconds, who was refused or could not be asked: a flood of names
@@ -30,6 +32,9 @@ const SLOTS: u64 = 4096;
 
 /// Bytes of a slot: a hash of who, when, and what.
 const SLOT: usize = 24;
+
+/// Bytes of a slot of the `void` table: a hash of the boot, and when.
+const VOID: usize = 16;
 
 /// Longest record that is read, in bytes: twice the longest answer.
 const LONGEST: u64 = 512 * 1024;
@@ -160,47 +165,79 @@ impl Cache {
     #[must_use]
     pub fn read(&self, login: &Login) -> Option<Record> {
         // What is in the spare place could not be written here, so it is newer.
-        match record(&self.spare_path(login), login) {
-            Some(kept) => kept,
-            None => record(&self.path(login), login).flatten(),
-        }
+        record(&self.spare_path(login), login)
+            .or_else(|| record(&self.path(login), login).filter(|record| !self.is_void(login, record)))
     }
 
-    /// Replaces the record of this user; on failure the old file stays as it was, and the record
-    /// serves until the next boot.
+    /// Replaces the record of this user; on failure the old file stays as it was if it says the same,
+    /// and the record serves until the next boot.
     ///
     /// # Errors
     /// What the file system says, `ENOSPC` above all.
-    pub fn write(&self, login: &Login, record: &Record) -> io::Result<()> {
-        let text = serde_json::to_vec(record)?;
+    pub fn write(&self, login: &Login, new: &Record) -> io::Result<()> {
+        let text = serde_json::to_vec(new)?;
         let written = put(&self.dir, &format!("{login}.json"), &text);
-        match &written {
-            Ok(()) => {
-                let _ = fs::remove_file(self.spare_path(login));
-                let _ = fs::remove_file(self.mark());
-            }
-            Err(_) => drop(put(&self.spare, &format!(".{login}.json"), &text)),
+        if written.is_ok() {
+            let _ = fs::remove_file(self.spare_path(login));
+            let _ = fs::remove_file(self.mark());
+            return written;
+        }
+        // A key that is no longer in the account must not return from the old file: not after a boot,
+        // which clears the spare place, nor if that is full as well.
+        if record(&self.path(login), login).is_some_and(|old| old.account != new.account) {
+            let _ = fs::remove_file(self.path(login));
+        }
+        if put(&self.spare, &format!(".{login}.json"), &text).is_err() {
+            let _ = fs::remove_file(self.spare_path(login));
         }
         written
     }
 
-    /// Removes the record of this user.
+    /// Removes the record of this user, whom the web app refused when it was asked at `asked`.
+    ///
+    /// # Errors
+    /// What the file system says; that there was none is fine. A record in the directory no longer
+    /// holds then, nor do older ones of users in the same slot.
+    pub fn forget(&self, login: &Login, asked: &Now) -> io::Result<()> {
+        let removed = self.remove(login);
+        if absent(&self.path(login)) && self.dir.is_dir() {
+            return if absent(&self.spare_path(login)) { Ok(()) } else { removed };
+        }
+        // It is there, or nobody can tell: a directory that is gone may be moved back or mounted again.
+        // No file of the user's own, so a flood of names leaves none behind.
+        let when = u64::try_from(asked.boottime.as_millis()).unwrap_or(u64::MAX);
+        let slot = [boot(&asked.boot_id), when].map(u64::to_le_bytes).concat();
+        let _ = open(&self.spare, ".void").and_then(|table| table.write_all_at(&slot, slot_of(login) * 16));
+        removed?;
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// Removes the record of this user, for a name that is never used again. Root may call it.
     ///
     /// # Errors
     /// What the file system says; that there was none is fine.
-    pub fn forget(&self, login: &Login) -> io::Result<()> {
+    pub fn remove(&self, login: &Login) -> io::Result<()> {
         let gone = |path| match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        match gone(self.path(login)) {
-            Ok(()) => gone(self.spare_path(login)),
-            Err(error) => {
-                // What cannot be removed is overruled.
-                let _ = put(&self.spare, &format!(".{login}.json"), FORGOTTEN);
-                Err(error)
-            }
+        let kept = gone(self.spare_path(login));
+        gone(self.path(login)).and(kept)
+    }
+
+    /// Whether the web app has refused this user, or one in the same slot, after the record was made.
+    fn is_void(&self, login: &Login, record: &Record) -> bool {
+        let mut slot = [0; VOID];
+        let table = look(&self.spare.join(".void"));
+        if table.and_then(|table| table.read_exact_at(&mut slot, slot_of(login) * 16)).is_err() {
+            return false;
         }
+        let (which, when) = slot.split_at(8);
+        let later = which == boot(&record.boot_id).to_le_bytes()
+            && when
+                .first_chunk()
+                .is_some_and(|when| record.boottime.as_millis() > u128::from(u64::from_le_bytes(*when)));
+        slot != [0; VOID] && !later
     }
 
     /// What the last question about this user came to, and when it was asked, since boot.
@@ -208,7 +245,7 @@ impl Cache {
     pub fn recent(&self, login: &Login, now: &Now) -> Option<(Outcome, Duration)> {
         let read = |dir: &Path| {
             let mut slot = [0; SLOT];
-            File::open(dir.join(".recent")).ok()?.read_exact_at(&mut slot, offset(login)).ok()?;
+            look(&dir.join(".recent")).ok()?.read_exact_at(&mut slot, offset(login)).ok()?;
             outcome(&slot, login, now)
         };
         // The later one counts, for the directory may have failed and recovered.
@@ -244,31 +281,34 @@ impl Cache {
     }
 }
 
-/// A record that says that there is none.
-const FORGOTTEN: &[u8] = b"null";
-
 /// One flight per user, so nobody else writes this record.
 fn put(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     atomic::replace(atomic::directory(dir)?, name, text, 0o600, None)
 }
 
-/// What a file says: a record, or that there is none; `None` if it says nothing.
-#[expect(clippy::option_option, reason = "to say that there is none is not to say nothing")]
-fn record(path: &Path, login: &Login) -> Option<Option<Record>> {
-    // Root reads here what another user wrote: no link, no FIFO, no end of the world.
-    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+/// The record in this file, if it holds one of this user.
+fn record(path: &Path, login: &Login) -> Option<Record> {
+    let file = look(path).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text).ok()?;
-    let mut record: Option<Record> = serde_json::from_slice(&text).ok()?;
-    if let Some(record) = &mut record {
-        // An earlier version kept it as it was answered.
-        let _ = record.account.bound();
-    }
-    record.as_ref().is_none_or(|record| record.account.user == login.as_str()).then_some(record)
+    let mut record: Record = serde_json::from_slice(&text).ok()?;
+    // An earlier version kept it as it was answered.
+    let _ = record.account.bound();
+    (record.account.user == login.as_str()).then_some(record)
+}
+
+/// Whether there is certainly no such file.
+fn absent(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Root reads here what another user wrote: no link, no FIFO, no end of the world.
+fn look(path: &Path) -> io::Result<File> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 fn open(dir: &Path, name: &str) -> io::Result<File> {
@@ -292,7 +332,17 @@ fn outcome(slot: &[u8; SLOT], login: &Login, now: &Now) -> Option<(Outcome, Dura
 }
 
 fn offset(login: &Login) -> u64 {
-    u64::from(login.uid()) % SLOTS * 24
+    slot_of(login) * 24
+}
+
+fn slot_of(login: &Login) -> u64 {
+    u64::from(login.uid()) % SLOTS
+}
+
+/// A hash of a boot.
+fn boot(id: &str) -> u64 {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(id).first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Who and in which boot: times of an earlier boot must not match.
@@ -370,8 +420,8 @@ mod tests {
         assert_eq!(cache.read(&alice), None);
         cache.write(&alice, &record).unwrap();
         assert_eq!(cache.read(&alice), Some(record));
-        cache.forget(&alice).unwrap();
-        cache.forget(&alice).unwrap();
+        cache.forget(&alice, &at("a", 2, 2)).unwrap();
+        cache.forget(&alice, &at("a", 2, 2)).unwrap();
         assert_eq!(cache.read(&alice), None);
     }
 
@@ -441,21 +491,50 @@ mod tests {
     #[test]
     fn p3_f33_a_no_is_an_answer_when_the_old_record_cannot_be_removed() {
         let (dir, spare) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let cache = Cache { dir: dir.path().to_owned(), spare: spare.path().to_owned() };
+        let cache = Cache { dir: dir.path().join("cache"), spare: spare.path().to_owned() };
+        let (alice, aside) = (login("alice"), dir.path().join("aside"));
+        let record = |seconds| Record::new(account("alice"), &at("a", seconds, seconds));
+        fs::create_dir(&cache.dir).unwrap();
+        for old in [record(1), Record::new(account("alice"), &at("an earlier boot", 9, 1))] {
+            cache.write(&alice, &old).unwrap();
+            // Moved away and back, as an admin makes room.
+            fs::rename(&cache.dir, &aside).unwrap();
+            cache.forget(&alice, &at("a", 2, 2)).unwrap_err();
+            fs::rename(&aside, &cache.dir).unwrap();
+            assert_eq!(cache.read(&alice), None, "{old:?}");
+        }
+        cache.write(&alice, &record(3)).unwrap();
+        assert_eq!(cache.read(&alice), Some(record(3)));
+    }
+
+    #[test]
+    fn p3_f33_no_old_record_returns_from_either_place() {
+        let (dir, spare) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let cache = Cache { dir: dir.path().to_owned(), spare: spare.path().join("full") };
         let alice = login("alice");
-        cache.write(&alice, &Record::new(account("alice"), &at("a", 1, 1))).unwrap();
-        // A file system that is read-only, which the test has not: a directory cannot be removed as a file.
-        let path = dir.path().join("alice.json");
-        let text = fs::read(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
-        cache.forget(&alice).unwrap_err();
-        fs::remove_dir(&path).unwrap();
-        fs::write(&path, text).unwrap();
+        let old = Record::new(account("alice"), &at("a", 1, 1));
+        let without_key = Account { keys: Vec::new(), ..account("alice") };
+        cache.write(&alice, &old).unwrap();
+        // No room in either place: a record that says something else is worse than none.
+        fs::create_dir(dir.path().join(".alice.json.new")).unwrap();
+        cache.write(&alice, &Record::new(without_key.clone(), &at("a", 2, 2))).unwrap_err();
         assert_eq!(cache.read(&alice), None);
-        cache.forget(&alice).unwrap();
+        fs::create_dir(&cache.spare).unwrap();
+        cache.write(&alice, &old).unwrap_err();
+        assert_eq!(cache.read(&alice), Some(old));
+        fs::create_dir(cache.spare.join("..alice.json.new")).unwrap();
+        cache.write(&alice, &Record::new(without_key, &at("a", 3, 3))).unwrap_err();
         assert_eq!(cache.read(&alice), None);
-        assert_eq!(fs::read_dir(&spare).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn f33_strangers_leave_no_file_each_while_the_directory_cannot_be_used() {
+        let (dir, spare) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let cache = Cache { dir: dir.path().join("missing"), spare: spare.path().to_owned() };
+        for n in 0..10_000 {
+            cache.forget(&login(&format!("u{n}")), &at("a", 1, 1)).unwrap_err();
+        }
+        assert_eq!(fs::read_dir(&spare).unwrap().count(), 1);
     }
 
     #[test]

@@ -244,8 +244,15 @@ impl FromStr for Hostname {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let name = text.replacen(PLACE, "x", 1);
         let known = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-        let edges = name.starts_with(['-', '.']) || name.ends_with(['-', '.']);
-        if known && !edges && !name.is_empty() && name.len() <= 64 && name != "localhost" {
+        let labels = || name.split('.');
+        let edges = labels().any(|label| label.is_empty() || label.starts_with('-') || label.ends_with('-'));
+        // /etc/hosts gives the box's address to the whole name and to its first label; a name that ends in
+        // a number is read as an address.
+        let taken = ["localhost", "ip6-localhost", "ip6-loopback"];
+        let loopback =
+            labels().next().is_some_and(|first| taken.iter().any(|t| first.eq_ignore_ascii_case(t)));
+        let address = labels().next_back().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+        if known && !edges && !loopback && !address && name.len() <= 64 {
             Ok(Self(text.to_owned()))
         } else {
             Err("expected a host name like \"box\" or \"{user}-box\"")
@@ -946,7 +953,23 @@ mod tests {
         assert_eq!(fill("box").unwrap(), "box");
         assert_eq!(fill("{user}.boxes.example").unwrap(), "Ada-L.boxes.example");
         assert_eq!(fill(&format!("{{user}}-{}", "x".repeat(60))).unwrap().len(), 64);
-        for text in ["", "-box", "box.", "a b", "{user}{user}", "box\n", "localhost", &"x".repeat(65)] {
+        for text in [
+            "",
+            "-box",
+            "box.",
+            "a b",
+            "{user}{user}",
+            "box\n",
+            "localhost",
+            "LocalHost.localdomain",
+            "ip6-localhost",
+            "a..b",
+            "a.-b",
+            "1234",
+            "127.0.0.1",
+            "{user}.1",
+            &"x".repeat(65),
+        ] {
             assert!(fill(text).is_err(), "{text}");
         }
     }

@@ -84,16 +84,20 @@ pub fn claim(
     let done = match existing(&base_fd, &name) {
         Ok(found) => mend(&base_fd, &found, owner),
         Err(Errno::ENOENT) => make(&base_fd, &name, owner),
-        Err(errno) => Err(errno),
+        Err(errno) => return Err(HomeError::Make(home, errno)),
     };
-    done.map_err(|errno| HomeError::Make(home.clone(), errno))?;
-    Ok(home)
+    match done {
+        Ok(()) => Ok(home),
+        // A file or a link has the temporary name: who looks at the home finds nothing.
+        Err(Errno::ENOTDIR) => Err(HomeError::Make(base.join(new_of(&name)), Errno::ENOTDIR)),
+        Err(errno) => Err(HomeError::Make(home, errno)),
+    }
 }
 
 /// Makes a home under a temporary name, `.NAME.sshbox-new`, and renames it when it is complete.
 /// What an earlier call left under that name is used. For one call at a time.
 fn make(base: &OwnedFd, name: &OsStr, owner: Owner) -> Result<(), Errno> {
-    let temporary = format!(".{}.sshbox-new", name.to_string_lossy());
+    let temporary = new_of(name);
     match mkdirat(base, &*temporary, Mode::S_IRWXU) {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno),
@@ -189,6 +193,10 @@ fn parts(template: &Template, login: &Login) -> Result<Parts, HomeError> {
 
 fn existing(base: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(base, name, DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_PATH, Mode::empty())
+}
+
+fn new_of(name: &OsStr) -> String {
+    format!(".{}.sshbox-new", name.to_string_lossy())
 }
 
 fn note_of(name: &OsStr) -> String {
@@ -343,6 +351,10 @@ mod tests {
         symlink("/etc", &home).unwrap();
         assert!(matches!(claim(&template(dir.path()), &alice(), None, me()), Err(HomeError::Make(..))));
         fs::remove_file(&home).unwrap();
+        symlink("/etc", dir.path().join(".alice.sshbox-new")).unwrap();
+        let error = claim(&template(dir.path()), &alice(), None, me()).unwrap_err();
+        assert!(error.to_string().ends_with("/.alice.sshbox-new"), "{error}");
+        fs::remove_file(dir.path().join(".alice.sshbox-new")).unwrap();
         fs::write(&home, "").unwrap();
         assert!(matches!(claim(&template(dir.path()), &alice(), None, me()), Err(HomeError::Make(..))));
         symlink("/etc/passwd", dir.path().join(".alice.sshbox-id")).unwrap();

@@ -234,7 +234,7 @@ fn settle(
                     Ok(account)
                 }
                 Answer::Refused(reason) => {
-                    not_kept(cache.forget(login));
+                    not_kept(cache.forget(login, now));
                     not_kept(cache.note(login, Outcome::Refused, now));
                     Err(reason)
                 }

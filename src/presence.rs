@@ -489,7 +489,9 @@ impl Held {
 
 /// Of one width, so that a later moment overwrites an earlier one in one step.
 fn write_moment(file: &File, moment: Duration) -> io::Result<()> {
-    file.write_all_at(format!("{:020}\n", moment.as_millis()).as_bytes(), 0)
+    file.write_all_at(format!("{:020}\n", moment.as_millis()).as_bytes(), 0)?;
+    // Behind it nothing may be left of what was longer and no moment.
+    file.set_len(21)
 }
 
 fn turn(lock: &Path, patience: Duration) -> io::Result<Turn> {
@@ -606,9 +608,12 @@ mod tests {
         place.saw(Duration::from_secs(90_000)).unwrap();
         place.enter(NOW).unwrap().saw(Duration::from_secs(7)).unwrap();
         assert_eq!(place.last_seen().unwrap(), Some(Duration::from_secs(7)));
-        for torn in ["0000", "", "x\n", "-1\n"] {
+        for torn in ["0000", "", "x\n", "-1\n", "no moment, and longer than one\n"] {
             fs::write(place.live(), torn).unwrap();
             assert_eq!(place.last_seen().unwrap(), None, "{torn}");
+            // The next moment replaces it, or its box would never be idle for long enough.
+            place.saw(Duration::from_secs(7)).unwrap();
+            assert_eq!(place.last_seen().unwrap(), Some(Duration::from_secs(7)), "{torn}");
         }
     }
 

@@ -183,6 +183,14 @@ fn keys_and_doctor_tell_when_the_running_sshd_knows_no_names_and_what_cures_it()
     // Without its file a restart alone is no cure.
     let (ours, aside) = ("/usr/share/sshbox/nsswitch.conf", "/usr/share/sshbox/nsswitch.aside");
     fs::rename(ours, aside).unwrap();
-    let _back = Undo(|| fs::rename(aside, ours).unwrap());
+    let back = Undo(|| fs::rename(aside, ours).unwrap());
     assert!(nss().contains("apt install --reinstall sshbox"), "{}", nss());
+    drop(back);
+    // A file that somebody put in place of the link: the next run of the script is the cure, and a
+    // restart is one.
+    sh("cp /etc/nsswitch.conf /run/sshbox/view/etc/foreign
+        mv -T /run/sshbox/view/etc/foreign /run/sshbox/view/etc/nsswitch.conf");
+    assert_eq!(user.ssh().status("true"), 255);
+    sh("/usr/lib/sshbox/sshbox-sshd-view");
+    logs_in(&user, "after a foreign file in place of the link");
 }

@@ -578,7 +578,7 @@ fn remove_traces(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> 
         Err(verdict) => left.push(format!("container {container}: {}", verdict.seen)),
     }
     let cache = &config.accounts.cache;
-    left.extend(problem(&cache.join(name.as_str()), Cache::new(cache).forget(name)));
+    left.extend(problem(&cache.join(name.as_str()), Cache::new(cache).remove(name)));
     drop(held);
     until_gone(name);
     left.extend(place.remove().err().map(|error| format!("{name} in {RUN}: {error}")));
