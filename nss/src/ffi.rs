@@ -1,8 +1,8 @@
-//! The C face of the module: the two symbols that glibc looks up, and nothing else.
+//! The C face of the module: the three symbols that glibc looks up, and nothing else.
 //! Signatures: glibc manual, "NSS Module Function Internals".
 
 use crate::{Answer, look_up};
-use libc::{ERANGE, c_char, c_int, c_long, gid_t, passwd, size_t};
+use libc::{ERANGE, c_char, c_int, c_long, gid_t, group, passwd, size_t};
 use std::ffi::CStr;
 use std::slice;
 
@@ -52,6 +52,37 @@ pub unsafe extern "C" fn _nss_sshbox_getpwnam_r(
         }
         Answer::NotFound => NOT_FOUND,
     }
+}
+
+/// The members of a group that has none: a null pointer ends the list.
+static NO_MEMBERS: usize = 0;
+
+/// `getgrgid_r`: the group of all logins. sshd asks for its name at each login (`AllowGroups`), and
+/// refuses everybody when `/etc/group` is the only place that has it and is missing or empty.
+///
+/// # Safety
+/// Called by glibc: `result` points to a writable value.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_sshbox_getgrgid_r(
+    gid: gid_t,
+    result: *mut group,
+    _buffer: *mut c_char,
+    _length: size_t,
+    _errno: *mut c_int,
+) -> c_int {
+    if gid != identity::GID || result.is_null() {
+        return NOT_FOUND;
+    }
+    // Callers do not write to what an entry points to.
+    let found = group {
+        gr_name: c"sshbox".as_ptr().cast_mut(),
+        gr_passwd: c"x".as_ptr().cast_mut(),
+        gr_gid: gid,
+        gr_mem: (&raw const NO_MEMBERS).cast_mut().cast(),
+    };
+    // SAFETY: `result` is writable and aligned, by the contract above.
+    unsafe { result.write(found) };
+    SUCCESS
 }
 
 /// Supplementary groups: none, for nobody. Without this symbol glibc would collect the

@@ -70,6 +70,21 @@ fn no_change_of_nsswitch_conf_on_the_host_refuses_a_login() {
 }
 
 #[test]
+fn an_etc_group_that_is_missing_or_empty_refuses_no_login() {
+    let _alone = world_alone();
+    let user = User::new("grouped");
+    logs_in(&user, "before");
+    let _back = restored("/etc/group");
+    for way in [": >/etc/group", "rm /etc/group"] {
+        sh(way);
+        logs_in(&user, way);
+        let mut terminal = user.ssh().terminal(24, 80, &[]);
+        terminal.types("exit 7\r");
+        assert_eq!(terminal.ends(), 7, "{way}");
+    }
+}
+
+#[test]
 fn a_package_that_edits_nsswitch_conf_refuses_no_login() {
     let _alone = world_alone();
     let _back = restored(NSSWITCH);
