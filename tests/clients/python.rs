@@ -74,7 +74,7 @@ fn ansible() {
             assert!(told.contains("changed=0"), "{told}");
         }
     }
-    assert_eq!(desk.user.says("ls -A | grep -v '^[.]bash\\|^[.]profile'"), ".ansible\nsite\n");
+    assert_eq!(desk.user.says("ls -A | grep -v '^[.]bash\\|^[.]profile\\|^[.]ssh$'"), ".ansible\nsite\n");
     let version = desk.does("$PYTHON/ansible --version | sed -n '1s/.*core \\(.*\\)\\]/\\1/p'");
     tried(
         "ansible-core",
