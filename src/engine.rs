@@ -3,7 +3,7 @@
 
 use crate::adoption::{Mounted, Stranger};
 use crate::config;
-use crate::deadlines::{ENGINE_CHANGE as LARGE, ENGINE_LOOK as SMALL};
+use crate::deadlines::{ENGINE_CHANGE as LARGE, ENGINE_LOOK as SMALL, GRACE_MAX};
 use crate::spec::{Found, Labels, Spec, State};
 use crate::status::Usage;
 use bollard::Docker;
@@ -130,9 +130,11 @@ impl Engine {
     pub async fn connect(config: &config::Engine) -> Result<Self, EngineError> {
         let unreachable = |error| EngineError::Unreachable(config.socket.clone(), error);
         let path = config.socket.to_string_lossy();
-        // Never the defaults of the library: they read the environment.
-        let docker = Docker::connect_with_unix(&path, LARGE.as_secs(), bollard::API_DEFAULT_VERSION)
-            .map_err(unreachable)?;
+        // Never the defaults of the library: they read the environment. Each call has a deadline of
+        // its own; the library's is that of the longest, a stop.
+        let longest = GRACE_MAX.saturating_add(LARGE).as_secs();
+        let docker =
+            Docker::connect_with_unix(&path, longest, bollard::API_DEFAULT_VERSION).map_err(unreachable)?;
         match tokio::time::timeout(SMALL, docker.ping()).await {
             Ok(Ok(_)) => Ok(Self { docker }),
             Ok(Err(error)) => Err(unreachable(error)),

@@ -5,6 +5,8 @@
 //! a program that saves has to wait until it is done: what holds its terminal, the shell that
 //! would pass SIGHUP on to it, the `tee` that its output goes through. When most of the grace
 //! is over, all the others get their signal as well; SIGKILL at its end is the engine's.
+//!
+//! A shell with a trap cannot save before the program that it waits for has ended.
 
 use crate::times::later;
 use nix::sys::signal::{Signal, kill};
@@ -15,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Time between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Programs that run a trap only when the program that they wait for has ended.
+const SHELLS: [&str; 8] = ["bash", "busybox", "dash", "ksh", "ksh93", "mksh", "sh", "zsh"];
 
 /// A process: its number, and when it began, since numbers are used again.
 pub type Id = (i32, u64);
@@ -31,6 +36,8 @@ pub struct Process {
     pub terminal: i32,
     /// Whether it is an SSH server.
     pub sshd: bool,
+    /// Whether it is a shell, which runs a script if it catches SIGTERM.
+    pub shell: bool,
     /// What it does about SIGTERM.
     pub at_end: AtEnd,
 }
@@ -41,7 +48,8 @@ pub enum AtEnd {
     /// It ends at once, and so has nothing to save.
     #[default]
     Ends,
-    /// It has a handler.
+    /// It has a handler, or blocks it, to take it by `signalfd` or in a thread. (One whose only
+    /// thread sleeps in `sigwait` looks like the above.)
     Catches,
     /// It ignores it.
     Ignores,
@@ -60,6 +68,13 @@ pub fn next(alive: &[Process], parents: &Parents, waiting: &BTreeSet<Id>, late: 
     let catches = |p: &Process| p.at_end == AtEnd::Catches && !holds.others.contains(&p.id.0);
     let savers: Vec<&Process> = alive.iter().filter(|p| catches(p)).collect();
     let above_savers: BTreeSet<i32> = savers.iter().flat_map(|p| above(p, parents)).collect();
+    // Shells whose trap has to wait for programs that have had no signal.
+    let unasked = alive.iter().filter(|p| p.at_end == AtEnd::Ends && waiting.contains(&p.id));
+    let above_unasked: BTreeSet<i32> = unasked.flat_map(|p| above(p, parents)).collect();
+    let stuck = |p: &Process| p.shell && above_unasked.contains(&p.id.0);
+    let (stuck, saving): (Vec<&Process>, Vec<&Process>) = savers.iter().partition(|p| stuck(p));
+    let above_saving: BTreeSet<i32> = saving.iter().flat_map(|p| above(p, parents)).collect();
+    let stuck: BTreeSet<i32> = stuck.iter().map(|p| p.id.0).collect();
     let free = |p: &Process| match p.at_end {
         AtEnd::Ignores => false,
         AtEnd::Shell => !holds.parents.contains(&p.id.0) && !holds.terminals.contains(&p.id.0),
@@ -67,7 +82,11 @@ pub fn next(alive: &[Process], parents: &Parents, waiting: &BTreeSet<Id>, late: 
         AtEnd::Catches => true,
         AtEnd::Ends if holds.terminals.contains(&p.id.0) => false,
         // A script must not go on to its next step. Nobody waits for anything else.
-        AtEnd::Ends => savers.is_empty() || above_savers.contains(&p.id.0),
+        AtEnd::Ends => {
+            savers.is_empty()
+                || above_savers.contains(&p.id.0)
+                || above(p, parents).any(|pid| stuck.contains(&pid) && !above_saving.contains(&pid))
+        }
     };
     let due = alive.iter().filter(|p| waiting.contains(&p.id) && (late || free(p)));
     due.map(|p| match p.at_end {
@@ -172,7 +191,11 @@ fn processes() -> Vec<Process> {
     pids.filter(|pid| *pid != std::process::id())
         .filter_map(|pid| {
             let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-            parse(&stat, &fs::read(format!("/proc/{pid}/status")).ok()?)
+            let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+            // By its file: a script has a name of its own.
+            let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            let shell = program.file_name().is_some_and(|name| SHELLS.iter().any(|shell| name == *shell));
+            Some(Process { shell, ..parse(&stat, &status)? })
         })
         .collect()
 }
@@ -186,10 +209,11 @@ fn parse(stat: &[u8], status: &[u8]) -> Option<Process> {
     let rest: Vec<&str> = std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().collect();
     // The first of these is field 3.
     let field = |number: usize| rest.get(number - 3).copied();
-    if matches!(field(3)?, "Z" | "X") {
+    // Of one whose first thread has ended the others may go on.
+    if matches!(field(3)?, "Z" | "X") && matches!(field(20)?, "0" | "1") {
         return None;
     }
-    let [caught, ignored] = ["SigCgt:", "SigIgn:"].map(|name| mask(status, name));
+    let [caught, ignored, blocked] = ["SigCgt:", "SigIgn:", "SigBlk:"].map(|name| mask(status, name));
     let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
     let (term, stop) = (bit(Signal::SIGTERM), bit(Signal::SIGTSTP));
     Some(Process {
@@ -198,10 +222,11 @@ fn parse(stat: &[u8], status: &[u8]) -> Option<Process> {
         session: field(6)?.parse().ok()?,
         terminal: field(7)?.parse().ok()?,
         sshd: stat.get(begin + 1..end)?.starts_with(b"sshd"),
+        shell: false,
         at_end: match () {
             () if ignored & term != 0 && ignored & stop != 0 => AtEnd::Shell,
             () if ignored & term != 0 => AtEnd::Ignores,
-            () if caught & term != 0 => AtEnd::Catches,
+            () if (caught | blocked) & term != 0 => AtEnd::Catches,
             () => AtEnd::Ends,
         },
     })
@@ -220,7 +245,12 @@ mod tests {
 
     /// `number parent session terminal`, and what it does.
     fn process((pid, parent, session, terminal): (i32, i32, i32, i32), at_end: AtEnd) -> Process {
-        Process { id: (pid, 0), parent, session, terminal, sshd: false, at_end }
+        Process { id: (pid, 0), parent, session, terminal, at_end, ..Process::default() }
+    }
+
+    /// The same, of a shell that has a trap.
+    fn script(ids: (i32, i32, i32, i32)) -> Process {
+        Process { shell: true, ..process(ids, Catches) }
     }
 
     /// Stops a box: who is signalled in which round, when all that were signalled end before
@@ -295,6 +325,29 @@ mod tests {
     }
 
     #[test]
+    fn a_script_with_a_trap_gets_to_run_it() {
+        let step = process((11, 10, 10, 0), Ends);
+        assert_eq!(rounds(vec![script((10, 1, 10, 0)), step.clone()]), ["10 11"]);
+        // Also with another program that saves, and with another such script.
+        let other = vec![process((20, 1, 20, 0), Catches), process((21, 20, 20, 0), Ends)];
+        let inner = vec![script((12, 10, 10, 0)), process((13, 12, 10, 0), Ends)];
+        let outer = vec![script((10, 1, 10, 0)), step.clone()];
+        assert_eq!(rounds([outer, inner, other].concat()), ["10 11 12 13 20", "21"]);
+        // What its output goes through waits for it, and what that of its programs goes through for
+        // them.
+        let reader = process((14, 1, 10, 0), Ends);
+        let alive = vec![script((10, 1, 10, 0)), step.clone(), reader.clone()];
+        let waiting = BTreeSet::from([reader.id]);
+        let parents = alive.iter().map(|p| (p.id.0, p.parent)).collect();
+        assert_eq!(next(&alive[..2], &parents, &BTreeSet::from([step.id]), false).len(), 1);
+        assert_eq!(next(&alive, &parents, &waiting, false), []);
+        let pipeline = vec![process((15, 10, 10, 0), Catches), process((16, 10, 10, 0), Ends)];
+        assert_eq!(rounds([vec![script((10, 1, 10, 0))], pipeline].concat()), ["10 15", "16"]);
+        // Any other program does not wait so, and may have its child write what it saves.
+        assert_eq!(rounds(vec![process((10, 1, 10, 0), Catches), step]), ["10", "11"]);
+    }
+
+    #[test]
     fn what_the_output_of_a_program_goes_through_waits_for_it() {
         let (program, tee) = (process((11, 10, 10, 0), Catches), process((12, 10, 10, 0), Ends));
         assert_eq!(rounds(vec![program, tee.clone()]), ["11", "12"]);
@@ -345,8 +398,12 @@ mod tests {
         // bash, zsh
         assert_eq!(read("0", "0000000000384004").at_end, Shell);
         assert_eq!(read("0", "0000000000000004").at_end, Ends);
+        // signalfd
+        assert_eq!(parse(stat, b"SigBlk:\t0000000000004000\n").unwrap().at_end, Catches);
         let ended = b"42 (x) Z 7 42 42 0 42 0 0 0 0 0 0 0 0 0 20 0 1 0 999 0 0";
         assert_eq!(parse(ended, b""), None);
+        let goes_on = b"42 (x) Z 7 42 42 0 42 0 0 0 0 0 0 0 0 0 20 0 2 0 999 0 0";
+        assert_eq!(parse(goes_on, b"").unwrap().id, (42, 999));
         assert_eq!(parse(b"", b""), None);
         // This test's own process lists all but itself.
         assert!(processes().iter().all(|p| p.id.0 != i32::try_from(std::process::id()).unwrap()));

@@ -152,6 +152,56 @@ fn a_program_of_a_script_saves_with_a_terminal_and_without() {
 }
 
 #[test]
+fn a_script_with_a_trap_saves_though_its_program_catches_nothing() {
+    let _world = world();
+    let user = user("stop-trap");
+    // Called by its own name, as a job is; what it says goes through a program that catches nothing.
+    let script = "#!/bin/bash
+save() { echo saving; sleep 3; echo saved; touch saved; exit; }
+trap save TERM
+touch began
+sleep 600
+";
+    let output = user.ssh().input(script.as_bytes()).run("cat > job && chmod +x job");
+    assert!(output.status.success(), "{output:?}");
+    user.says("setsid sh -c './job | tee log' </dev/null >/dev/null 2>&1 &");
+    saves_when_stopped(&user);
+}
+
+#[test]
+fn a_program_whose_thread_waits_for_sigterm_saves() {
+    let _world = world();
+    let user = User::new("stop-sigwait");
+    let program = "import signal, threading, time
+def wait():
+    signal.sigwait([signal.SIGTERM])
+    print('saving', flush=True)
+    time.sleep(2)
+    print('saved', flush=True)
+    open('saved', 'w').close()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+thread = threading.Thread(target=wait)
+thread.start()
+open('began', 'w').close()
+thread.join()
+";
+    let output = user.ssh().input(program.as_bytes()).run("cat > wait.py");
+    assert!(output.status.success(), "{output:?}");
+    user.says("setsid sh -c 'python3 wait.py | tee log' </dev/null >/dev/null 2>&1 &");
+    saves_when_stopped(&user);
+}
+
+#[test]
+fn a_stop_takes_the_longest_grace_and_the_kill_after_it() {
+    let _world = world_alone();
+    let _config = crate::harness::Changed::config("grace = \"10s\"", "grace = \"30s\"");
+    let user = User::new("stop-longest");
+    user.says("setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' </dev/null >/dev/null 2>&1 &");
+    assert_eq!(user.says("@stop"), STOPPED);
+    assert_eq!(user.inspect("{{.State.ExitCode}}"), "137");
+}
+
+#[test]
 fn a_kernel_whose_server_ends_first_saves() {
     let _world = world();
     let user = user("stop-kernel");
