@@ -1,10 +1,10 @@
 //! Engines old and new: one that speaks no API newer than Debian 12's, and one that refuses what is
 //! older than Docker 29 takes. Both give their real refusals to a version that they do not speak.
 
-use sshbox::account::Account;
-use sshbox::config;
-use sshbox::engine::{Engine, EngineError};
-use sshbox::spec::{Found, Spec, State};
+use host::account::Account;
+use host::config;
+use lifecycle::engine::{Engine, EngineError};
+use lifecycle::spec::{Found, Spec, State};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

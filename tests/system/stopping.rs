@@ -4,8 +4,8 @@
 use crate::harness::{
     Running, STATE, Terminal, User, journal, processes, reap, run, text, until, world, world_alone,
 };
-use sshbox::presence::{Place, RUN};
-use sshbox::wire::Socket;
+use session::presence::{Place, RUN};
+use session::wire::Socket;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
