@@ -2,7 +2,7 @@
 //! one deadline. The HTTP client is named in this file only.
 
 use host::account::{self, Answer, BadBody, Format, Parsed};
-use host::config::{Accounts, InsecureFile, check_owner};
+use host::config::{AccountsConfig, InsecureFile, check_owner};
 use identity::Login;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -81,7 +81,7 @@ impl std::error::Error for SourceError {
 ///
 /// # Errors
 /// [`SourceError`]: no answer. A refusal is an answer.
-pub fn ask(config: &Accounts, login: &Login, timeout: Duration) -> Result<Parsed, SourceError> {
+pub fn ask(config: &AccountsConfig, login: &Login, timeout: Duration) -> Result<Parsed, SourceError> {
     let url = config.url.fill(login);
     if let Some(path) = url.strip_prefix("file://") {
         return ask_file(Path::new(path), login);
@@ -103,7 +103,7 @@ pub struct Head {
 ///
 /// # Errors
 /// [`SourceError`]: no answer at all.
-pub fn head(config: &Accounts, login: &Login, timeout: Duration) -> Result<Head, SourceError> {
+pub fn head(config: &AccountsConfig, login: &Login, timeout: Duration) -> Result<Head, SourceError> {
     let url = config.url.fill(login);
     if let Some(path) = url.strip_prefix("file://") {
         return ask_file(Path::new(path), login).map(|_| Head { status: None, date: None });
@@ -136,7 +136,7 @@ fn within<T: Send + 'static>(
 ///
 /// # Errors
 /// [`SourceError`], without having asked anybody.
-pub fn prepared(config: &Accounts) -> Result<(), SourceError> {
+pub fn prepared(config: &AccountsConfig) -> Result<(), SourceError> {
     if config.url.scheme() == "file" {
         return Ok(());
     }
@@ -154,7 +154,7 @@ fn ask_file(path: &Path, login: &Login) -> Result<Parsed, SourceError> {
     }
 }
 
-fn get(config: &Accounts, url: &str) -> Result<Response<Body>, SourceError> {
+fn get(config: &AccountsConfig, url: &str) -> Result<Response<Body>, SourceError> {
     let agent = agent(config, url.starts_with("https://"))?;
     let mut request = agent.get(url).header(header::ACCEPT, "application/json, text/plain");
     if let Some(token) = token(&config.token_file)? {
@@ -163,7 +163,7 @@ fn get(config: &Accounts, url: &str) -> Result<Response<Body>, SourceError> {
     request.call().map_err(http)
 }
 
-fn ask_http(config: &Accounts, url: &str, login: &Login) -> Result<Parsed, SourceError> {
+fn ask_http(config: &AccountsConfig, url: &str, login: &Login) -> Result<Parsed, SourceError> {
     let mut response = get(config, url)?;
     match response.status() {
         StatusCode::OK => {}
@@ -193,7 +193,7 @@ fn refused(reason: &'static str) -> Parsed {
 }
 
 /// No redirect (the token would travel), no proxy from the environment, no compression.
-fn agent(config: &Accounts, tls: bool) -> Result<Agent, SourceError> {
+fn agent(config: &AccountsConfig, tls: bool) -> Result<Agent, SourceError> {
     let mut builder = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
