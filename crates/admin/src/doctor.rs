@@ -174,7 +174,7 @@ impl Doctor {
             config_path: config.to_owned(),
             // Before there are other threads: they must not take the signals.
             interrupt: Interrupt::watch()?,
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            runtime: lifecycle::runtime::on_this_thread()?,
             visitor: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
             config: OnceCell::new(),
             settings: OnceCell::new(),
@@ -253,7 +253,7 @@ impl Doctor {
                 // As sshbox-wake does: one at a time, for Docker would make two of one name.
                 let _turn =
                     session::presence::host_lock(Path::new(RUN), SMALL).map_err(|error| text(&error))?;
-                self.wait(engine.make_network(name)).map_err(|error| text(&error))
+                self.wait(engine.create_network(name)).map_err(|error| text(&error))
             }
         }
     }

@@ -122,7 +122,8 @@ pub fn image(doctor: &Doctor) -> Judged {
 pub fn network(doctor: &Doctor) -> Judged {
     let (config, engine) = (doctor.config()?, doctor.engine()?);
     let name = &config.container.network;
-    let apart = doctor.wait(engine.keeps_apart(name)).map_err(|error| fail(chain(&error), "see docker"))?;
+    let apart =
+        doctor.wait(engine.isolates_containers(name)).map_err(|error| fail(chain(&error), "see docker"))?;
     Ok(judge_network(name, apart))
 }
 

@@ -32,7 +32,7 @@ pub fn lxcfs(doctor: &Doctor) -> Judged {
 /// Users of boxes whose files of lxcfs cannot be read any more.
 fn stale(doctor: &Doctor) -> Vec<String> {
     let Ok(engine) = doctor.engine() else { return Vec::new() };
-    let running = doctor.wait(engine.running()).unwrap_or_default();
+    let running = doctor.wait(engine.running_boxes()).unwrap_or_default();
     let is_stale = |id: &str| {
         let found = doctor.wait(engine.find(id)).ok().flatten();
         found.and_then(|found| found.pid).is_some_and(features::has_stale_lxcfs)
