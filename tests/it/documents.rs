@@ -182,7 +182,8 @@ fn numbers(name: &str) -> impl Iterator<Item = String> {
 fn one_table_explains_every_number_in_the_names_of_tests() {
     let table = read("docs/src/promises.md");
     let explained = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
-    let explained: BTreeSet<_> = explained.filter(|number| numbers(&number.to_lowercase()).next().is_some());
+    let explained: BTreeSet<_> =
+        explained.filter(|number| numbers(&number.to_lowercase()).next().is_some()).collect();
     let used: BTreeSet<_> = functions().iter().flat_map(|name| numbers(name).collect::<Vec<_>>()).collect();
     let used: BTreeSet<_> = used.iter().map(String::as_str).collect();
     let missing: Vec<_> = used.difference(&explained).collect();
