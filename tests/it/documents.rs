@@ -129,6 +129,32 @@ fn the_package_ships_the_pages_where_their_links_expect_them() {
     }
 }
 
+/// What manual pages, units and scripts say about where a page is on a host.
+#[test]
+fn every_page_that_a_text_places_on_a_host_is_shipped() {
+    const PLACE: &str = "/usr/share/doc/sshbox/";
+    let folders =
+        ["packaging/deb", "packaging/log", "packaging/fail2ban", "systemd", "docs/src", "docs/src/man"];
+    let mut count = 0;
+    for folder in folders {
+        for entry in fs::read_dir(Path::new(ROOT).join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let Some(text) = path.is_file().then(|| fs::read_to_string(&path).unwrap()) else {
+                continue;
+            };
+            for (at, _) in text.match_indices(PLACE) {
+                let end = |c: char| !c.is_ascii_alphanumeric() && !"/-_.".contains(c);
+                let page = text[at + PLACE.len()..].split(end).next().unwrap().trim_end_matches('.');
+                if Path::new(page).extension().is_some_and(|found| found == "md") {
+                    assert!(Path::new(ROOT).join(page).is_file(), "{}: no {page}", path.display());
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count >= 4, "{count}");
+}
+
 #[test]
 fn the_first_pages_are_short() {
     for (page, most) in [("README.md", 130), ("ARCHITECTURE.md", 150)] {
