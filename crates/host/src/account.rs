@@ -3,7 +3,8 @@
 //! An answer is untrusted text: it is parsed into these types or refused as a whole, but a
 //! key that is no key costs only itself. Knows no network and no file.
 
-use crate::config::{Cpus, IdleTimeout, MemorySize, Size};
+use crate::config::IdleTimeout;
+use crate::limits::RequestedLimits;
 use identity::Login;
 use serde::{Deserialize, Serialize};
 use session::authorized_key::{AuthorizedKey, KEYS_MAX};
@@ -34,26 +35,6 @@ pub struct Account {
     pub image: Option<String>,
 }
 
-/// Limits that an account asks for.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct RequestedLimits {
-    /// CPU time, in cores.
-    #[serde(default)]
-    pub cpus: Option<Cpus>,
-    /// Memory, swap off.
-    #[serde(default)]
-    pub memory: Option<Size>,
-    /// Tasks: processes and threads.
-    #[serde(default)]
-    pub pids: Option<u32>,
-    /// Size of `/dev/shm`.
-    #[serde(default)]
-    pub shm: Option<MemorySize>,
-    /// Size of `/tmp`, and of `/var/tmp`.
-    #[serde(default)]
-    pub tmp: Option<MemorySize>,
-}
-
 impl Account {
     /// Brings each time that is too long to the longest one; what was done, for the journal.
     pub fn bound(&mut self) -> Option<String> {
@@ -66,7 +47,7 @@ impl Account {
 /// A time that is too long makes no account unusable: see [`Account::bound`].
 fn of_any_length<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IdleTimeout>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| IdleTimeout::of_any_length(&text)).transpose().map_err(serde::de::Error::custom)
+    text.map(|text| IdleTimeout::parse_unbounded(&text)).transpose().map_err(serde::de::Error::custom)
 }
 
 fn yes() -> bool {
@@ -215,6 +196,7 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Size;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
 

@@ -11,7 +11,7 @@
 //! A file that cannot be understood counts as absent and is replaced by the next answer.
 
 use crate::account::Account;
-use crate::config::Span;
+use crate::config::TimeSpan;
 use identity::Login;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -78,7 +78,7 @@ impl Record {
 
     /// Whether it may serve while the web app does not answer.
     #[must_use]
-    pub fn serves(&self, now: &Now, stale: Span) -> bool {
+    pub fn serves(&self, now: &Now, stale: TimeSpan) -> bool {
         self.age(now).is_some_and(|age| age < stale.0)
     }
 }
@@ -355,7 +355,7 @@ fn fingerprint(login: &Login, now: &Now) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::RequestedLimits;
+    use crate::limits::RequestedLimits;
 
     fn login(name: &str) -> Login {
         Login::parse(name.as_bytes()).unwrap()
@@ -386,7 +386,7 @@ mod tests {
         }
     }
 
-    const DAY: Span = Span(Duration::from_secs(86_400));
+    const DAY: TimeSpan = TimeSpan(Duration::from_secs(86_400));
     const YEAR: u64 = 365 * 86_400;
 
     #[test]
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn p3_stale_zero_never_serves() {
         let now = at("a", 1000, YEAR);
-        assert!(!Record::new(account("alice"), &now).serves(&now, Span(Duration::ZERO)));
+        assert!(!Record::new(account("alice"), &now).serves(&now, TimeSpan(Duration::ZERO)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! link there, or removes anything: what is in a home belongs to somebody who may be hostile.
 //! A home gets its name only when it is complete, and so does the note of whose it is.
 
-use crate::config::{Owner, Template};
+use crate::config::{Template, UidGid};
 use identity::Login;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -75,7 +75,7 @@ pub fn claim(
     template: &Template,
     login: &Login,
     account: Option<&str>,
-    owner: Owner,
+    owner: UidGid,
 ) -> Result<PathBuf, HomeError> {
     let Parts { home, base, name, base_fd } = parts(template, login)?;
     if let Some(account) = account {
@@ -96,7 +96,7 @@ pub fn claim(
 
 /// Makes a home under a temporary name, `.NAME.sshbox-new`, and renames it when it is complete.
 /// What an earlier call left under that name is used. For one call at a time.
-fn make(base: &OwnedFd, name: &OsStr, owner: Owner) -> Result<(), Errno> {
+fn make(base: &OwnedFd, name: &OsStr, owner: UidGid) -> Result<(), Errno> {
     let temporary = new_of(name);
     match mkdirat(base, &*temporary, Mode::S_IRWXU) {
         Ok(()) | Err(Errno::EEXIST) => {}
@@ -116,7 +116,7 @@ fn make(base: &OwnedFd, name: &OsStr, owner: Owner) -> Result<(), Errno> {
 
 /// Completes a home that an earlier version of sshbox made and did not hand over: root's, closed and
 /// empty, in a directory that only root can change. No user can make one like that.
-fn mend(base: &OwnedFd, found: &OwnedFd, owner: Owner) -> Result<(), Errno> {
+fn mend(base: &OwnedFd, found: &OwnedFd, owner: UidGid) -> Result<(), Errno> {
     let (base, home) = (fstat(base)?, fstat(found)?);
     let permissions = |mode| Mode::from_bits_truncate(mode & !SFlag::S_IFMT.bits());
     let roots_alone =
@@ -133,7 +133,7 @@ fn mend(base: &OwnedFd, found: &OwnedFd, owner: Owner) -> Result<(), Errno> {
 }
 
 /// Hands a directory over to its user, and makes sure that a power loss does not undo that.
-fn give(home: &OwnedFd, owner: Owner) -> Result<(), Errno> {
+fn give(home: &OwnedFd, owner: UidGid) -> Result<(), Errno> {
     fchmod(home, Mode::S_IRWXU)?;
     fchown(home, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
     flush(home)
@@ -253,8 +253,8 @@ mod tests {
     }
 
     /// The test's own user, who can always chown to themselves.
-    fn me() -> Owner {
-        Owner { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
+    fn me() -> UidGid {
+        UidGid { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
     fn template(dir: &Path) -> Template {
@@ -299,13 +299,13 @@ mod tests {
     }
 
     /// A user other than root if the test may give a directory away.
-    fn other() -> Owner {
-        if me().uid == 0 { Owner { uid: 1000, gid: 1000 } } else { me() }
+    fn other() -> UidGid {
+        if me().uid == 0 { UidGid { uid: 1000, gid: 1000 } } else { me() }
     }
 
-    fn owner_of(path: &Path) -> Owner {
+    fn owner_of(path: &Path) -> UidGid {
         let found = fs::metadata(path).unwrap();
-        Owner { uid: found.uid(), gid: found.gid() }
+        UidGid { uid: found.uid(), gid: found.gid() }
     }
 
     #[test]

@@ -17,4 +17,7 @@ pub mod config;
 pub mod features;
 pub mod home;
 pub mod host_key;
+pub mod limits;
+mod serde_text;
 pub mod sys;
+pub mod trusted_file;

@@ -2,7 +2,7 @@
 //! ours on the same home. Nothing that only the container holds may be lost without a word.
 
 use crate::spec::ContainerState;
-use host::config::Owner;
+use host::config::UidGid;
 use std::path::{Path, PathBuf};
 
 /// What stands between the name of a container and the moment at which it was set aside.
@@ -51,7 +51,7 @@ pub struct AdoptionTarget<'a> {
     /// Home in the box.
     pub mount: &'a Path,
     /// Who the user is in the box.
-    pub owner: Owner,
+    pub owner: UidGid,
 }
 
 /// Why it is not taken over, each with what to do; empty when it can be.
@@ -153,7 +153,7 @@ mod tests {
     const HOME: &str = "/app/data/users/Ada-L";
 
     fn wanted() -> AdoptionTarget<'static> {
-        let owner = Owner { uid: 1000, gid: 1000 };
+        let owner = UidGid { uid: 1000, gid: 1000 };
         AdoptionTarget { home: Path::new(HOME), mount: Path::new("/home/user"), owner }
     }
 

@@ -2,8 +2,9 @@
 //! that exists is that. Knows no engine.
 
 use host::account::Account;
-use host::config::{self, Limits, MemorySize, OpenFiles, Size};
+use host::config;
 use host::features::HostFeatures;
+use host::limits::{ContainerLimits, OpenFiles};
 use identity::Login;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -66,7 +67,7 @@ impl BoxSpec {
         home: PathBuf,
         run: PathBuf,
     ) -> Self {
-        let limits = limits(config, account);
+        let limits = ContainerLimits::resolve(&account.limits, &config.limits, &config.ceilings);
         Self {
             version: VERSION,
             name: config.name.fill(login),
@@ -80,12 +81,12 @@ impl BoxSpec {
             hostname: config.hostname.fill(login),
             run,
             network: config.network.clone(),
-            nano_cpus: limits.cpus.nano(),
-            memory: bytes(limits.memory),
-            pids: i64::from(limits.pids),
-            shm: bytes(limits.shm.of(limits.memory)),
-            tmp: bytes(limits.tmp.of(limits.memory)),
-            nofile: limits.nofile,
+            nano_cpus: limits.cgroup.cpus.nano(),
+            memory: limits.cgroup.memory.signed(),
+            pids: i64::from(limits.cgroup.pids),
+            shm: limits.shm.signed(),
+            tmp: limits.tmp.signed(),
+            nofile: limits.open_files,
             host: HostFeatures::default(),
         }
     }
@@ -122,32 +123,6 @@ impl BoxSpec {
 
 fn image<'a>(config: &'a config::ContainerConfig, account: &'a Account) -> &'a str {
     account.image.as_deref().unwrap_or(&config.image)
-}
-
-/// What the account asks for, else what the config gives; at most what the config allows.
-fn limits(config: &config::ContainerConfig, account: &Account) -> Limits {
-    let (wanted, given, most) = (&account.limits, &config.limits, &config.ceilings);
-    let memory = wanted.memory.unwrap_or(given.memory).min(most.memory);
-    // Percentages are of this box's memory, those of ceilings too.
-    let in_memory = |wanted: Option<MemorySize>, given: MemorySize, most: MemorySize| {
-        MemorySize::Bytes(wanted.unwrap_or(given).of(memory).min(most.of(memory)))
-    };
-    Limits {
-        cpus: wanted.cpus.unwrap_or(given.cpus).min(most.cpus),
-        memory,
-        // 0 and less mean "no limit" to the engine.
-        pids: wanted.pids.unwrap_or(given.pids).clamp(1, most.pids.max(1)),
-        shm: in_memory(wanted.shm, given.shm, most.shm),
-        tmp: in_memory(wanted.tmp, given.tmp, most.tmp),
-        nofile: OpenFiles {
-            soft: given.nofile.soft.min(most.nofile.soft),
-            hard: given.nofile.hard.min(most.nofile.hard),
-        },
-    }
-}
-
-fn bytes(size: Size) -> i64 {
-    i64::try_from(size.0).unwrap_or(i64::MAX)
 }
 
 /// A container, as far as it concerns us.

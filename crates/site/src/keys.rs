@@ -83,7 +83,7 @@ pub fn run() -> ExitCode {
     };
     let config = match config::load(&arguments.config) {
         Ok(config) => match invitation(&login) {
-            Some(file) => config.accounts.of_visitor(&file),
+            Some(file) => config.accounts.for_doctor(&file),
             None => config.accounts,
         },
         Err(error) => {
@@ -257,8 +257,8 @@ fn settle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::account::RequestedLimits;
-    use host::config::{Config, Span};
+    use host::config::{Config, TimeSpan};
+    use host::limits::RequestedLimits;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -325,13 +325,13 @@ mod tests {
         let (began, failed) = (Some(SECOND * 100), Some((LookupOutcome::Failed, SECOND * 101)));
         assert_eq!(next(record(50), failed, &at(104), began, &accounts(), true), allowed());
         assert_eq!(next(None, failed, &at(104), began, &accounts(), true), Known::Refused(NO_ANSWER));
-        let none = AccountsConfig { stale: Span(Duration::ZERO), ..accounts() };
+        let none = AccountsConfig { stale: TimeSpan(Duration::ZERO), ..accounts() };
         assert_eq!(next(record(50), failed, &at(104), began, &none, true), Known::Refused(NO_ANSWER));
     }
 
     #[test]
     fn p3_stale_zero_still_serves_the_answer_of_this_login() {
-        let none = AccountsConfig { stale: Span(Duration::ZERO), ..accounts() };
+        let none = AccountsConfig { stale: TimeSpan(Duration::ZERO), ..accounts() };
         assert_eq!(next(record(101), None, &at(102), Some(SECOND * 100), &none, true), allowed());
         assert_eq!(next(record(99), None, &at(102), Some(SECOND * 100), &none, true), Known::Ask(None));
     }

@@ -2,7 +2,8 @@
 //! one deadline. The HTTP client is named in this file only.
 
 use host::account::{self, Answer, BadBody, Format, Parsed};
-use host::config::{AccountsConfig, InsecureFile, check_owner};
+use host::config::AccountsConfig;
+use host::trusted_file::{self, UntrustedFile};
 use identity::Login;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -40,7 +41,7 @@ pub enum SourceError {
     /// A file that the question needs could not be read.
     Read(PathBuf, io::Error),
     /// A file that others can change.
-    Insecure(PathBuf, InsecureFile),
+    Insecure(PathBuf, UntrustedFile),
     /// The token is no single line of printable ASCII.
     Token(PathBuf),
     /// The CA file holds no certificate.
@@ -248,7 +249,7 @@ fn token(path: &Path) -> Result<Option<Token>, SourceError> {
 fn read(path: &Path, longest: u64) -> Result<Vec<u8>, SourceError> {
     let failed = |error| SourceError::Read(path.to_owned(), error);
     let file = File::open(path).map_err(failed)?;
-    check_owner(&file).map_err(|error| SourceError::Insecure(path.to_owned(), error))?;
+    trusted_file::check(&file).map_err(|error| SourceError::Insecure(path.to_owned(), error))?;
     let mut text = Vec::new();
     file.take(longest.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > longest {

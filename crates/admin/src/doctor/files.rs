@@ -3,7 +3,8 @@
 use super::verdict::{Remedy, State, Verdict, fail, mend, ok, skip, warn};
 use super::{Doctor, Judged};
 use host::cache::Cache;
-use host::config::{ConfigError, InsecureFile};
+use host::config::ConfigError;
+use host::trusted_file::UntrustedFile;
 use identity::GID;
 use nix::unistd::{Group, User};
 use session::exit::chain;
@@ -68,10 +69,10 @@ pub fn config(doctor: &Doctor) -> Judged {
 fn unusable(path: &Path, error: &ConfigError) -> Verdict {
     let seen = one_line(&chain(error));
     match error {
-        ConfigError::Owner(_, InsecureFile::Owner(_)) => {
+        ConfigError::Untrusted(_, UntrustedFile::Owner(_)) => {
             mend(State::Fail, seen, vec![Remedy::Owner(path.to_owned(), 0, 0)])
         }
-        ConfigError::Owner(_, InsecureFile::Writable(_)) => {
+        ConfigError::Untrusted(_, UntrustedFile::Writable(_)) => {
             mend(State::Fail, seen, vec![Remedy::Mode(path.to_owned(), 0o644)])
         }
         _ => fail(seen, format!("correct {}; sshbox.toml(5) explains every key", path.display())),
