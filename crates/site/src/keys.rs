@@ -2,6 +2,7 @@
 //! is the user's, and nothing else ever. Runs as `sshbox-keys` and never speaks to Docker.
 
 mod check;
+mod explain;
 
 use crate::source::{self, SourceError};
 use clap::{CommandFactory as _, Parser};
@@ -38,15 +39,24 @@ struct Arguments {
     /// Configuration file
     #[arg(long, default_value = config::PATH)]
     config: PathBuf,
-    /// Say what would keep every login out, and print no key
-    #[arg(long)]
+    /// Check configuration, token, CA file and group, then exit
+    #[arg(long, conflicts_with = "explain")]
     check: bool,
+    /// Print how the keys of the user would be decided now, and write nothing
+    #[arg(long, requires = "json")]
+    explain: bool,
+    /// With --explain: print JSON
+    #[arg(long, requires = "explain")]
+    json: bool,
+    /// With --explain: send no token
+    #[arg(long, requires = "explain")]
+    without_token: bool,
     /// Fingerprint of the offered key, `SHA256:…` (sshd's %f)
-    #[arg(long, required = false, required_unless_present = "check", default_value_if("check", "true", ""))]
-    fingerprint: String,
+    #[arg(long, required_unless_present_any = ["check", "explain"])]
+    fingerprint: Option<String>,
     /// Login name (sshd's %u)
-    #[arg(required = false, required_unless_present = "check", default_value_if("check", "true", ""))]
-    user: OsString,
+    #[arg(required_unless_present = "check")]
+    user: Option<OsString>,
 }
 
 /// All that may be typed, for the test that compares the manual with it.
