@@ -108,12 +108,21 @@ fn named(module: &[String], source: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for (prefix, base) in [("crate::", &[][..]), ("super::", &module[..module.len().saturating_sub(1)])] {
         for (at, _) in source.match_indices(prefix) {
-            let path: String = source[at + prefix.len()..]
-                .chars()
-                .take_while(|letter| letter.is_ascii_lowercase() || matches!(letter, '_' | ':' | '0'..='9'))
-                .collect();
-            let parts = path.split("::").filter(|part| !part.is_empty()).map(str::to_owned);
-            found.push(base.iter().cloned().chain(parts).collect());
+            let rest = &source[at + prefix.len()..];
+            let group = rest.strip_prefix('{').map_or(rest, |rest| rest.split('}').next().unwrap());
+            // `super::{one, two::Three}` names several modules, anything else one.
+            let names = if rest.starts_with('{') { group.split(',').collect() } else { vec![rest] };
+            for name in names {
+                let path: String = name
+                    .trim_start()
+                    .chars()
+                    .take_while(|letter| {
+                        letter.is_ascii_lowercase() || matches!(letter, '_' | ':' | '0'..='9')
+                    })
+                    .collect();
+                let parts = path.split("::").filter(|part| !part.is_empty()).map(str::to_owned);
+                found.push(base.iter().cloned().chain(parts).collect());
+            }
         }
     }
     found

@@ -7,19 +7,19 @@ use super::PROGRAM;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use host::cache::{Cache, Outcome};
+use host::cache::{Cache, LookupOutcome};
 use host::config::{self, Config};
 use host::home::{self, HomeError};
 use identity::Login;
-use lifecycle::adoption::{self, Stranger, Wanted};
+use lifecycle::adoption::{self, AdoptionTarget, ForeignContainer};
 use lifecycle::engine::{Engine, EngineError};
-use lifecycle::spec::State;
+use lifecycle::spec::ContainerState;
 use nix::unistd::User;
 use session::clock::{self, Now};
 use session::deadlines::TRANSITION;
 use session::escape::printable;
-use session::exit::{Failure, Status, chain};
-use session::presence::{Place, RUN};
+use session::exit::{ExitStatus, Failure, chain};
+use session::presence::{RUN, UserRuntimeDir};
 use session::times::rfc3339;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -63,14 +63,14 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     if !arguments.yes && !arguments.dry_run && !io::stdin().is_terminal() {
         let text = "nobody can be asked here; look with --dry-run first, then add --yes";
-        return Err(Failure::new(Status::Usage, text));
+        return Err(Failure::new(ExitStatus::Usage, text));
     }
-    let settings =
-        config::load(config).map_err(|error| Failure::because(Status::Config, "no configuration", &error))?;
+    let settings = config::load(config)
+        .map_err(|error| Failure::because(ExitStatus::Config, "no configuration", &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::because(Status::TryAgain, "no runtime", &error))?;
+        .map_err(|error| Failure::because(ExitStatus::TryAgain, "no runtime", &error))?;
     runtime.block_on(adopt(arguments, config, &settings))
 }
 
@@ -96,25 +96,25 @@ async fn adopt(arguments: &Arguments, path: &Path, config: &Config) -> Result<Ex
         let outcomes = stream::iter(&ready).map(|one| take_over(&engine, config, one));
         let failures = outcomes.buffer_unordered(AT_ONCE).filter(|went| std::future::ready(!went)).count();
         if failures.await > 0 {
-            return Ok(Status::TryAgain.code().into());
+            return Ok(ExitStatus::TryAgain.code().into());
         }
     } else {
         say("nothing was done\n");
         return Ok(ExitCode::FAILURE);
     }
-    Ok(if refused { Status::Refused.code().into() } else { ExitCode::SUCCESS })
+    Ok(if refused { ExitStatus::Refused.code().into() } else { ExitCode::SUCCESS })
 }
 
 async fn logins(arguments: &Arguments, config: &Config, engine: &Engine) -> Result<Vec<Login>, Failure> {
     if arguments.all {
         let names = engine.names().await.map_err(engine_failed)?;
         let names = names.iter().filter(|name| !adoption::is_aside(name));
-        return Ok(names.filter_map(|name| config.a_box.name.login_of(name)).collect());
+        return Ok(names.filter_map(|name| config.container.name.login_of(name)).collect());
     }
     let parse = |name: &String| {
         Login::parse(name.as_bytes()).map_err(|error| {
             let text = format!("{} is no login name: it is {error}", printable(name.as_bytes()));
-            Failure::new(Status::Usage, text)
+            Failure::new(ExitStatus::Usage, text)
         })
     };
     arguments.users.iter().map(parse).collect()
@@ -126,7 +126,7 @@ struct Candidate {
     name: String,
     home: PathBuf,
     mount: PathBuf,
-    stranger: Option<Stranger>,
+    stranger: Option<ForeignContainer>,
     /// As the web app tells it; empty when its source has none.
     account: Option<String>,
     /// `None` when that could not be found out.
@@ -144,10 +144,10 @@ enum Verdict {
 
 impl Candidate {
     async fn look(engine: &Engine, path: &Path, config: &Config, login: Login) -> Result<Self, EngineError> {
-        let name = config.a_box.name.fill(&login);
+        let name = config.container.name.fill(&login);
         let mut candidate = Self {
-            home: config.a_box.home.fill(&login).into(),
-            mount: config.a_box.mount.clone(),
+            home: config.container.home.fill(&login).into(),
+            mount: config.container.mount.clone(),
             stranger: engine.stranger(&name).await?,
             account: None,
             processes: Some(Vec::new()),
@@ -163,7 +163,7 @@ impl Candidate {
         if stranger.ours {
             return Ok(candidate);
         }
-        if matches!(stranger.state, State::Running | State::Paused) {
+        if matches!(stranger.state, ContainerState::Running | ContainerState::Paused) {
             candidate.processes = engine.processes(&stranger.id).await.ok();
         }
         let changes = engine.changes(&stranger.id).await.ok();
@@ -173,11 +173,11 @@ impl Candidate {
     }
 
     /// Collects all that speaks against it: an admin should not have to mend one thing after the other.
-    fn weigh(&mut self, stranger: &Stranger, path: &Path, config: &Config) {
-        let wanted = Wanted { home: &self.home, mount: &self.mount, owner: config.a_box.user };
+    fn weigh(&mut self, stranger: &ForeignContainer, path: &Path, config: &Config) {
+        let wanted = AdoptionTarget { home: &self.home, mount: &self.mount, owner: config.container.user };
         let mut objections = adoption::objections(stranger, &wanted);
         let account = account(path, config, &self.login);
-        match home::look(&config.a_box.home, &self.login) {
+        match home::look(&config.container.home, &self.login) {
             Err(error) => objections.push(chain(&error)),
             Ok(seen) => {
                 objections.extend(adoption::owner_objection(seen.owner, &wanted));
@@ -216,11 +216,11 @@ impl std::fmt::Display for Candidate {
         if let Some(stranger) = self.stranger.as_ref().filter(|stranger| !stranger.ours) {
             writeln!(f, "  image      {}", shown(&stranger.image))?;
             let state = match stranger.state {
-                State::Running => "runs",
-                State::Paused => "paused",
-                State::Stopped => "stopped",
-                State::Busy => "changing",
-                State::Dead => "dead",
+                ContainerState::Running => "runs",
+                ContainerState::Paused => "paused",
+                ContainerState::Stopped => "stopped",
+                ContainerState::Busy => "changing",
+                ContainerState::Dead => "dead",
             };
             writeln!(f, "  state      {state}, restart policy {}", stranger.restart)?;
             for mounted in &stranger.mounts {
@@ -291,7 +291,7 @@ fn account(path: &Path, config: &Config, login: &Login) -> Result<Option<String>
     let record = cache.read(login).filter(|record| is_new(record.asked(&now), &began));
     match (record, cache.recent(login, &now)) {
         (Some(record), _) => Ok(record.account.id),
-        (None, Some((Outcome::Refused, asked))) if is_new(Some(asked), &began) => {
+        (None, Some((LookupOutcome::Refused, asked))) if is_new(Some(asked), &began) => {
             Err(format!("the web app lets no {login} in: no such user, not active, or without a key"))
         }
         _ => Err(silent()),
@@ -330,22 +330,27 @@ async fn set_aside(
     candidate: &Candidate,
     aside: &str,
 ) -> Result<(), Box<dyn Error>> {
-    let place = Place::of(Path::new(RUN), &candidate.login);
-    place.prepare()?;
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), &candidate.login);
+    runtime_dir.prepare()?;
     // A login that comes now waits for the end of this, and then makes its box.
-    let _transition = place.transition(TRANSITION)?;
+    let _transition = runtime_dir.lock_state(TRANSITION)?;
     let stranger = engine.stranger(&candidate.name).await?;
     let Some(stranger) = stranger.filter(|stranger| candidate.stranger.as_ref() == Some(stranger)) else {
         return Err("the container has changed since it was looked at; nothing was done, try again".into());
     };
-    home::claim(&config.a_box.home, &candidate.login, candidate.account.as_deref(), config.a_box.user)?;
+    home::claim(
+        &config.container.home,
+        &candidate.login,
+        candidate.account.as_deref(),
+        config.container.user,
+    )?;
     // First, or Docker would start it again after its own next start.
     engine.never_restart(&stranger.id).await?;
-    if stranger.state == State::Paused {
+    if stranger.state == ContainerState::Paused {
         // A frozen one would not hear that it is to end.
         engine.unpause(&stranger.id).await?;
     }
-    if matches!(stranger.state, State::Running | State::Paused) {
+    if matches!(stranger.state, ContainerState::Running | ContainerState::Paused) {
         engine.stop(&stranger.id, config.reap.grace.0).await?;
     }
     engine.rename(&stranger.id, aside).await?;
@@ -378,8 +383,8 @@ fn say(text: &str) {
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn engine_failed(error: EngineError) -> Failure {
     let status = match error {
-        EngineError::Timeout(..) => Status::TryAgain,
-        _ => Status::Unavailable,
+        EngineError::Timeout(..) => ExitStatus::TryAgain,
+        _ => ExitStatus::Unavailable,
     };
     Failure::because(status, "Docker cannot do that", &error)
 }
@@ -402,13 +407,13 @@ mod tests {
             name: "scitex-user-Ada-L".to_owned(),
             home: home.source.clone(),
             mount: home.target.clone(),
-            stranger: Some(Stranger {
+            stranger: Some(ForeignContainer {
                 id: "x".to_owned(),
-                state: State::Running,
+                state: ContainerState::Running,
                 image: "scitex-user-workspace:latest".to_owned(),
                 restart: "always".to_owned(),
                 mounts: vec![home],
-                ..Stranger::default()
+                ..ForeignContainer::default()
             }),
             account: Some("7".to_owned()),
             processes: Some(["sleep infinity", "bash", "vim \u{1b}[31m", "top"].map(str::to_owned).to_vec()),
@@ -449,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_box_of_ours_and_a_missing_container_say_so() {
-        let ours = Stranger { ours: true, ..candidate().stranger.unwrap() };
+        let ours = ForeignContainer { ours: true, ..candidate().stranger.unwrap() };
         assert_snapshot!(Candidate { stranger: Some(ours), ..candidate() }, @"
         scitex-user-Ada-L
           verdict    is a box of sshbox already

@@ -7,18 +7,18 @@ use futures_util::stream;
 use host::account::Account;
 use host::cache::Cache;
 use host::config::Config;
-use host::features::{self, Host};
+use host::features::{self, HostFeatures};
 use host::home;
 use host::sys::cgroup;
 use identity::Login;
 use lifecycle::engine::{Engine, EngineError, Listed};
 use lifecycle::observe;
-use lifecycle::spec::{Found, Spec};
+use lifecycle::spec::{BoxSpec, Container};
 use serde::Serialize;
-use session::box_status::{Status, Usage};
+use session::box_status::{BoxStatus, Usage};
 use session::clock::boottime;
 use session::exit::{self, Failure};
-use session::presence::{Place, RUN};
+use session::presence::{RUN, UserRuntimeDir};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -36,7 +36,7 @@ pub struct Known {
     pub user: String,
     /// As its user sees it.
     #[serde(flatten)]
-    pub status: Status,
+    pub status: BoxStatus,
     /// Id of the container; `None` when there is none.
     pub container: Option<String>,
     /// Id of the account by the last answer of the web app, if it tells ids.
@@ -63,7 +63,7 @@ pub struct Reading {
 pub struct Looker<'a> {
     config: &'a Config,
     engine: Engine,
-    host: Host,
+    host: HostFeatures,
     /// Ids of images, by name.
     images: HashMap<String, Option<String>>,
 }
@@ -100,12 +100,12 @@ impl<'a> Looker<'a> {
 
     /// The box of one user; `None` when there is neither a container nor an account.
     pub async fn one(&mut self, login: &Login) -> Result<Option<Known>, Failure> {
-        let name = self.config.a_box.name.fill(login);
+        let name = self.config.container.name.fill(login);
         if let Some(found) = self.engine.find(&name).await.map_err(|error| failed(&error))? {
             if found.labels.as_ref().is_none_or(|labels| labels.user != login.as_str()) {
                 let cause = format!("container {name} is not the box of {login}: it has not our labels");
                 let advice = "rename or remove it, or see `sshbox adopt`";
-                return Err(Failure { cause, ..Failure::new(exit::Status::Refused, advice) });
+                return Err(Failure { cause, ..Failure::new(exit::ExitStatus::Refused, advice) });
             }
             return Ok(Some(self.describe(login.as_str(), &found).await));
         }
@@ -122,7 +122,7 @@ impl<'a> Looker<'a> {
         Ok(Some(known))
     }
 
-    async fn describe(&mut self, user: &str, found: &Found) -> Known {
+    async fn describe(&mut self, user: &str, found: &Container) -> Known {
         let mut known = Known {
             user: user.to_owned(),
             status: observe::status_of(found),
@@ -136,7 +136,7 @@ impl<'a> Looker<'a> {
         }
         // Anybody who may use Docker can make a container with a label of ours.
         let Ok(login) = Login::parse(user.as_bytes()) else { return known };
-        known.home = Some(self.config.a_box.home.fill(&login).into());
+        known.home = Some(self.config.container.home.fill(&login).into());
         let account = self.account(&login);
         self.presence(&mut known.status, &login, account.as_ref());
         if let Some(account) = account {
@@ -151,27 +151,27 @@ impl<'a> Looker<'a> {
     }
 
     /// Fills in who is there, and what follows from that.
-    fn presence(&self, status: &mut Status, login: &Login, account: Option<&Account>) {
-        let place = Place::of(Path::new(RUN), login);
+    fn presence(&self, status: &mut BoxStatus, login: &Login, account: Option<&Account>) {
+        let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
         let timeout =
             account.and_then(|account| account.idle_timeout).unwrap_or(self.config.reap.idle_timeout);
         let now = boottime();
-        let idle = place.last_seen().ok().flatten().map(|seen| now.saturating_sub(seen));
+        let idle = runtime_dir.last_presence().ok().flatten().map(|seen| now.saturating_sub(seen));
         // Nobody was there since boot: no lock, no session.
-        status.sessions = place.sessions().unwrap_or_default();
+        status.sessions = runtime_dir.sessions().unwrap_or_default();
         status.idle_for(idle, timeout.0, SystemTime::now());
-        status.disk = home::disk(Path::new(&self.config.a_box.home.fill(login)));
-        status.last_stop = place.last_stop(now);
+        status.disk = home::disk(Path::new(&self.config.container.home.fill(login)));
+        status.last_stop = runtime_dir.last_stop(now);
     }
 
     fn account(&self, login: &Login) -> Option<Account> {
         Cache::new(&self.config.accounts.cache).read(login).map(|record| record.account)
     }
 
-    fn wanted(&self, login: &Login, account: &Account) -> Spec {
-        let config = &self.config.a_box;
-        let place = Place::of(Path::new(RUN), login);
-        Spec::new(config, login, account, config.home.fill(login).into(), place.seen_by_box().to_owned())
+    fn wanted(&self, login: &Login, account: &Account) -> BoxSpec {
+        let config = &self.config.container;
+        let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+        BoxSpec::new(config, login, account, config.home.fill(login).into(), runtime_dir.box_dir().to_owned())
             .on_host(self.host.clone())
     }
 
@@ -187,12 +187,12 @@ impl<'a> Looker<'a> {
 }
 
 fn unknown(Listed { id, user }: Listed) -> Known {
-    let status = Status { state: "unknown".to_owned(), ..Status::default() };
+    let status = BoxStatus { state: "unknown".to_owned(), ..BoxStatus::default() };
     Known { user, status, container: Some(id), ..Known::default() }
 }
 
 fn failed(error: &EngineError) -> Failure {
-    because(exit::Status::Unavailable, "see whether Docker runs: systemctl status docker", error)
+    because(exit::ExitStatus::Unavailable, "see whether Docker runs: systemctl status docker", error)
 }
 
 /// What these boxes have used until now.

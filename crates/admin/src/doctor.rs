@@ -19,13 +19,13 @@ mod visit;
 
 use ::site::source;
 use clap::Args;
-use host::config::{self, Accounts, Config};
+use host::config::{self, AccountsConfig, Config};
 use identity::Login;
 use lifecycle::engine::{About, Engine, EngineError};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
-use session::exit::{Failure, Status, chain};
+use session::exit::{ExitStatus, Failure, chain};
 use session::presence::{RUN, VISITOR};
 use session::process::die_by;
 use site::Heads;
@@ -126,10 +126,13 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
         return ask(config, name);
     }
     if !Uid::effective().is_root() {
-        return Err(Failure::new(Status::Refused, "only root can look at all of it; try sudo sshbox doctor"));
+        return Err(Failure::new(
+            ExitStatus::Refused,
+            "only root can look at all of it; try sudo sshbox doctor",
+        ));
     }
     let doctor = Doctor::new(config)
-        .map_err(|error| Failure::because(Status::TryAgain, "the doctor cannot start", &error))?;
+        .map_err(|error| Failure::because(ExitStatus::TryAgain, "the doctor cannot start", &error))?;
     let report = doctor.examine(arguments);
     // Whatever happened until here, and before anything else can happen.
     let left = visit::leave(&doctor);
@@ -151,11 +154,12 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 /// What `sshbox-keys` would hear, with the token and without, for the doctor, who runs this as that user.
 fn ask(config: &Path, name: &str) -> Result<ExitCode, Failure> {
     let config = config::load(config)
-        .map_err(|error| Failure::because(Status::Config, "the configuration cannot be used", &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Config, "the configuration cannot be used", &error))?;
     let login = Login::parse(name.as_bytes())
-        .map_err(|error| Failure::because(Status::Usage, "not a login name", &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Usage, "not a login name", &error))?;
     let timeout = config.accounts.timeout.0;
-    let ask = |accounts: &Accounts| source::head(accounts, &login, timeout).map_err(|error| chain(&error));
+    let ask =
+        |accounts: &AccountsConfig| source::head(accounts, &login, timeout).map_err(|error| chain(&error));
     // Asked with a token and without: an answer to both alike says nothing of the token.
     let with = ask(&config.accounts);
     let heads = Heads { with, without: ask(&config.accounts.without_token()) };

@@ -4,15 +4,15 @@
 use super::{because, load, login, names, show};
 use clap::Args;
 use host::account::{Account, Answer, Parsed};
-use host::cache::{Cache, Outcome};
-use host::config::Accounts;
+use host::cache::{Cache, LookupOutcome};
+use host::config::AccountsConfig;
 use identity::Login;
 use nix::unistd::{User, initgroups, setgid, setuid};
 use serde::Serialize;
 use session::authorized_key::AuthorizedKey;
 use session::clock;
 use session::escape::printable;
-use session::exit::{Failure, Status, chain};
+use session::exit::{ExitStatus, Failure, chain};
 use session::texts::span;
 use site::source::{self, SourceError};
 use std::fmt::Write as _;
@@ -125,23 +125,23 @@ fn become_keys() -> Result<String, Failure> {
     let advice = "the package makes this user: run systemd-sysusers sshbox.conf";
     let user = User::from_name(RUNS_AS).ok().flatten().ok_or_else(|| Failure {
         cause: format!("there is no user {RUNS_AS}"),
-        ..Failure::new(Status::Config, advice)
+        ..Failure::new(ExitStatus::Config, advice)
     })?;
     initgroups(c"sshbox-keys", user.gid)
         .and_then(|()| setgid(user.gid))
         .and_then(|()| setuid(user.uid))
-        .map_err(|errno| because(Status::Internal, "", &errno))?;
+        .map_err(|errno| because(ExitStatus::Internal, "", &errno))?;
     Ok(format!("{RUNS_AS} (uid {})", user.uid))
 }
 
-fn take(config: &Accounts, user: &Login, name: Resolved, runs_as: String) -> Steps {
+fn take(config: &AccountsConfig, user: &Login, name: Resolved, runs_as: String) -> Steps {
     let cache = Cache::new(&config.cache);
     let now = clock::now();
     let record = cache.read(user);
     let recent = cache.recent(user, &now).map(|(outcome, asked)| Recent {
         outcome: match outcome {
-            Outcome::Refused => "refused",
-            Outcome::Failed => "failed",
+            LookupOutcome::Refused => "refused",
+            LookupOutcome::Failed => "failed",
         },
         seconds_ago: now.boottime.saturating_sub(asked).as_secs(),
     });
@@ -305,7 +305,7 @@ mod tests {
     fn steps(answer: Answered, cached: Option<Cached>) -> Steps {
         let dir = tempfile::tempdir().unwrap();
         let file = format!("file://{}/{{user}}", dir.path().display());
-        let config = Accounts {
+        let config = AccountsConfig {
             cache: dir.path().to_owned(),
             url: file.parse().unwrap(),
             ..Config::default().accounts

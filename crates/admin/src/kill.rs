@@ -3,7 +3,7 @@
 use super::{because, journal, show};
 use clap::Args;
 use host::sys::ssh_sessions::{self, Id};
-use session::exit::{Failure, Status};
+use session::exit::{ExitStatus, Failure};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,13 +18,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, _config: &Path) -> Result<ExitCode, Failure> {
     let id = arguments.session;
     let ended = ssh_sessions::end(id).map_err(|error| {
-        because(Status::TryAgain, &format!("session {id} cannot be ended; try again"), &error)
+        because(ExitStatus::TryAgain, &format!("session {id} cannot be ended; try again"), &error)
     })?;
     let Some(session) = ended else {
         let advice = "see `sshbox sessions` for those that are open";
         return Err(Failure {
             cause: format!("there is no session {id}"),
-            ..Failure::new(Status::Unavailable, advice)
+            ..Failure::new(ExitStatus::Unavailable, advice)
         });
     };
     journal(&session.login, &format!("kill {id}"), None);

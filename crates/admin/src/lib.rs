@@ -22,8 +22,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use host::cache::Cache;
 use host::config::{self, Config};
 use identity::Login;
-use session::exit::{self, Failure, Status};
-use session::journal::{Event, Field, Told, log};
+use session::exit::{self, ExitStatus, Failure};
+use session::journal::{Event, Field, FieldValue, log};
 use session::wire::Verb;
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -76,7 +76,7 @@ pub fn run() -> ExitCode {
     // site as sshbox-keys, says for itself what needs root.
     let open = matches!(arguments.command, Command::Config(_) | Command::Doctor(_) | Command::Logs(_));
     if !open && !nix::unistd::geteuid().is_root() {
-        return report(&Failure::new(Status::Refused, "only root may look at boxes: run it with sudo"));
+        return report(&Failure::new(ExitStatus::Refused, "only root may look at boxes: run it with sudo"));
     }
     let done = match &arguments.command {
         Command::Adopt(command) => adopt::run(command, &arguments.config),
@@ -111,12 +111,12 @@ fn report(failure: &Failure) -> ExitCode {
 }
 
 /// A failure that an error explains; `advice` is what to do.
-fn because(status: Status, advice: &str, error: &dyn Error) -> Failure {
+fn because(status: ExitStatus, advice: &str, error: &dyn Error) -> Failure {
     Failure::because(status, advice, error)
 }
 
 fn load(path: &Path) -> Result<Config, Failure> {
-    config::load(path).map_err(|error| because(Status::Config, "", &error))
+    config::load(path).map_err(|error| because(ExitStatus::Config, "", &error))
 }
 
 /// A login name as it was typed.
@@ -131,7 +131,7 @@ fn known(config: &Config, login: &Login, has_box: bool) -> Result<(), Failure> {
     }
     let cause = format!("{login} has no box and has not logged in yet");
     let advice = format!("see whether the name is right, and what `sshbox keys {login}` says");
-    Err(Failure { cause, ..Failure::new(Status::Unavailable, advice) })
+    Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, advice) })
 }
 
 /// Runs what needs the engine.
@@ -139,7 +139,7 @@ fn with_engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, F
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| because(Status::TryAgain, "", &error))?;
+        .map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
     runtime.block_on(work)
 }
 
@@ -148,7 +148,8 @@ fn with_engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, F
 fn journal(user: &Login, action: &str, error: Option<&str>) {
     let user = user.as_str();
     let by = std::env::var("SUDO_USER").unwrap_or_else(|_| format!("uid {}", nix::unistd::getuid()));
-    let mut fields: Vec<Told<'_>> = vec![(Field::User, &user), (Field::By, &by), (Field::Action, &action)];
+    let mut fields: Vec<FieldValue<'_>> =
+        vec![(Field::User, &user), (Field::By, &by), (Field::Action, &action)];
     fields.extend(error.as_ref().map(|error| (Field::Error, error as _)));
     log(PROGRAM, Event::AdminAction, &fields);
 }

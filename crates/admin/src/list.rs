@@ -61,36 +61,36 @@ fn row(Known { user, status, .. }: &Known, now: SystemTime) -> Vec<String> {
 mod tests {
     use super::*;
     use insta::assert_snapshot;
-    use session::box_status::{Amount, Cpu, Disk, Status};
+    use session::box_status::{Amount, BoxStatus, Cpu, Disk};
 
     #[test]
     fn boxes_of_all_kinds() {
         let now = humantime::parse_rfc3339("2026-03-01T12:00:00Z").unwrap();
-        let stopped = Status {
+        let stopped = BoxStatus {
             state: "stopped".to_owned(),
             image: "sshbox-user:latest".to_owned(),
             cpu: Cpu { limit: 2.0, used: None },
             memory: Amount { limit: 8 << 30, used: None },
             disk: Some(Disk { used: 12 << 30, free: 80 << 30 }),
             idle_since: Some("2026-02-27T12:00:00Z".to_owned()),
-            ..Status::default()
+            ..BoxStatus::default()
         };
-        let running = Status {
+        let running = BoxStatus {
             state: "running".to_owned(),
             up_seconds: Some(7512),
             cpu: Cpu { limit: 2.0, used: Some(0.25) },
             memory: Amount { limit: 8 << 30, used: Some(512 << 20) },
             ..stopped.clone()
         };
-        let idle = Status {
+        let idle = BoxStatus {
             idle_since: Some("2026-03-01T11:55:00Z".to_owned()),
             stops_at: Some("2026-03-01T12:25:00Z".to_owned()),
             ..running.clone()
         };
-        let busy = Status { sessions: 2, idle_since: None, ..running };
+        let busy = BoxStatus { sessions: 2, idle_since: None, ..running };
         let stranger =
-            Status { state: "running".to_owned(), image: "x\x1b[31m".to_owned(), ..Status::default() };
-        let kept = Status {
+            BoxStatus { state: "running".to_owned(), image: "x\x1b[31m".to_owned(), ..BoxStatus::default() };
+        let kept = BoxStatus {
             started_at: Some("2026-03-01T10:00:00Z".to_owned()),
             idle_timeout_seconds: None,
             stops_at: None,

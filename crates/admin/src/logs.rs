@@ -7,13 +7,13 @@ mod view;
 
 use clap::Args;
 use identity::Login;
-use session::exit::{Failure, Status};
+use session::exit::{ExitStatus, Failure};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::SystemTime;
-use view::{Entry, View, Wanted};
+use view::{Entry, LogFilter, View};
 
 /// Where the example for rsyslog puts the lines.
 const FILE: &str = "/var/log/sshbox.json";
@@ -60,9 +60,9 @@ fn moment(text: &str) -> Result<SystemTime, String> {
 /// The subcommand.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let wanted = match &arguments.what {
-        None => Wanted::All,
-        Some(text) => Wanted::Of(Login::parse(text.as_bytes()).map_err(|error| {
-            Failure::new(Status::Usage, format!("neither a login name nor a reference: it is {error}"))
+        None => LogFilter::All,
+        Some(text) => LogFilter::Of(Login::parse(text.as_bytes()).map_err(|error| {
+            Failure::new(ExitStatus::Usage, format!("neither a login name nor a reference: it is {error}"))
         })?),
     };
     let file = arguments
@@ -71,7 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .or_else(|| (!Path::new(JOURNALD).exists() && Path::new(FILE).exists()).then_some(Path::new(FILE)));
     let shown = match file {
         Some(_) if arguments.follow => {
-            return Err(Failure::new(Status::Usage, format!("without journald: tail -F {FILE}")));
+            return Err(Failure::new(ExitStatus::Usage, format!("without journald: tail -F {FILE}")));
         }
         Some(path) => show(BufReader::new(open(path)?), wanted, arguments)?,
         None => from_journald(wanted, arguments)?,
@@ -86,16 +86,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn open(path: &Path) -> Result<File, Failure> {
     File::open(path)
-        .map_err(|error| Failure::new(Status::Unavailable, format!("{}: {error}", path.display())))
+        .map_err(|error| Failure::new(ExitStatus::Unavailable, format!("{}: {error}", path.display())))
 }
 
-fn from_journald(wanted: Wanted, arguments: &Arguments) -> Result<usize, Failure> {
+fn from_journald(wanted: LogFilter, arguments: &Arguments) -> Result<usize, Failure> {
     if !fs::exists(JOURNALD).unwrap_or_default() {
         let advice = format!(
             "journald does not run here, and there is no {FILE}; sshbox-logs(8) says how to have one, \
              else look where your log daemon puts authpriv"
         );
-        return Err(Failure::new(Status::Unavailable, advice));
+        return Err(Failure::new(ExitStatus::Unavailable, advice));
     }
     let mut journalctl = Command::new("journalctl");
     journalctl.args(["--output=json", "--all", "--no-pager", "--quiet"]);
@@ -106,7 +106,7 @@ fn from_journald(wanted: Wanted, arguments: &Arguments) -> Result<usize, Failure
     if arguments.follow {
         journalctl.args(["--follow", "--lines=all"]);
     }
-    let failed = |error: io::Error| Failure::new(Status::Unavailable, format!("journalctl: {error}"));
+    let failed = |error: io::Error| Failure::new(ExitStatus::Unavailable, format!("journalctl: {error}"));
     let journalctl = journalctl.args(matches(&wanted)).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Reader(journalctl.spawn().map_err(failed)?);
     let Some(stdout) = child.0.stdout.take() else {
@@ -129,10 +129,12 @@ impl Drop for Reader {
 }
 
 /// What journald is asked for: `KEY=value` twice is either, other keys are both, `+` is or.
-fn matches(wanted: &Wanted) -> Vec<String> {
+fn matches(wanted: &LogFilter) -> Vec<String> {
     let mut matches: Vec<String> = match wanted {
-        Wanted::Of(name) => vec![format!("SSHBOX_USER={name}"), "+".to_owned(), format!("SSHBOX_REF={name}")],
-        Wanted::All => view::PROGRAMS.map(|program| format!("SYSLOG_IDENTIFIER={program}")).into(),
+        LogFilter::Of(name) => {
+            vec![format!("SSHBOX_USER={name}"), "+".to_owned(), format!("SSHBOX_REF={name}")]
+        }
+        LogFilter::All => view::PROGRAMS.map(|program| format!("SYSLOG_IDENTIFIER={program}")).into(),
     };
     matches.push("+".to_owned());
     matches.extend(SSHD.map(|program| format!("SYSLOG_IDENTIFIER={program}")));
@@ -141,7 +143,7 @@ fn matches(wanted: &Wanted) -> Vec<String> {
 }
 
 /// Shows what is wanted of the entries that come; how many those were.
-fn show(mut from: impl BufRead, wanted: Wanted, arguments: &Arguments) -> Result<usize, Failure> {
+fn show(mut from: impl BufRead, wanted: LogFilter, arguments: &Arguments) -> Result<usize, Failure> {
     let keys = nix::unistd::User::from_name("sshbox-keys").ok().flatten().map(|user| user.uid.as_raw());
     let mut view = View::new(wanted, keys);
     let mut line = Vec::new();
@@ -152,7 +154,9 @@ fn show(mut from: impl BufRead, wanted: Wanted, arguments: &Arguments) -> Result
         match read {
             Ok(0) => return Ok(shown),
             Ok(_) => {}
-            Err(error) => return Err(Failure::new(Status::Unavailable, format!("cannot be read: {error}"))),
+            Err(error) => {
+                return Err(Failure::new(ExitStatus::Unavailable, format!("cannot be read: {error}")));
+            }
         }
         // A line that is no entry was not written by us.
         let Some(entry) =

@@ -7,7 +7,7 @@ use clap::Args;
 use identity::Login;
 use session::deadlines::WAKING;
 use session::escape::printable;
-use session::exit::{Failure, Status};
+use session::exit::{ExitStatus, Failure};
 use session::journal::Reference;
 use session::presence::WAKE_SOCKET;
 use session::texts;
@@ -61,8 +61,8 @@ fn ask(user: &Login, verb: Verb) -> Result<Fields, Failure> {
     let advice = "see `systemctl status sshbox-wake.socket` and the journal of sshbox-wake";
     let fields = verb
         .ask(user.as_str(), &Reference::ours().to_string(), Path::new(WAKE_SOCKET), WAKING)
-        .map_err(|error| because(Status::Unavailable, advice, &error))?
-        .ok_or_else(|| Failure::new(Status::TryAgain, texts::TOO_MANY_WAKES))?;
+        .map_err(|error| because(ExitStatus::Unavailable, advice, &error))?
+        .ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::TOO_MANY_WAKES))?;
     let Some(failed) = fields.get("failed") else { return Ok(fields) };
     let failure = Failure::told(failed, fields.parse("status"), fields.text("ref"));
     let Some(cause) = fields.get("cause") else { return Err(failure) };

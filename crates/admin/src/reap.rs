@@ -3,7 +3,7 @@
 use super::{because, show};
 use clap::Args;
 use serde::Serialize;
-use session::exit::{Failure, Status};
+use session::exit::{ExitStatus, Failure};
 use session::texts;
 use session::waiting::Waiting;
 use std::path::Path;
@@ -44,14 +44,14 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     }
     let output = command
         .output()
-        .map_err(|error| because(Status::Unavailable, &format!("{REAP} cannot be run"), &error))?;
+        .map_err(|error| because(ExitStatus::Unavailable, &format!("{REAP} cannot be run"), &error))?;
     drop(waiting);
     let said = String::from_utf8_lossy(&output.stdout);
     let judged: Option<Vec<_>> = said.lines().map(judged).collect();
     let Some(judged) = judged else {
         // It says one other thing, and then nothing else.
         let advice = "try again in a moment";
-        return Err(Failure { cause: said.trim().to_owned(), ..Failure::new(Status::TryAgain, advice) });
+        return Err(Failure { cause: said.trim().to_owned(), ..Failure::new(ExitStatus::TryAgain, advice) });
     };
     if arguments.json {
         show::json(&judged)?;
@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
         show::say(&show::table(&TITLES, &rows, show::colours()))?;
     }
     let status = output.status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(status.unwrap_or(Status::Internal.code()).into())
+    Ok(status.unwrap_or(ExitStatus::Internal.code()).into())
 }
 
 /// Reads `user: verdict: reason`.

@@ -6,7 +6,7 @@ use host::sys::ssh_sessions::{self, Session};
 use identity::Login;
 use serde::Serialize;
 use session::clock;
-use session::exit::{Failure, Status};
+use session::exit::{ExitStatus, Failure};
 use session::times::rfc3339;
 use session::wire;
 use std::path::Path;
@@ -45,7 +45,7 @@ struct Shown {
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, _config: &Path) -> Result<ExitCode, Failure> {
-    let sessions = ssh_sessions::all().map_err(|error| because(Status::TryAgain, "", &error))?;
+    let sessions = ssh_sessions::all().map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
     let (wall, boot) = (SystemTime::now(), clock::boottime());
     let sessions = sessions
         .into_iter()

@@ -4,7 +4,7 @@ use super::{because, load, show};
 use clap::{Args, Subcommand};
 use host::config::{self, Setting};
 use serde_json::json;
-use session::exit::{Failure, Status, chain};
+use session::exit::{ExitStatus, Failure, chain};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,7 +42,7 @@ fn check(shape: &Shape, path: &Path) -> Result<ExitCode, Failure> {
     if shape.json {
         let error = config::load(path).err().map(|error| chain(&error).trim_end().to_owned());
         show::json(&json!({ "file": path, "valid": error.is_none(), "error": error }))?;
-        let status = error.map_or(0, |_| Status::Config.code());
+        let status = error.map_or(0, |_| ExitStatus::Config.code());
         return Ok(status.into());
     }
     load(path)?;
@@ -50,7 +50,7 @@ fn check(shape: &Shape, path: &Path) -> Result<ExitCode, Failure> {
 }
 
 fn list(shape: &Shape, path: &Path) -> Result<ExitCode, Failure> {
-    let settings = config::settings(path).map_err(|error| because(Status::Config, "", &error))?;
+    let settings = config::settings(path).map_err(|error| because(ExitStatus::Config, "", &error))?;
     if shape.json {
         let settings: Vec<_> = settings
             .iter()

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use session::escape::printable;
-use session::exit::{Failure, Status};
+use session::exit::{ExitStatus, Failure};
 use session::texts::span;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -71,7 +71,7 @@ pub fn say(text: &str) -> Result<ExitCode, Failure> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         // Who reads no further has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::because(Status::TryAgain, "", &error))
+            Err(Failure::because(ExitStatus::TryAgain, "", &error))
         }
         _ => Ok(ExitCode::SUCCESS),
     }
@@ -80,7 +80,7 @@ pub fn say(text: &str) -> Result<ExitCode, Failure> {
 /// Writes a value to standard output, for programs.
 pub fn json(value: &impl Serialize) -> Result<ExitCode, Failure> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::because(Status::Internal, "", &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Internal, "", &error))?;
     say(&(ascii(&text) + "\n"))
 }
 

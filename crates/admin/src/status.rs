@@ -69,11 +69,11 @@ fn text(one: &Known) -> String {
 mod tests {
     use super::*;
     use insta::assert_snapshot;
-    use session::box_status::{Amount, Cpu, LastStop, Status};
+    use session::box_status::{Amount, BoxStatus, Cpu, LastStop};
 
     #[test]
     fn what_an_admin_sees_beside_what_the_user_sees() {
-        let status = Status {
+        let status = BoxStatus {
             name: "sshbox-alice".to_owned(),
             state: "stopped".to_owned(),
             image: "sshbox-user:latest".to_owned(),
@@ -81,7 +81,7 @@ mod tests {
             memory: Amount { limit: 8 << 30, used: None },
             idle_timeout_seconds: Some(1800),
             last_stop: Some(LastStop { seconds_ago: 90, reason: "an admin stopped it".to_owned() }),
-            ..Status::default()
+            ..BoxStatus::default()
         };
         let one = Known {
             user: "alice".to_owned(),

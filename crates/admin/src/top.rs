@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use session::box_status::{bytes, of};
-use session::exit::{Failure, Status};
+use session::exit::{ExitStatus, Failure};
 use session::texts::span;
 use session::times::later;
 use session::tty;
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 
 /// Draws until somebody presses q or Ctrl-C, or a signal comes.
 async fn watch(mut looker: Looker<'_>) -> Result<ExitCode, Failure> {
-    let failed = |error: io::Error| because(Status::Internal, "", &error);
+    let failed = |error: io::Error| because(ExitStatus::Internal, "", &error);
     let signals: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGWINCH].into_iter().collect();
     signals.thread_block().map_err(|errno| failed(errno.into()))?;
@@ -200,7 +200,7 @@ mod tests {
     use session::box_status::{self, Amount, Cpu};
 
     fn one(user: &str, cpu: Option<f64>, running: bool) -> Known {
-        let status = box_status::Status {
+        let status = box_status::BoxStatus {
             state: "running".to_owned(),
             started_at: running.then(|| "2026-03-01T10:00:00Z".to_owned()),
             up_seconds: Some(90),
@@ -209,7 +209,7 @@ mod tests {
             cpu: Cpu { limit: 2.0, used: cpu },
             memory: Amount { limit: 8 << 30, used: Some(512 << 20) },
             processes: Amount { limit: 512, used: Some(12) },
-            ..box_status::Status::default()
+            ..box_status::BoxStatus::default()
         };
         Known { user: user.to_owned(), status, ..Known::default() }
     }

@@ -25,7 +25,7 @@ pub struct Account {
     pub keys: Vec<String>,
     /// What the box gets, before the admin's ceilings.
     #[serde(default)]
-    pub limits: Wanted,
+    pub limits: RequestedLimits,
     /// How long the box runs without a session.
     #[serde(default, deserialize_with = "of_any_length")]
     pub idle_timeout: Option<IdleTimeout>,
@@ -36,7 +36,7 @@ pub struct Account {
 
 /// Limits that an account asks for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct Wanted {
+pub struct RequestedLimits {
     /// CPU time, in cores.
     #[serde(default)]
     pub cpus: Option<Cpus>,
@@ -201,7 +201,7 @@ fn key_lines(login: &Login, text: &str) -> Account {
         id: None,
         active: true,
         keys: keys.map(str::to_owned).collect(),
-        limits: Wanted::default(),
+        limits: RequestedLimits::default(),
         idle_timeout: None,
         image: None,
     }
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn optional_fields_are_optional() {
         let account = known(&format!(r#"{{"user":"alice","id":"8f-1","keys":["{KEY}"]}}"#));
-        assert!(account.active && account.image.is_none() && account.limits == Wanted::default());
+        assert!(account.active && account.image.is_none() && account.limits == RequestedLimits::default());
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Record {
 
 /// What the last question about somebody without an account came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LookupOutcome {
     /// The web app said no.
     Refused,
     /// The web app did not answer.
@@ -242,7 +242,7 @@ impl Cache {
 
     /// What the last question about this user came to, and when it was asked, since boot.
     #[must_use]
-    pub fn recent(&self, login: &Login, now: &Now) -> Option<(Outcome, Duration)> {
+    pub fn recent(&self, login: &Login, now: &Now) -> Option<(LookupOutcome, Duration)> {
         let read = |dir: &Path| {
             let mut slot = [0; SLOT];
             look(&dir.join(".recent")).ok()?.read_exact_at(&mut slot, offset(login)).ok()?;
@@ -256,11 +256,11 @@ impl Cache {
     ///
     /// # Errors
     /// What the file system says; the price is one more question.
-    pub fn note(&self, login: &Login, outcome: Outcome, asked: &Now) -> io::Result<()> {
+    pub fn note(&self, login: &Login, outcome: LookupOutcome, asked: &Now) -> io::Result<()> {
         let when = u64::try_from(asked.boottime.as_millis()).unwrap_or(u64::MAX);
         let what: u64 = match outcome {
-            Outcome::Refused => 1,
-            Outcome::Failed => 2,
+            LookupOutcome::Refused => 1,
+            LookupOutcome::Failed => 2,
         };
         let slot = [fingerprint(login, asked), when, what].map(u64::to_le_bytes).concat();
         let write = |dir: &Path| open(dir, ".recent")?.write_all_at(&slot, offset(login));
@@ -316,7 +316,7 @@ fn open(dir: &Path, name: &str) -> io::Result<File> {
 }
 
 /// Reads a slot; `None` if it is of another user or of another boot.
-fn outcome(slot: &[u8; SLOT], login: &Login, now: &Now) -> Option<(Outcome, Duration)> {
+fn outcome(slot: &[u8; SLOT], login: &Login, now: &Now) -> Option<(LookupOutcome, Duration)> {
     let (who, rest) = slot.split_first_chunk::<8>()?;
     let (when, rest) = rest.split_first_chunk::<8>()?;
     let (what, _) = rest.split_first_chunk::<8>()?;
@@ -324,8 +324,8 @@ fn outcome(slot: &[u8; SLOT], login: &Login, now: &Now) -> Option<(Outcome, Dura
         return None;
     }
     let outcome = match u64::from_le_bytes(*what) {
-        1 => Outcome::Refused,
-        2 => Outcome::Failed,
+        1 => LookupOutcome::Refused,
+        2 => LookupOutcome::Failed,
         _ => return None,
     };
     Some((outcome, Duration::from_millis(u64::from_le_bytes(*when))))
@@ -355,7 +355,7 @@ fn fingerprint(login: &Login, now: &Now) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Wanted;
+    use crate::account::RequestedLimits;
 
     fn login(name: &str) -> Login {
         Login::parse(name.as_bytes()).unwrap()
@@ -372,7 +372,7 @@ mod tests {
             id: None,
             active: true,
             keys: vec!["k".to_owned()],
-            limits: Wanted::default(),
+            limits: RequestedLimits::default(),
             idle_timeout: None,
             image: None,
         }
@@ -473,8 +473,8 @@ mod tests {
         assert_eq!(cache.queue(&alice, Duration::ZERO).unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(cache.write(&alice, &record).is_err() && cache.fails_anew() && !cache.fails_anew());
         assert_eq!(cache.read(&alice), Some(record.clone()));
-        cache.note(&alice, Outcome::Failed, &now).unwrap();
-        assert_eq!(cache.recent(&alice, &now), Some((Outcome::Failed, now.boottime)));
+        cache.note(&alice, LookupOutcome::Failed, &now).unwrap();
+        assert_eq!(cache.recent(&alice, &now), Some((LookupOutcome::Failed, now.boottime)));
         drop(flight);
         // It is there again.
         fs::create_dir(&missing).unwrap();
@@ -484,8 +484,8 @@ mod tests {
         cache.write(&alice, &record).unwrap();
         assert_eq!(cache.read(&alice), Some(record));
         assert!(!spare.path().join(".alice.json").exists() && cache.fails_anew());
-        cache.note(&alice, Outcome::Refused, &later).unwrap();
-        assert_eq!(cache.recent(&alice, &later), Some((Outcome::Refused, later.boottime)));
+        cache.note(&alice, LookupOutcome::Refused, &later).unwrap();
+        assert_eq!(cache.recent(&alice, &later), Some((LookupOutcome::Refused, later.boottime)));
     }
 
     #[test]
@@ -553,9 +553,9 @@ mod tests {
         let cache = cache(dir.path());
         let now = at("a", 7, 7);
         for n in 0..100_000 {
-            cache.note(&login(&format!("u{n}")), Outcome::Refused, &now).unwrap();
+            cache.note(&login(&format!("u{n}")), LookupOutcome::Refused, &now).unwrap();
         }
-        assert_eq!(cache.recent(&login("u99999"), &now), Some((Outcome::Refused, now.boottime)));
+        assert_eq!(cache.recent(&login("u99999"), &now), Some((LookupOutcome::Refused, now.boottime)));
         assert_eq!(cache.recent(&login("u99999"), &at("b", 7, 7)), None);
         let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap()).collect();
         assert_eq!(files.len(), 1);

@@ -28,20 +28,20 @@ const LONGEST: u64 = 1 << 20;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where accounts come from.
-    pub accounts: Accounts,
+    pub accounts: AccountsConfig,
     /// The Docker engine.
-    pub engine: Engine,
+    pub engine: EngineConfig,
     /// What a box is made of.
     #[serde(rename = "box")]
-    pub a_box: Box,
+    pub container: ContainerConfig,
     /// When a box is stopped.
-    pub reap: Reap,
+    pub reap: ReapConfig,
 }
 
 /// `[accounts]`: where keys and limits come from.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Accounts {
+pub struct AccountsConfig {
     /// `http://`, `https://` or `file://` with `{user}` in it.
     pub url: AccountUrl,
     /// File that holds the Bearer token; none is sent when empty.
@@ -60,7 +60,7 @@ pub struct Accounts {
     pub manage_url: ManageUrl,
 }
 
-impl Default for Accounts {
+impl Default for AccountsConfig {
     fn default() -> Self {
         Self {
             url: AccountUrl("http://127.0.0.1:8000/sshbox/accounts/{user}".to_owned()),
@@ -75,7 +75,7 @@ impl Default for Accounts {
     }
 }
 
-impl Accounts {
+impl AccountsConfig {
     /// The same for a visitor of `sshbox doctor`, whose key is in this file.
     #[must_use]
     pub fn of_visitor(self, file: &Path) -> Self {
@@ -92,12 +92,12 @@ impl Accounts {
 /// `[engine]`: the Docker engine.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Engine {
+pub struct EngineConfig {
     /// Its socket.
     pub socket: PathBuf,
 }
 
-impl Default for Engine {
+impl Default for EngineConfig {
     fn default() -> Self {
         Self { socket: "/run/docker.sock".into() }
     }
@@ -106,7 +106,7 @@ impl Default for Engine {
 /// `[box]`: what a box is made of.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Box {
+pub struct ContainerConfig {
     /// Image; never pulled.
     pub image: String,
     /// Name of the container.
@@ -127,7 +127,7 @@ pub struct Box {
     pub ceilings: Limits,
 }
 
-impl Default for Box {
+impl Default for ContainerConfig {
     fn default() -> Self {
         Self {
             image: "sshbox-user:latest".to_owned(),
@@ -177,14 +177,14 @@ impl Default for Limits {
 /// `[reap]`: when a box is stopped.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Reap {
+pub struct ReapConfig {
     /// How long a box runs without a session, when the account does not say.
     pub idle_timeout: IdleTimeout,
     /// How long the box's processes have between SIGTERM and SIGKILL.
     pub grace: Span,
 }
 
-impl Default for Reap {
+impl Default for ReapConfig {
     fn default() -> Self {
         Self { idle_timeout: IdleTimeout(Some(Duration::from_secs(30 * 60))), grace: Span::seconds(10) }
     }
@@ -745,11 +745,11 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn check(config: &Config) -> Result<(), &'static str> {
-    let home = Path::new(&config.a_box.home.0);
+    let home = Path::new(&config.container.home.0);
     if !home.is_absolute() || home.components().any(|part| part == std::path::Component::ParentDir) {
         return Err("box.home must be an absolute path without '..'");
     }
-    if !config.a_box.mount.is_absolute() || config.a_box.mount == Path::new("/") {
+    if !config.container.mount.is_absolute() || config.container.mount == Path::new("/") {
         return Err("box.mount must be an absolute path below /");
     }
     if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > Duration::from_secs(20) {
@@ -758,10 +758,10 @@ fn check(config: &Config) -> Result<(), &'static str> {
     if config.reap.grace.0 > deadlines::GRACE_MAX {
         return Err("reap.grace must be 30s at most: logins wait while a box is stopped");
     }
-    if config.a_box.network == "host" || config.a_box.network.starts_with("container:") {
+    if config.container.network == "host" || config.container.network.starts_with("container:") {
         return Err("box.network must be a network of its own: with this one a box would be on the host's");
     }
-    if config.a_box.image.is_empty() || config.a_box.network.is_empty() {
+    if config.container.image.is_empty() || config.container.network.is_empty() {
         return Err("box.image and box.network must not be empty");
     }
     Ok(())

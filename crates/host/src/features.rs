@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// What a host has to offer to its boxes, beside Docker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Host {
+pub struct HostFeatures {
     /// Whether its kernel speaks IPv6.
     pub ipv6: bool,
     /// Files of lxcfs, which stand in a box for those of the kernel: where they are on the host,
@@ -55,12 +55,12 @@ pub enum Lxcfs {
 
 /// Looks.
 #[must_use]
-pub fn offers() -> Host {
+pub fn offers() -> HostFeatures {
     let lxcfs = match lxcfs() {
         Lxcfs::Serves(files) => files,
         Lxcfs::Absent | Lxcfs::Fails(_) => Vec::new(),
     };
-    Host { ipv6: Path::new(IPV6).exists(), lxcfs }
+    HostFeatures { ipv6: Path::new(IPV6).exists(), lxcfs }
 }
 
 /// Asks lxcfs for a file, if it is mounted.

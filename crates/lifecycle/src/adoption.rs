@@ -1,7 +1,7 @@
 //! Whether a container of an earlier gateway may be set aside, so that its user gets a box of
 //! ours on the same home. Nothing that only the container holds may be lost without a word.
 
-use crate::spec::State;
+use crate::spec::ContainerState;
 use host::config::Owner;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ const PASSING: [&str; 5] = ["/run", "/tmp", "/var/tmp", "/sbin/docker-init", "/u
 
 /// A container that has the name of a box, as far as it matters to who takes its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stranger {
+pub struct ForeignContainer {
     /// The engine's id.
     pub id: String,
     /// What it does.
-    pub state: State,
+    pub state: ContainerState,
     /// Whether it is a box of ours.
     pub ours: bool,
     /// Image as it is called.
@@ -45,7 +45,7 @@ pub struct Mounted {
 
 /// What the box that takes its place will have.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct AdoptionTarget<'a> {
     /// Home on the host.
     pub home: &'a Path,
     /// Home in the box.
@@ -56,12 +56,12 @@ pub struct Wanted<'a> {
 
 /// Why it is not taken over, each with what to do; empty when it can be.
 #[must_use]
-pub fn objections(stranger: &Stranger, wanted: &Wanted) -> Vec<String> {
+pub fn objections(stranger: &ForeignContainer, wanted: &AdoptionTarget) -> Vec<String> {
     let mut objections = Vec::new();
-    if stranger.state == State::Busy {
+    if stranger.state == ContainerState::Busy {
         objections.push("it is being restarted or removed; try again when that is over".to_owned());
     }
-    if stranger.state == State::Dead {
+    if stranger.state == ContainerState::Dead {
         objections.push("Docker cannot remove it and calls it dead; try docker rm".to_owned());
     }
     if stranger.removed_at_end {
@@ -87,7 +87,7 @@ pub fn objections(stranger: &Stranger, wanted: &Wanted) -> Vec<String> {
 }
 
 /// The home must be one and the same directory before and after.
-fn home_objection(home: Option<&Mounted>, wanted: &Wanted) -> Option<String> {
+fn home_objection(home: Option<&Mounted>, wanted: &AdoptionTarget) -> Option<String> {
     let (mount, expected) = (wanted.mount.display(), wanted.home.display());
     match home {
         None => Some(format!(
@@ -105,7 +105,7 @@ fn home_objection(home: Option<&Mounted>, wanted: &Wanted) -> Option<String> {
 
 /// What is wrong with who owns the home's top directory; the rest is not looked at.
 #[must_use]
-pub fn owner_objection(owner: (u32, u32), wanted: &Wanted) -> Option<String> {
+pub fn owner_objection(owner: (u32, u32), wanted: &AdoptionTarget) -> Option<String> {
     let (home, expected) = (wanted.home.display(), wanted.owner);
     (owner.0 != expected.uid).then(|| {
         format!(
@@ -152,17 +152,21 @@ mod tests {
 
     const HOME: &str = "/app/data/users/Ada-L";
 
-    fn wanted() -> Wanted<'static> {
+    fn wanted() -> AdoptionTarget<'static> {
         let owner = Owner { uid: 1000, gid: 1000 };
-        Wanted { home: Path::new(HOME), mount: Path::new("/home/user"), owner }
+        AdoptionTarget { home: Path::new(HOME), mount: Path::new("/home/user"), owner }
     }
 
     fn mounted(kind: &str, source: &str, target: &str, writable: bool) -> Mounted {
         Mounted { kind: kind.to_owned(), source: source.into(), target: target.into(), writable }
     }
 
-    fn stranger(mounts: &[Mounted]) -> Stranger {
-        Stranger { state: State::Running, mounts: mounts.to_vec(), ..Stranger::default() }
+    fn stranger(mounts: &[Mounted]) -> ForeignContainer {
+        ForeignContainer {
+            state: ContainerState::Running,
+            mounts: mounts.to_vec(),
+            ..ForeignContainer::default()
+        }
     }
 
     fn objections_to(mounts: &[Mounted]) -> String {
@@ -173,8 +177,8 @@ mod tests {
     fn the_box_of_this_user_is_taken_whether_it_runs_or_not() {
         let home = [mounted("bind", "/app/data/users/Ada-L/", "/home/user", true)];
         assert_eq!(objections_to(&home), "");
-        for state in [State::Stopped, State::Paused] {
-            assert!(objections(&Stranger { state, ..stranger(&home) }, &wanted()).is_empty());
+        for state in [ContainerState::Stopped, ContainerState::Paused] {
+            assert!(objections(&ForeignContainer { state, ..stranger(&home) }, &wanted()).is_empty());
         }
         let with_zone =
             [home.as_slice(), &[mounted("bind", "/etc/localtime", "/etc/localtime", false)]].concat();
@@ -204,10 +208,10 @@ mod tests {
     #[test]
     fn p5_a_container_that_would_be_removed_or_is_on_its_way_is_refused() {
         let ready = stranger(&[mounted("bind", HOME, "/home/user", true)]);
-        let fleeting = Stranger { removed_at_end: true, ..ready.clone() };
+        let fleeting = ForeignContainer { removed_at_end: true, ..ready.clone() };
         assert_snapshot!(objections(&fleeting, &wanted()).join("\n"), @"it was started with --rm: stopping removes it and all that is only in it; save what is needed, then docker stop it yourself");
-        for state in [State::Busy, State::Dead] {
-            assert_eq!(objections(&Stranger { state, ..ready.clone() }, &wanted()).len(), 1);
+        for state in [ContainerState::Busy, ContainerState::Dead] {
+            assert_eq!(objections(&ForeignContainer { state, ..ready.clone() }, &wanted()).len(), 1);
         }
     }
 

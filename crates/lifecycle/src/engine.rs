@@ -1,8 +1,8 @@
 //! The Docker engine. The one file that names `bollard`, and the one that knows how a box is
 //! described to Docker. Each call has a deadline: an engine that hangs costs seconds, not for ever.
 
-use crate::adoption::{Mounted, Stranger};
-use crate::spec::{Found, Labels, Spec, State};
+use crate::adoption::{ForeignContainer, Mounted};
+use crate::spec::{BoxLabels, BoxSpec, Container, ContainerState};
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
@@ -127,7 +127,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Unreachable`] or [`EngineError::Timeout`].
-    pub async fn connect(config: &config::Engine) -> Result<Self, EngineError> {
+    pub async fn connect(config: &config::EngineConfig) -> Result<Self, EngineError> {
         let unreachable = |error| EngineError::Unreachable(config.socket.clone(), error);
         let path = config.socket.to_string_lossy();
         // Never the defaults of the library: they read the environment. Each call has a deadline of
@@ -146,7 +146,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`]
-    pub async fn find(&self, name: &str) -> Result<Option<Found>, EngineError> {
+    pub async fn find(&self, name: &str) -> Result<Option<Container>, EngineError> {
         match call("inspect", name, SMALL, self.docker.inspect_container(name, None)).await {
             Ok(container) => Ok(Some(found(container))),
             Err(EngineError::NotFound(..)) => Ok(None),
@@ -171,7 +171,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Conflict`] when the name is taken, [`EngineError::NotFound`] when the
     /// image or the network is not there.
-    pub async fn create(&self, spec: &Spec) -> Result<String, EngineError> {
+    pub async fn create(&self, spec: &BoxSpec) -> Result<String, EngineError> {
         let options = CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
         let made =
             call("make", &spec.name, LARGE, self.docker.create_container(Some(options), body(spec))).await?;
@@ -370,7 +370,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`]
-    pub async fn stranger(&self, name: &str) -> Result<Option<Stranger>, EngineError> {
+    pub async fn stranger(&self, name: &str) -> Result<Option<ForeignContainer>, EngineError> {
         match call("inspect", name, SMALL, self.docker.inspect_container(name, None)).await {
             Ok(container) => Ok(Some(stranger(container))),
             Err(EngineError::NotFound(..)) => Ok(None),
@@ -458,12 +458,12 @@ async fn call<T>(
     })
 }
 
-fn stranger(mut container: ContainerInspectResponse) -> Stranger {
+fn stranger(mut container: ContainerInspectResponse) -> ForeignContainer {
     let mounts = container.mounts.take().unwrap_or_default();
     let host = container.host_config.clone().unwrap_or_default();
     let restart = host.restart_policy.and_then(|policy| policy.name);
-    let Found { id, state, labels, image, .. } = found(container);
-    Stranger {
+    let Container { id, state, labels, image, .. } = found(container);
+    ForeignContainer {
         id,
         state,
         ours: labels.is_some(),
@@ -494,23 +494,25 @@ fn no_restart() -> RestartPolicy {
     RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }
 }
 
-fn found(container: ContainerInspectResponse) -> Found {
+fn found(container: ContainerInspectResponse) -> Container {
     let state = container.state.unwrap_or_default();
     let host = container.host_config.unwrap_or_default();
     let config = container.config.unwrap_or_default();
     let labels = config.labels.unwrap_or_default();
-    Found {
+    Container {
         id: container.id.unwrap_or_default(),
         name: container.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0),
         state: match state.status {
-            Some(ContainerStateStatusEnum::RUNNING) => State::Running,
-            Some(ContainerStateStatusEnum::PAUSED) => State::Paused,
-            Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EXITED) => State::Stopped,
-            Some(ContainerStateStatusEnum::DEAD) => State::Dead,
-            _ => State::Busy,
+            Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running,
+            Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
+            Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EXITED) => {
+                ContainerState::Stopped
+            }
+            Some(ContainerStateStatusEnum::DEAD) => ContainerState::Dead,
+            _ => ContainerState::Busy,
         },
-        labels: labels.get(LABEL_USER).map(|user| Labels {
+        labels: labels.get(LABEL_USER).map(|user| BoxLabels {
             user: user.clone(),
             account: labels.get(LABEL_ID).cloned().unwrap_or_default(),
             spec: labels.get(LABEL_SPEC).cloned().unwrap_or_default(),
@@ -529,7 +531,7 @@ fn found(container: ContainerInspectResponse) -> Found {
 }
 
 /// A box in Docker's words. A change here needs a new `VERSION` in `spec.rs`.
-fn body(spec: &Spec) -> ContainerCreateBody {
+fn body(spec: &BoxSpec) -> ContainerCreateBody {
     ContainerCreateBody {
         hostname: Some(spec.hostname.clone()),
         user: Some(spec.owner.clone()),
@@ -551,12 +553,12 @@ fn body(spec: &Spec) -> ContainerCreateBody {
 
 /// With lxcfs a box shows its own processors. `nproc` and OpenMP count those that the scheduler may
 /// use, which are the host's, unless this variable says otherwise.
-fn environment(spec: &Spec) -> Vec<String> {
+fn environment(spec: &BoxSpec) -> Vec<String> {
     let cores = spec.nano_cpus.saturating_add(999_999_999) / 1_000_000_000;
     if spec.host.lxcfs.is_empty() { Vec::new() } else { vec![format!("OMP_NUM_THREADS={}", cores.max(1))] }
 }
 
-fn host_config(spec: &Spec) -> HostConfig {
+fn host_config(spec: &BoxSpec) -> HostConfig {
     // The only places that can be written to: the home, and memory.
     let mut mounts = vec![
         bind(&spec.home.to_string_lossy(), &spec.mount.to_string_lossy(), false),

@@ -3,7 +3,7 @@
 //! whether somebody is there, then somebody is.
 
 use crate::engine::{Engine, Listed};
-use crate::spec::State;
+use crate::spec::ContainerState;
 use clap::{CommandFactory as _, Parser};
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -13,9 +13,9 @@ use identity::Login;
 use session::clock::boottime;
 use session::deadlines::{REAP, STOP};
 use session::escape::printable;
-use session::exit::{self, Status, chain};
-use session::journal::{Event, Field, Told, log};
-use session::presence::{Place, RUN, reaper_at_work, reaper_lock};
+use session::exit::{self, ExitStatus, chain};
+use session::journal::{Event, Field, FieldValue, log};
+use session::presence::{RUN, UserRuntimeDir, reaper_at_work, reaper_lock};
 use session::process::end_after;
 use session::texts::nobody_used_it;
 use std::error::Error;
@@ -60,20 +60,20 @@ pub fn run() -> ExitCode {
     };
     let config = match config::load(&arguments.config) {
         Ok(config) => config,
-        Err(error) if error.is_shortage() => return failed(Status::TryAgain, &error),
-        Err(error) => return failed(Status::Config, &error),
+        Err(error) if error.is_shortage() => return failed(ExitStatus::TryAgain, &error),
+        Err(error) => return failed(ExitStatus::Config, &error),
     };
     if let Err(error) = end_after(REAP, || log(PROGRAM, Event::DeadlinePassed, &[])) {
-        return failed(Status::TryAgain, &error);
+        return failed(ExitStatus::TryAgain, &error);
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(Status::TryAgain, &error),
+        Err(error) => return failed(ExitStatus::TryAgain, &error),
     };
     runtime.block_on(reap(&config, arguments.dry_run))
 }
 
-fn failed(status: Status, error: &dyn Error) -> ExitCode {
+fn failed(status: ExitStatus, error: &dyn Error) -> ExitCode {
     let error = chain(error);
     log(PROGRAM, Event::ReaperFailed, &[(Field::Error, &error)]);
     let _ = writeln!(io::stderr(), "{PROGRAM}: {error}");
@@ -95,20 +95,20 @@ async fn reap(config: &Config, dry_run: bool) -> ExitCode {
             let _ = writeln!(io::stdout(), "another reaper is at work");
             return ExitCode::SUCCESS;
         }
-        Err(error) => return failed(Status::TryAgain, &error),
+        Err(error) => return failed(ExitStatus::TryAgain, &error),
     };
     let engine = match Engine::connect(&config.engine).await {
         Ok(engine) => engine,
-        Err(error) => return failed(Status::Unavailable, &error),
+        Err(error) => return failed(ExitStatus::Unavailable, &error),
     };
     let boxes = match engine.running().await {
         Ok(boxes) => boxes,
-        Err(error) => return failed(Status::Unavailable, &error),
+        Err(error) => return failed(ExitStatus::Unavailable, &error),
     };
     let outcomes =
         stream::iter(&boxes).map(|one| judge(&engine, config, one, dry_run)).buffer_unordered(AT_ONCE);
     let failures = outcomes.filter(|went| std::future::ready(!went)).count().await;
-    if failures == 0 { ExitCode::SUCCESS } else { Status::TryAgain.code().into() }
+    if failures == 0 { ExitCode::SUCCESS } else { ExitStatus::TryAgain.code().into() }
 }
 
 /// Judges one box and does what follows; whether that went well.
@@ -120,7 +120,7 @@ async fn judge(engine: &Engine, config: &Config, one: &Listed, dry_run: bool) ->
     };
     let (went, what, reason) = match verdict {
         Ok(Verdict::Stopped(reason)) => {
-            let fields: [Told<'_>; 4] = [
+            let fields: [FieldValue<'_>; 4] = [
                 (Field::User, &one.user),
                 (Field::By, &"reaper"),
                 (Field::Reason, &reason),
@@ -160,28 +160,28 @@ async fn reap_one(
     login: &Login,
     dry_run: bool,
 ) -> Result<Verdict, Box<dyn Error>> {
-    let place = Place::of(Path::new(RUN), login);
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let account = Cache::new(&config.accounts.cache).read(login).map(|record| record.account);
     let timeout = account.and_then(|account| account.idle_timeout).unwrap_or(config.reap.idle_timeout).0;
     let kept = |reason: &str| Ok(Verdict::Kept(reason.to_owned()));
     let within = |timeout| kept(&format!("idle for less than {}", humantime::format_duration(timeout)));
     if !dry_run {
-        place.prepare()?;
-    } else if !place.is_prepared() {
+        runtime_dir.prepare()?;
+    } else if !runtime_dir.is_prepared() {
         // Nothing is known, and nothing is written down.
         return timeout.map_or_else(|| kept(NEVER), within);
     }
-    let Some(_transition) = place.try_transition()? else {
+    let Some(_transition) = runtime_dir.try_lock_state()? else {
         return kept("it is being started or stopped");
     };
-    let saw = |moment| if dry_run { Ok(()) } else { place.saw(moment) };
-    let Some(_empty) = place.empty()? else {
+    let saw = |moment| if dry_run { Ok(()) } else { runtime_dir.record_presence(moment) };
+    let Some(_empty) = runtime_dir.try_lock_live()? else {
         saw(boottime())?;
         return kept("somebody is there");
     };
     let Some(timeout) = timeout else { return kept(NEVER) };
     let now = boottime();
-    let seen = place.last_seen()?;
+    let seen = runtime_dir.last_presence()?;
     let Some(reason) = overdue(seen, now, timeout) else {
         if seen.is_none_or(|seen| seen > now) {
             // Unknown counts as just seen, from now on.
@@ -192,18 +192,18 @@ async fn reap_one(
     // The listing is older than the locks: look again.
     match engine.find(&one.id).await? {
         Some(found)
-            if found.state == State::Running
+            if found.state == ContainerState::Running
                 && found.labels.as_ref().is_some_and(|labels| labels.user == one.user) => {}
         _ => return kept("it does not run any more"),
     }
     if dry_run {
         return Ok(Verdict::WouldStop(reason));
     }
-    place.note_end(boottime(), &nobody_used_it(timeout))?;
+    runtime_dir.write_stop_record(boottime(), &nobody_used_it(timeout))?;
     let stopped = tokio::time::timeout(STOP, engine.stop(&one.id, config.reap.grace.0));
     if let Err(error) = stopped.await.map_err(Box::from).and_then(|stopped| stopped.map_err(Box::from)) {
         // It goes on, as far as is known; nothing is to be told of an end.
-        let _ = place.take_end();
+        let _ = runtime_dir.take_stop_record();
         return Err(error);
     }
     Ok(Verdict::Stopped(reason))

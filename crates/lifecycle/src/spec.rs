@@ -3,7 +3,7 @@
 
 use host::account::Account;
 use host::config::{self, Limits, MemorySize, OpenFiles, Size};
-use host::features::Host;
+use host::features::HostFeatures;
 use identity::Login;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -16,7 +16,7 @@ const VERSION: u32 = 2;
 
 /// Everything that a box is made from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Spec {
+pub struct BoxSpec {
     version: u32,
     /// Name of the container.
     pub name: String,
@@ -53,13 +53,19 @@ pub struct Spec {
     /// Open files of a process.
     pub nofile: OpenFiles,
     /// What the host has to offer.
-    pub host: Host,
+    pub host: HostFeatures,
 }
 
-impl Spec {
+impl BoxSpec {
     /// The box of this user. The home is filled in by who made sure of it.
     #[must_use]
-    pub fn new(config: &config::Box, login: &Login, account: &Account, home: PathBuf, run: PathBuf) -> Self {
+    pub fn new(
+        config: &config::ContainerConfig,
+        login: &Login,
+        account: &Account,
+        home: PathBuf,
+        run: PathBuf,
+    ) -> Self {
         let limits = limits(config, account);
         Self {
             version: VERSION,
@@ -80,20 +86,20 @@ impl Spec {
             shm: bytes(limits.shm.of(limits.memory)),
             tmp: bytes(limits.tmp.of(limits.memory)),
             nofile: limits.nofile,
-            host: Host::default(),
+            host: HostFeatures::default(),
         }
     }
 
     /// The same, on a host that has this to offer.
     #[must_use]
-    pub fn on_host(self, host: Host) -> Self {
+    pub fn on_host(self, host: HostFeatures) -> Self {
         Self { host, ..self }
     }
 
     /// The same, on a host without lxcfs.
     #[must_use]
     pub fn without_lxcfs(self) -> Self {
-        let host = Host { lxcfs: Vec::new(), ..self.host };
+        let host = HostFeatures { lxcfs: Vec::new(), ..self.host };
         Self { host, ..self }
     }
 
@@ -114,12 +120,12 @@ impl Spec {
     }
 }
 
-fn image<'a>(config: &'a config::Box, account: &'a Account) -> &'a str {
+fn image<'a>(config: &'a config::ContainerConfig, account: &'a Account) -> &'a str {
     account.image.as_deref().unwrap_or(&config.image)
 }
 
 /// What the account asks for, else what the config gives; at most what the config allows.
-fn limits(config: &config::Box, account: &Account) -> Limits {
+fn limits(config: &config::ContainerConfig, account: &Account) -> Limits {
     let (wanted, given, most) = (&account.limits, &config.limits, &config.ceilings);
     let memory = wanted.memory.unwrap_or(given.memory).min(most.memory);
     // Percentages are of this box's memory, those of ceilings too.
@@ -146,7 +152,7 @@ fn bytes(size: Size) -> i64 {
 
 /// A container, as far as it concerns us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct Container {
     /// The engine's id.
     pub id: String,
     /// Its name.
@@ -154,9 +160,9 @@ pub struct Found {
     /// Process id of its init on the host, while it runs.
     pub pid: Option<i32>,
     /// What it does.
-    pub state: State,
+    pub state: ContainerState,
     /// Our labels; `None` when it is not one of ours.
-    pub labels: Option<Labels>,
+    pub labels: Option<BoxLabels>,
     /// How it ended last.
     pub exit_code: i64,
     /// Whether the kernel killed its init because it had no memory left.
@@ -173,7 +179,7 @@ pub struct Found {
 
 /// Labels of a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Labels {
+pub struct BoxLabels {
     /// `sshbox.user`
     pub user: String,
     /// `sshbox.id`; empty when the source has none.
@@ -184,7 +190,7 @@ pub struct Labels {
 
 /// What a container does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum ContainerState {
     /// Made, never started; or ended.
     #[default]
     Stopped,
@@ -198,7 +204,7 @@ pub enum State {
     Dead,
 }
 
-impl State {
+impl ContainerState {
     /// In one word.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -220,7 +226,7 @@ impl State {
 
 /// What has to be done to get from a container to a box that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum StartStep {
     /// There is none: make it.
     Create,
     /// Start it.
@@ -239,19 +245,19 @@ pub enum Step {
 
 /// The next step. A box that runs stays as it is, even if it should be another by now.
 #[must_use]
-pub fn next(found: Option<&Found>, wanted: &Spec) -> Step {
+pub fn start_step(found: Option<&Container>, wanted: &BoxSpec) -> StartStep {
     let Some(found) = found else {
-        return Step::Create;
+        return StartStep::Create;
     };
     let Some(labels) = found.labels.as_ref().filter(|labels| labels.user == wanted.user) else {
-        return Step::Refuse;
+        return StartStep::Refuse;
     };
     match found.state {
-        State::Running => Step::Ask,
-        State::Paused => Step::Unpause,
-        State::Busy => Step::Wait,
-        State::Stopped if labels.spec == wanted.hash() => Step::Start,
-        State::Stopped | State::Dead => Step::Recreate,
+        ContainerState::Running => StartStep::Ask,
+        ContainerState::Paused => StartStep::Unpause,
+        ContainerState::Busy => StartStep::Wait,
+        ContainerState::Stopped if labels.spec == wanted.hash() => StartStep::Start,
+        ContainerState::Stopped | ContainerState::Dead => StartStep::Recreate,
     }
 }
 
@@ -274,17 +280,17 @@ mod tests {
         }
     }
 
-    fn spec(limits: &str) -> Spec {
-        let config = Config::default().a_box;
-        Spec::new(&config, &login(), &account(limits), "/h".into(), "/r".into()).of_image("sha256:1")
+    fn spec(limits: &str) -> BoxSpec {
+        let config = Config::default().container;
+        BoxSpec::new(&config, &login(), &account(limits), "/h".into(), "/r".into()).of_image("sha256:1")
     }
 
-    fn found(state: State, labels: Option<Labels>) -> Found {
-        Found { id: "x".to_owned(), state, labels, ..Found::default() }
+    fn found(state: ContainerState, labels: Option<BoxLabels>) -> Container {
+        Container { id: "x".to_owned(), state, labels, ..Container::default() }
     }
 
-    fn labels(user: &str, spec: &str) -> Labels {
-        Labels { user: user.to_owned(), account: "42".to_owned(), spec: spec.to_owned() }
+    fn labels(user: &str, spec: &str) -> BoxLabels {
+        BoxLabels { user: user.to_owned(), account: "42".to_owned(), spec: spec.to_owned() }
     }
 
     #[test]
@@ -313,15 +319,15 @@ mod tests {
     fn f5_each_state_has_its_step() {
         let wanted = spec("{}");
         let current = Some(labels("alice", &wanted.hash()));
-        assert_eq!(next(None, &wanted), Step::Create);
+        assert_eq!(start_step(None, &wanted), StartStep::Create);
         for (state, step) in [
-            (State::Stopped, Step::Start),
-            (State::Running, Step::Ask),
-            (State::Paused, Step::Unpause),
-            (State::Busy, Step::Wait),
-            (State::Dead, Step::Recreate),
+            (ContainerState::Stopped, StartStep::Start),
+            (ContainerState::Running, StartStep::Ask),
+            (ContainerState::Paused, StartStep::Unpause),
+            (ContainerState::Busy, StartStep::Wait),
+            (ContainerState::Dead, StartStep::Recreate),
         ] {
-            assert_eq!(next(Some(&found(state, current.clone())), &wanted), step);
+            assert_eq!(start_step(Some(&found(state, current.clone())), &wanted), step);
         }
     }
 
@@ -329,16 +335,28 @@ mod tests {
     fn f8_a_box_of_another_spec_is_made_anew_when_it_does_not_run() {
         let wanted = spec("{}");
         let old = Some(labels("alice", &wanted.clone().of_image("sha256:0").hash()));
-        assert_eq!(next(Some(&found(State::Stopped, old.clone())), &wanted), Step::Recreate);
-        assert_eq!(next(Some(&found(State::Running, old)), &wanted), Step::Ask);
+        assert_eq!(
+            start_step(Some(&found(ContainerState::Stopped, old.clone())), &wanted),
+            StartStep::Recreate
+        );
+        assert_eq!(start_step(Some(&found(ContainerState::Running, old)), &wanted), StartStep::Ask);
     }
 
     #[test]
     fn a2_a_foreign_container_is_left_alone_in_every_state() {
         let wanted = spec("{}");
-        for state in [State::Stopped, State::Running, State::Paused, State::Busy, State::Dead] {
-            assert_eq!(next(Some(&found(state, None)), &wanted), Step::Refuse);
-            assert_eq!(next(Some(&found(state, Some(labels("bob", &wanted.hash())))), &wanted), Step::Refuse);
+        for state in [
+            ContainerState::Stopped,
+            ContainerState::Running,
+            ContainerState::Paused,
+            ContainerState::Busy,
+            ContainerState::Dead,
+        ] {
+            assert_eq!(start_step(Some(&found(state, None)), &wanted), StartStep::Refuse);
+            assert_eq!(
+                start_step(Some(&found(state, Some(labels("bob", &wanted.hash())))), &wanted),
+                StartStep::Refuse
+            );
         }
     }
 
@@ -346,14 +364,14 @@ mod tests {
     fn every_part_of_a_spec_counts() {
         let base = spec("{}");
         for other in [
-            Spec { account: None, ..base.clone() },
-            Spec { image_id: "sha256:2".to_owned(), ..base.clone() },
-            Spec { home: "/other".into(), ..base.clone() },
-            Spec { memory: 1, ..base.clone() },
-            Spec { shm: 1, ..base.clone() },
-            Spec { hostname: "other".to_owned(), ..base.clone() },
-            base.clone().on_host(Host { ipv6: true, lxcfs: Vec::new() }),
-            Spec { network: "other".to_owned(), ..base.clone() },
+            BoxSpec { account: None, ..base.clone() },
+            BoxSpec { image_id: "sha256:2".to_owned(), ..base.clone() },
+            BoxSpec { home: "/other".into(), ..base.clone() },
+            BoxSpec { memory: 1, ..base.clone() },
+            BoxSpec { shm: 1, ..base.clone() },
+            BoxSpec { hostname: "other".to_owned(), ..base.clone() },
+            base.clone().on_host(HostFeatures { ipv6: true, lxcfs: Vec::new() }),
+            BoxSpec { network: "other".to_owned(), ..base.clone() },
         ] {
             assert_ne!(base.hash(), other.hash());
         }

@@ -15,9 +15,9 @@ use host::cache::Cache;
 use host::config::{self, Config};
 use identity::Login;
 use session::deadlines::{REQUEST, TRANSITION, WAKE};
-use session::exit::{self, Failure, Status, chain};
-use session::journal::{Event, Field, Reference, Told, log};
-use session::presence::{Held, Place};
+use session::exit::{self, ExitStatus, Failure, chain};
+use session::journal::{Event, Field, FieldValue, Reference, log};
+use session::presence::{LockGuard, UserRuntimeDir};
 use session::process::end_after;
 use session::texts;
 use session::wire::{Fields, Socket, Verb};
@@ -54,10 +54,10 @@ pub fn run() -> ExitCode {
     };
     // Ends as a failure for a caller: the connection closes without an answer.
     if end_after(WAKE, || log(PROGRAM, Event::DeadlinePassed, &[])).is_err() {
-        return Status::TryAgain.code().into();
+        return ExitStatus::TryAgain.code().into();
     }
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(Socket::from_fd) else {
-        return Status::Internal.code().into();
+        return ExitStatus::Internal.code().into();
     };
     let answer = serve(&socket, &arguments.config).unwrap_or_else(|failure| {
         let told = Fields::default()
@@ -90,13 +90,13 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Failure::because(Status::TryAgain, texts::SHORT_OF_RESOURCES, &error))?;
+            .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::SHORT_OF_RESOURCES, &error))?;
         runtime.block_on(async {
             match verb {
                 Verb::Wake => start::start(&config, &login).await,
                 Verb::Stop | Verb::Restart => stop::stop(&config, &login, why(verb, by_root(socket))).await,
                 Verb::Status => look::status(&config, &login).await,
-                Verb::Why => look::why(&config, &login).await,
+                Verb::StopReason => look::why(&config, &login).await,
                 Verb::Keys => look::keys(&config, &login),
             }
         })
@@ -105,7 +105,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
         Ok(Done { answer, event }) => {
             let took = begun.elapsed().as_millis().to_string();
             if let Some((event, reason)) = event {
-                let fields: [Told<'_>; 4] = [
+                let fields: [FieldValue<'_>; 4] = [
                     (Field::User, &login.as_str()),
                     (Field::By, &(if by_root(socket) { "admin" } else { "user" })),
                     (Field::Reason, &reason),
@@ -119,7 +119,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             let event = match verb {
                 Verb::Wake => Event::WakeFailed,
                 Verb::Stop | Verb::Restart => Event::StopFailed,
-                Verb::Status | Verb::Why | Verb::Keys => Event::LookFailed,
+                Verb::Status | Verb::StopReason | Verb::Keys => Event::LookFailed,
             };
             report(&failure, event, login.as_str());
             Err(failure)
@@ -129,7 +129,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
 
 fn report(failure: &Failure, event: Event, user: &str) {
     let status = failure.status.code().to_string();
-    let fields: [Told<'_>; 3] =
+    let fields: [FieldValue<'_>; 3] =
         [(Field::User, &user), (Field::Error, &failure.cause), (Field::Status, &status)];
     log(PROGRAM, event, &fields);
 }
@@ -152,7 +152,7 @@ fn why(verb: Verb, by_root: bool) -> &'static str {
 /// What is asked for, and for whom: the name that was sent, if the kernel attests that the
 /// caller has its uid, or is root.
 fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
-    let refused = |cause: String| Failure { cause, ..Failure::new(Status::Refused, texts::NOT_YOURS) };
+    let refused = |cause: String| Failure { cause, ..Failure::new(ExitStatus::Refused, texts::NOT_YOURS) };
     let read = || {
         socket.set_patience(REQUEST)?;
         Ok::<_, io::Error>((socket.peer_uid()?, socket.receive()?))
@@ -174,41 +174,43 @@ fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
 }
 
 /// Makes room for this user, and from then on nobody else starts or stops the box.
-fn transition(place: &Place) -> Result<Held, Failure> {
-    place.prepare().map_err(no_room)?;
-    place.transition(TRANSITION).map_err(|error| Failure::because(Status::TryAgain, texts::BOX_BUSY, &error))
+fn transition(runtime_dir: &UserRuntimeDir) -> Result<LockGuard, Failure> {
+    runtime_dir.prepare().map_err(no_room)?;
+    runtime_dir
+        .lock_state(TRANSITION)
+        .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::BOX_BUSY, &error))
 }
 
 /// The account that `sshbox-keys` left in the cache a moment ago.
 fn account(config: &Config, login: &Login) -> Result<Account, Failure> {
     let record = Cache::new(&config.accounts.cache).read(login);
-    record.map(|record| record.account).ok_or_else(|| Failure::new(Status::TryAgain, texts::NO_ACCOUNT))
+    record.map(|record| record.account).ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ACCOUNT))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn unusable(error: config::ConfigError) -> Failure {
     if error.is_shortage() {
-        return Failure::because(Status::TryAgain, texts::SHORT_OF_RESOURCES, &error);
+        return Failure::because(ExitStatus::TryAgain, texts::SHORT_OF_RESOURCES, &error);
     }
-    Failure::because(Status::Config, texts::NOT_SET_UP, &error)
+    Failure::because(ExitStatus::Config, texts::NOT_SET_UP, &error)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn no_room(error: io::Error) -> Failure {
-    Failure::because(Status::TryAgain, texts::NO_ROOM_FOR_BOX, &error)
+    Failure::because(ExitStatus::TryAgain, texts::NO_ROOM_FOR_BOX, &error)
 }
 
 fn foreign(name: &str) -> Failure {
     let cause = format!("container {name} exists and is not ours: it has not our labels");
-    Failure { cause, ..Failure::new(Status::Refused, texts::FOREIGN) }
+    Failure { cause, ..Failure::new(ExitStatus::Refused, texts::FOREIGN) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn engine_failed(error: EngineError) -> Failure {
     let (status, advice) = match error {
-        EngineError::Unreachable(..) => (Status::Unavailable, texts::NO_ENGINE),
-        EngineError::Timeout(..) => (Status::TryAgain, texts::SLOW_ENGINE),
-        _ => (Status::Unavailable, texts::ENGINE_FAILED),
+        EngineError::Unreachable(..) => (ExitStatus::Unavailable, texts::NO_ENGINE),
+        EngineError::Timeout(..) => (ExitStatus::TryAgain, texts::SLOW_ENGINE),
+        _ => (ExitStatus::Unavailable, texts::ENGINE_FAILED),
     };
     Failure { cause: chain(&error), ..Failure::new(status, advice) }
 }

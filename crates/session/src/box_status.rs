@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 /// A box at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Status {
+pub struct BoxStatus {
     /// Name of the container.
     #[serde(rename = "box")]
     pub name: String,
@@ -90,7 +90,7 @@ pub struct Usage {
     pub processes: u64,
 }
 
-impl Status {
+impl BoxStatus {
     /// A box with these limits: CPU time in billionths of a core, memory in bytes, tasks.
     #[must_use]
     pub fn with_limits(name: &str, state: &str, image: &str, (cpus, memory, pids): (i64, i64, i64)) -> Self {
@@ -190,8 +190,8 @@ pub fn of(used: Option<String>, limit: &str) -> String {
 
 /// What a person is told of a box with these limits, at the first login.
 #[must_use]
-pub fn first_words(user: &str, status: &Status, idle_timeout: Option<Duration>) -> String {
-    let Status { cpu, memory, processes, .. } = status;
+pub fn first_words(user: &str, status: &BoxStatus, idle_timeout: Option<Duration>) -> String {
+    let BoxStatus { cpu, memory, processes, .. } = status;
     texts::first_words(user, &cores(cpu.limit), &bytes(memory.limit), processes.limit, idle_timeout)
 }
 
@@ -210,8 +210,8 @@ mod tests {
     use super::*;
     use insta::assert_snapshot;
 
-    fn running() -> Status {
-        Status {
+    fn running() -> BoxStatus {
+        BoxStatus {
             name: "sshbox-alice".to_owned(),
             state: "running".to_owned(),
             started_at: Some("2026-03-01T10:00:00Z".to_owned()),
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_stopped_box_as_text() {
-        let stopped = Status {
+        let stopped = BoxStatus {
             state: "stopped".to_owned(),
             started_at: None,
             sessions: 0,
@@ -268,7 +268,7 @@ mod tests {
         idle stop  30m after the last session
         last stop  1m 30s ago: it was stopped from outside, by an admin or by Docker
         ");
-        let idle = Status { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
+        let idle = BoxStatus { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
         assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));
     }
 
@@ -292,7 +292,7 @@ mod tests {
             // A clock that was never set.
             (day, Duration::ZERO, SystemTime::UNIX_EPOCH - day),
         ] {
-            let mut status = Status { sessions: 0, ..running() };
+            let mut status = BoxStatus { sessions: 0, ..running() };
             status.idle_for(Some(idle), Some(timeout), now);
             assert!(status.stops_at.is_none() || status.idle_since.is_none(), "{status:?}");
         }
@@ -333,7 +333,7 @@ mod tests {
           "last_stop": null
         }
         "#);
-        let again: Status = serde_json::from_str(&serde_json::to_string(&running()).unwrap()).unwrap();
+        let again: BoxStatus = serde_json::from_str(&serde_json::to_string(&running()).unwrap()).unwrap();
         assert_eq!(again, running());
     }
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// Exit statuses of our own, numbered as in `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Status {
+pub enum ExitStatus {
     /// The request itself is wrong.
     Usage = 64,
     /// Something that is needed is not there: engine, image, a program in the box.
@@ -27,7 +27,7 @@ pub enum Status {
     Config = 78,
 }
 
-impl Status {
+impl ExitStatus {
     /// The number that the program exits with.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -47,7 +47,7 @@ impl Status {
 #[derive(Debug)]
 pub struct Failure {
     /// What the program exits with.
-    pub status: Status,
+    pub status: ExitStatus,
     /// What happened and what to do, as the user reads it. One clause or two, no full stop.
     pub advice: String,
     /// The whole chain of causes, for the journal.
@@ -59,7 +59,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that has no deeper cause than its own text.
     #[must_use]
-    pub fn new(status: Status, advice: impl Into<String>) -> Self {
+    pub fn new(status: ExitStatus, advice: impl Into<String>) -> Self {
         let advice = advice.into();
         Self { status, cause: advice.clone(), advice, reference: Reference::ours() }
     }
@@ -67,14 +67,14 @@ impl Failure {
     /// What another of our programs said of its own failure.
     #[must_use]
     pub fn told(advice: &[u8], status: Option<u8>, reference: Option<&str>) -> Self {
-        let status = status.and_then(Status::from_code).unwrap_or(Status::Internal);
+        let status = status.and_then(ExitStatus::from_code).unwrap_or(ExitStatus::Internal);
         let reference = reference.and_then(Reference::parse).unwrap_or_else(Reference::ours);
         Self { reference, ..Self::new(status, printable(advice)) }
     }
 
     /// The same with the chain of `error` for the journal.
     #[must_use]
-    pub fn because(status: Status, advice: impl Into<String>, error: &dyn Error) -> Self {
+    pub fn because(status: ExitStatus, advice: impl Into<String>, error: &dyn Error) -> Self {
         Self { cause: chain(error), ..Self::new(status, advice) }
     }
 }
@@ -97,9 +97,9 @@ pub fn on_panic(program: &'static str) {
                 std::thread::park();
             }
         }
-        let _ = writeln!(io::stderr(), "{}", Failure::new(Status::TryAgain, texts::BROKEN));
+        let _ = writeln!(io::stderr(), "{}", Failure::new(ExitStatus::TryAgain, texts::BROKEN));
         #[expect(clippy::exit, reason = "a panic has no other end but a signal")]
-        std::process::exit(Status::TryAgain.code().into());
+        std::process::exit(ExitStatus::TryAgain.code().into());
     }));
 }
 
@@ -112,7 +112,7 @@ pub fn arguments<A: clap::Parser>() -> Result<A, ExitCode> {
         let wrong = error.use_stderr();
         // There is nobody to tell if this fails.
         let _ = error.print();
-        if wrong { Status::Usage.code().into() } else { ExitCode::SUCCESS }
+        if wrong { ExitStatus::Usage.code().into() } else { ExitCode::SUCCESS }
     })
 }
 
@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn p9_a_failure_says_why_what_to_do_and_a_reference() {
         let error = std::io::Error::other("no such image");
-        let failure = Failure::because(Status::Unavailable, "your box has no image; tell your admin", &error);
+        let failure =
+            Failure::because(ExitStatus::Unavailable, "your box has no image; tell your admin", &error);
         let reference = failure.reference.to_string();
         assert_eq!(reference.len(), 8);
         assert_eq!(
@@ -148,9 +149,9 @@ mod tests {
 
     #[test]
     fn statuses_survive_a_socket() {
-        for status in [Status::Usage, Status::TryAgain, Status::Config] {
-            assert_eq!(Status::from_code(status.code()), Some(status));
+        for status in [ExitStatus::Usage, ExitStatus::TryAgain, ExitStatus::Config] {
+            assert_eq!(ExitStatus::from_code(status.code()), Some(status));
         }
-        assert_eq!(Status::from_code(1), None);
+        assert_eq!(ExitStatus::from_code(1), None);
     }
 }

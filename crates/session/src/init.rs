@@ -24,7 +24,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::Pid;
 use person::Person;
 use rustix::process::WaitOptions;
-use sessions::{End, Sessions};
+use sessions::{ProgramEnd, Sessions};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -54,9 +54,9 @@ pub fn run() -> ExitCode {
         [what] if what == inner_sshd::SESSION => inner_sshd::session(),
         _ if std::process::id() == 1 => match serve() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => crate::exit::Status::Internal.code().into(),
+            Err(_) => crate::exit::ExitStatus::Internal.code().into(),
         },
-        _ => crate::exit::Status::Usage.code().into(),
+        _ => crate::exit::ExitStatus::Usage.code().into(),
     }
 }
 
@@ -216,9 +216,9 @@ fn reap(sessions: &mut Sessions) -> bool {
             Ok(Some((pid, status))) => {
                 let pid = Pid::from_raw(pid.as_raw_nonzero().get());
                 if let Some(signal) = status.terminating_signal() {
-                    sessions.ended(pid, End::Killed(signal));
+                    sessions.ended(pid, ProgramEnd::Killed(signal));
                 } else if let Some(code) = status.exit_status() {
-                    sessions.ended(pid, End::Exited(u8::try_from(code & 0xff).unwrap_or(255)));
+                    sessions.ended(pid, ProgramEnd::Exited(u8::try_from(code & 0xff).unwrap_or(255)));
                 }
             }
             Ok(None) => return true,

@@ -178,7 +178,7 @@ fields! {
 }
 
 /// A field with its value.
-pub type Told<'a> = (Field, &'a dyn AsRef<[u8]>);
+pub type FieldValue<'a> = (Field, &'a dyn AsRef<[u8]>);
 
 /// Facility `authpriv` (RFC 5424, table 1): where logins are looked for.
 const FACILITY: u8 = 10;
@@ -245,7 +245,7 @@ impl fmt::Display for Reference {
 
 /// Writes one entry: `event name="value" … ref="1a2b3c4d"`, and the same as fields. Values may
 /// hold anything; what leaves here is printable ASCII. An empty value is left out.
-pub fn log(program: &str, event: Event, fields: &[Told<'_>]) {
+pub fn log(program: &str, event: Event, fields: &[FieldValue<'_>]) {
     Entry::new(program, event, fields).deliver(Path::new(JOURNALD), Path::new(SYSLOG));
 }
 
@@ -257,7 +257,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn new(program: &'a str, event: Event, fields: &[Told<'_>]) -> Self {
+    fn new(program: &'a str, event: Event, fields: &[FieldValue<'_>]) -> Self {
         let fields = fields.iter().map(|(field, value)| (*field, printable(value.as_ref())));
         let reference = [(Field::Ref, Reference::ours().to_string())];
         let fields = fields.chain(reference).filter(|(_, value)| !value.is_empty()).collect();

@@ -42,28 +42,28 @@ pub const VISITOR: &str = "sshbox-doctor-";
 
 /// The place of one user.
 #[derive(Debug)]
-pub struct Place {
+pub struct UserRuntimeDir {
     uid: u32,
     user: PathBuf,
-    seen_by_box: PathBuf,
+    box_dir: PathBuf,
     told: PathBuf,
 }
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
-pub struct Held(File);
+pub struct LockGuard(File);
 
 /// The turn to have a box started, until this is dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub struct WakeTurn {
     /// Whether another session had it first.
     pub waited: bool,
-    _held: Held,
+    _held: LockGuard,
 }
 
 /// The end of a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct StopRecord {
     /// When, since boot.
     pub moment: Duration,
     /// Why, for its user.
@@ -72,7 +72,7 @@ pub struct End {
     pub over: bool,
 }
 
-impl End {
+impl StopRecord {
     fn parse(text: &str) -> Option<Self> {
         let (moment, rest) = text.strip_suffix('\n')?.split_once(' ')?;
         let (over, reason) = rest.split_once(' ')?;
@@ -81,7 +81,7 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for StopRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let over = if self.over { "past" } else { "now" };
         writeln!(f, "{} {over} {}", self.moment.as_millis(), self.reason)
@@ -90,21 +90,21 @@ impl fmt::Display for End {
 
 /// Which account logs in could not be written down.
 #[derive(Debug)]
-pub struct Untold {
+pub struct AccountNoteError {
     /// Why.
     pub error: io::Error,
     /// Whether a note of an earlier login is still there.
     pub stale: bool,
 }
 
-impl Place {
+impl UserRuntimeDir {
     /// The place of this user below `run`.
     #[must_use]
     pub fn of(run: &Path, login: &Login) -> Self {
         Self {
             uid: login.uid(),
             user: run.join("users").join(login.as_str()),
-            seen_by_box: run.join("boxes").join(login.as_str()),
+            box_dir: run.join("boxes").join(login.as_str()),
             told: run.join("accounts").join(login.as_str()),
         }
     }
@@ -115,9 +115,9 @@ impl Place {
     /// What the file system says.
     pub fn prepare(&self) -> io::Result<()> {
         directory(&self.user, 0o711)?;
-        directory(&self.seen_by_box, 0o711)?;
+        directory(&self.box_dir, 0o711)?;
         // The parent of what boxes see is closed, so that nobody on the host gets in.
-        if let Some(parent) = self.seen_by_box.parent() {
+        if let Some(parent) = self.box_dir.parent() {
             fs::set_permissions(parent, Permissions::from_mode(0o700))?;
         }
         open(&self.state())?;
@@ -146,13 +146,13 @@ impl Place {
         };
         gone(fs::remove_file(&self.told))?;
         gone(fs::remove_dir_all(&self.user))?;
-        gone(fs::remove_dir_all(&self.seen_by_box))
+        gone(fs::remove_dir_all(&self.box_dir))
     }
 
     /// The directory that the box sees at `/run/sshbox`.
     #[must_use]
-    pub fn seen_by_box(&self) -> &Path {
-        &self.seen_by_box
+    pub fn box_dir(&self) -> &Path {
+        &self.box_dir
     }
 
     /// The socket at which the box's init takes sessions.
@@ -164,7 +164,7 @@ impl Place {
     /// The socket at which the box's init fetches the listening `init.sock`.
     #[must_use]
     pub fn boot_socket(&self) -> PathBuf {
-        self.seen_by_box.join("boot.sock")
+        self.box_dir.join("boot.sock")
     }
 
     /// Lets only this user connect to their `init.sock`.
@@ -190,17 +190,17 @@ impl Place {
     ///
     /// # Errors
     /// `NotFound` when this user never had a box since boot, `TimedOut`, or what the kernel says.
-    pub fn enter(&self, patience: Duration) -> io::Result<Held> {
+    pub fn lock_live_shared(&self, patience: Duration) -> io::Result<LockGuard> {
         let file = handed_over(&self.live())?;
         wait(patience, || file.try_lock_shared())?;
-        Ok(Held(file))
+        Ok(LockGuard(file))
     }
 
     /// Waits for one's turn to have the box started: one session of a user at a time does.
     ///
     /// # Errors
     /// `TimedOut`, or what the kernel says.
-    pub fn turn_to_wake(&self, patience: Duration) -> io::Result<Turn> {
+    pub fn turn_to_wake(&self, patience: Duration) -> io::Result<WakeTurn> {
         turn(&self.wake(), patience)
     }
 
@@ -210,7 +210,7 @@ impl Place {
     ///
     /// # Errors
     /// `NotFound` when this user never had a box since boot, `TimedOut`, or what the kernel says.
-    pub fn turn_to_ask(&self, patience: Duration) -> io::Result<Turn> {
+    pub fn turn_to_ask(&self, patience: Duration) -> io::Result<WakeTurn> {
         turn(&self.ask(), patience)
     }
 
@@ -218,7 +218,7 @@ impl Place {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn empty(&self) -> io::Result<Option<Held>> {
+    pub fn try_lock_live(&self) -> io::Result<Option<LockGuard>> {
         attempt(open(&self.live())?)
     }
 
@@ -226,17 +226,17 @@ impl Place {
     ///
     /// # Errors
     /// `TimedOut`, or what the kernel says.
-    pub fn transition(&self, patience: Duration) -> io::Result<Held> {
+    pub fn lock_state(&self, patience: Duration) -> io::Result<LockGuard> {
         let file = open(&self.state())?;
         wait(patience, || file.try_lock())?;
-        Ok(Held(file))
+        Ok(LockGuard(file))
     }
 
     /// The same without waiting; `None` when somebody else is at it.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn try_transition(&self) -> io::Result<Option<Held>> {
+    pub fn try_lock_state(&self) -> io::Result<Option<LockGuard>> {
         attempt(open(&self.state())?)
     }
 
@@ -244,7 +244,7 @@ impl Place {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn last_seen(&self) -> io::Result<Option<Duration>> {
+    pub fn last_presence(&self) -> io::Result<Option<Duration>> {
         let text = fs::read_to_string(self.live())?;
         Ok(text.strip_suffix('\n').and_then(|text| text.parse().ok()).map(Duration::from_millis))
     }
@@ -253,7 +253,7 @@ impl Place {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn saw(&self, moment: Duration) -> io::Result<()> {
+    pub fn record_presence(&self, moment: Duration) -> io::Result<()> {
         write_moment(&open(&self.live())?, moment)
     }
 
@@ -261,8 +261,8 @@ impl Place {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn introduce(&self, line: &str) -> io::Result<()> {
-        atomic::replace(atomic::directory(&self.seen_by_box)?, "passwd", line.as_bytes(), 0o644, None)
+    pub fn write_passwd_entry(&self, line: &str) -> io::Result<()> {
+        atomic::replace(atomic::directory(&self.box_dir)?, "passwd", line.as_bytes(), 0o644, None)
     }
 
     /// Gives the box its host key, for its own user alone to read. For root.
@@ -272,7 +272,7 @@ impl Place {
     pub fn give_host_key(&self, key: &str, uid: u32, gid: u32) -> io::Result<()> {
         let owner = Some((uid, gid));
         atomic::replace(
-            atomic::directory(&self.seen_by_box)?,
+            atomic::directory(&self.box_dir)?,
             "ssh_host_ed25519_key",
             key.as_bytes(),
             0o600,
@@ -284,15 +284,15 @@ impl Place {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn tell_first(&self, words: &str) -> io::Result<()> {
-        atomic::replace(atomic::directory(&self.seen_by_box)?, "first-words", words.as_bytes(), 0o644, None)
+    pub fn write_first_words(&self, words: &str) -> io::Result<()> {
+        atomic::replace(atomic::directory(&self.box_dir)?, "first-words", words.as_bytes(), 0o644, None)
     }
 
     /// Writes down whose box runs now: the id of the account. For root.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn belongs_to(&self, account: &str) -> io::Result<()> {
+    pub fn write_box_account(&self, account: &str) -> io::Result<()> {
         atomic::replace(
             atomic::directory(&self.user)?,
             "account",
@@ -304,14 +304,14 @@ impl Place {
 
     /// Whether a box of this user has run since the host started.
     #[must_use]
-    pub fn ran(&self) -> bool {
+    pub fn has_run_since_boot(&self) -> bool {
         self.user.join("account").exists()
     }
 
     /// Whether the box that runs was started for the account that has just logged in, as far
     /// as is known: a name may have been deleted and given to somebody else meanwhile.
     #[must_use]
-    pub fn is_of_this_account(&self) -> bool {
+    pub fn box_is_of_login_account(&self) -> bool {
         let box_of = fs::read(self.user.join("account"));
         let login_of = fs::read(&self.told);
         let (Ok(box_of), Ok(login_of)) = (box_of, login_of) else { return false };
@@ -322,7 +322,7 @@ impl Place {
     ///
     /// # Errors
     /// What the file system says; then there is no note, unless that could not be removed either.
-    pub fn tell_account(&self, account: &str) -> Result<(), Untold> {
+    pub fn write_login_account(&self, account: &str) -> Result<(), AccountNoteError> {
         let note = format!("{account}\n");
         if fs::read(&self.told).is_ok_and(|known| known == note.as_bytes()) {
             return Ok(());
@@ -337,7 +337,7 @@ impl Place {
             // The note of another account must not stand for this one.
             let removed = fs::remove_file(&self.told);
             let stale = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
-            Untold { error, stale: stale && self.told.exists() }
+            AccountNoteError { error, stale: stale && self.told.exists() }
         })
     }
 
@@ -345,8 +345,8 @@ impl Place {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn note_end(&self, moment: Duration, reason: &str) -> io::Result<()> {
-        self.write_end(&End { moment, reason: reason.to_owned(), over: false })
+    pub fn write_stop_record(&self, moment: Duration, reason: &str) -> io::Result<()> {
+        self.replace_stop_record(&StopRecord { moment, reason: reason.to_owned(), over: false })
     }
 
     /// Writes down that the box runs again: what is told of its end is from now on the past.
@@ -354,36 +354,36 @@ impl Place {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn note_start(&self) -> io::Result<()> {
-        match self.end() {
-            Some(end) if !end.over => self.write_end(&End { over: true, ..end }),
+    pub fn mark_restarted(&self) -> io::Result<()> {
+        match self.stop_record() {
+            Some(end) if !end.over => self.replace_stop_record(&StopRecord { over: true, ..end }),
             _ => Ok(()),
         }
     }
 
     /// Why the box was stopped last, unless its user has been told.
     #[must_use]
-    pub fn end(&self) -> Option<End> {
-        End::parse(&fs::read_to_string(self.ended()).ok()?)
+    pub fn stop_record(&self) -> Option<StopRecord> {
+        StopRecord::parse(&fs::read_to_string(self.ended()).ok()?)
     }
 
     /// The same, as it is shown.
     #[must_use]
     pub fn last_stop(&self, now: Duration) -> Option<LastStop> {
-        let End { moment, reason, .. } = self.end()?;
+        let StopRecord { moment, reason, .. } = self.stop_record()?;
         Some(LastStop { seconds_ago: now.saturating_sub(moment).as_secs(), reason })
     }
 
     /// The same, for the last time.
     #[must_use]
-    pub fn take_end(&self) -> Option<End> {
-        let end = self.end()?;
+    pub fn take_stop_record(&self) -> Option<StopRecord> {
+        let end = self.stop_record()?;
         // It is the user's own file in root's directory: it can be emptied, not removed.
         OpenOptions::new().write(true).truncate(true).custom_flags(nofollow()).open(self.ended()).ok()?;
         Some(end)
     }
 
-    fn write_end(&self, end: &End) -> io::Result<()> {
+    fn replace_stop_record(&self, end: &StopRecord) -> io::Result<()> {
         let owner = Some((self.uid, GID));
         atomic::replace(atomic::directory(&self.user)?, ENDED, end.to_string().as_bytes(), 0o600, owner)
     }
@@ -443,7 +443,7 @@ pub fn invitation(login: &Login) -> Option<PathBuf> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn doctor_lock(run: &Path) -> io::Result<Option<Held>> {
+pub fn doctor_lock(run: &Path) -> io::Result<Option<LockGuard>> {
     attempt(open(&run.join("doctor.lock"))?)
 }
 
@@ -451,10 +451,10 @@ pub fn doctor_lock(run: &Path) -> io::Result<Option<Held>> {
 ///
 /// # Errors
 /// `TimedOut`, or what the kernel says.
-pub fn host_lock(run: &Path, patience: Duration) -> io::Result<Held> {
+pub fn host_lock(run: &Path, patience: Duration) -> io::Result<LockGuard> {
     let file = open(&run.join("host.lock"))?;
     wait(patience, || file.try_lock())?;
-    Ok(Held(file))
+    Ok(LockGuard(file))
 }
 
 /// Whether a reaper is at work. Makes no file and keeps no lock.
@@ -473,16 +473,16 @@ pub fn reaper_at_work(run: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn reaper_lock(run: &Path) -> io::Result<Option<Held>> {
+pub fn reaper_lock(run: &Path) -> io::Result<Option<LockGuard>> {
     attempt(open(&run.join("reap.lock"))?)
 }
 
-impl Held {
+impl LockGuard {
     /// Writes the moment into the lock that is held.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn saw(&self, moment: Duration) -> io::Result<()> {
+    pub fn record_presence(&self, moment: Duration) -> io::Result<()> {
         write_moment(&self.0, moment)
     }
 }
@@ -494,16 +494,16 @@ fn write_moment(file: &File, moment: Duration) -> io::Result<()> {
     file.set_len(21)
 }
 
-fn turn(lock: &Path, patience: Duration) -> io::Result<Turn> {
+fn turn(lock: &Path, patience: Duration) -> io::Result<WakeTurn> {
     let file = handed_over(lock)?;
     let began = Instant::now();
     wait(patience, || file.try_lock())?;
-    Ok(Turn { waited: began.elapsed() >= RETRY, _held: Held(file) })
+    Ok(WakeTurn { waited: began.elapsed() >= RETRY, _held: LockGuard(file) })
 }
 
-fn attempt(file: File) -> io::Result<Option<Held>> {
+fn attempt(file: File) -> io::Result<Option<LockGuard>> {
     match file.try_lock() {
-        Ok(()) => Ok(Some(Held(file))),
+        Ok(()) => Ok(Some(LockGuard(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
@@ -562,10 +562,10 @@ fn directory(path: &Path, mode: u32) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn place(dir: &Path) -> Place {
+    fn place(dir: &Path) -> UserRuntimeDir {
         fs::create_dir_all(dir.join("users")).unwrap();
         fs::create_dir_all(dir.join("boxes")).unwrap();
-        let place = Place::of(dir, &Login::parse(b"alice").unwrap());
+        let place = UserRuntimeDir::of(dir, &Login::parse(b"alice").unwrap());
         place.prepare().unwrap();
         place.prepare().unwrap();
         place
@@ -577,43 +577,43 @@ mod tests {
     fn sessions_share_and_the_reaper_stays_out() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
-        let first = place.enter(NOW).unwrap();
-        let second = place.enter(NOW).unwrap();
-        assert!(place.empty().unwrap().is_none());
+        let first = place.lock_live_shared(NOW).unwrap();
+        let second = place.lock_live_shared(NOW).unwrap();
+        assert!(place.try_lock_live().unwrap().is_none());
         drop(first);
-        assert!(place.empty().unwrap().is_none());
+        assert!(place.try_lock_live().unwrap().is_none());
         drop(second);
-        let claimed = place.empty().unwrap().unwrap();
-        assert_eq!(place.enter(NOW).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let claimed = place.try_lock_live().unwrap().unwrap();
+        assert_eq!(place.lock_live_shared(NOW).unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(claimed);
-        place.enter(NOW).unwrap();
+        place.lock_live_shared(NOW).unwrap();
     }
 
     #[test]
     fn one_transition_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
-        let held = place.transition(NOW).unwrap();
-        assert!(place.try_transition().unwrap().is_none());
-        assert_eq!(place.transition(NOW).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let held = place.lock_state(NOW).unwrap();
+        assert!(place.try_lock_state().unwrap().is_none());
+        assert_eq!(place.lock_state(NOW).unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(held);
-        assert!(place.try_transition().unwrap().is_some());
+        assert!(place.try_lock_state().unwrap().is_some());
     }
 
     #[test]
     fn f26_a_torn_moment_is_unknown() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
-        assert_eq!(place.last_seen().unwrap(), None);
-        place.saw(Duration::from_secs(90_000)).unwrap();
-        place.enter(NOW).unwrap().saw(Duration::from_secs(7)).unwrap();
-        assert_eq!(place.last_seen().unwrap(), Some(Duration::from_secs(7)));
+        assert_eq!(place.last_presence().unwrap(), None);
+        place.record_presence(Duration::from_secs(90_000)).unwrap();
+        place.lock_live_shared(NOW).unwrap().record_presence(Duration::from_secs(7)).unwrap();
+        assert_eq!(place.last_presence().unwrap(), Some(Duration::from_secs(7)));
         for torn in ["0000", "", "x\n", "-1\n", "no moment, and longer than one\n"] {
             fs::write(place.live(), torn).unwrap();
-            assert_eq!(place.last_seen().unwrap(), None, "{torn}");
+            assert_eq!(place.last_presence().unwrap(), None, "{torn}");
             // The next moment replaces it, or its box would never be idle for long enough.
-            place.saw(Duration::from_secs(7)).unwrap();
-            assert_eq!(place.last_seen().unwrap(), Some(Duration::from_secs(7)), "{torn}");
+            place.record_presence(Duration::from_secs(7)).unwrap();
+            assert_eq!(place.last_presence().unwrap(), Some(Duration::from_secs(7)), "{torn}");
         }
     }
 
@@ -631,19 +631,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
         fs::create_dir(dir.path().join("accounts")).unwrap();
-        place.belongs_to("42").unwrap();
-        place.tell_account("42").unwrap();
-        assert!(place.is_of_this_account());
+        place.write_box_account("42").unwrap();
+        place.write_login_account("42").unwrap();
+        assert!(place.box_is_of_login_account());
         for torn in ["", "4", "42"] {
             fs::write(dir.path().join("accounts/alice"), torn).unwrap();
             fs::write(dir.path().join("users/alice/account"), torn).unwrap();
-            assert!(!place.is_of_this_account(), "{torn}");
-            place.tell_account("42").unwrap();
-            place.belongs_to("42").unwrap();
-            assert!(place.is_of_this_account(), "{torn}");
+            assert!(!place.box_is_of_login_account(), "{torn}");
+            place.write_login_account("42").unwrap();
+            place.write_box_account("42").unwrap();
+            assert!(place.box_is_of_login_account(), "{torn}");
         }
-        place.tell_account("43").unwrap();
-        assert!(!place.is_of_this_account());
+        place.write_login_account("43").unwrap();
+        assert!(!place.box_is_of_login_account());
     }
 
     #[test]
@@ -651,38 +651,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
         fs::create_dir(dir.path().join("accounts")).unwrap();
-        place.belongs_to("42").unwrap();
-        place.tell_account("42").unwrap();
+        place.write_box_account("42").unwrap();
+        place.write_login_account("42").unwrap();
         // The new note cannot be made where a directory stands.
         fs::create_dir(dir.path().join("accounts/.alice.new")).unwrap();
-        let untold = place.tell_account("43").unwrap_err();
-        assert!(!untold.stale && !place.is_of_this_account(), "{untold:?}");
+        let untold = place.write_login_account("43").unwrap_err();
+        assert!(!untold.stale && !place.box_is_of_login_account(), "{untold:?}");
     }
 
     #[test]
     fn f32_the_end_of_a_box_is_whole_or_not_known() {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
-        place.note_end(Duration::from_secs(7), "an admin stopped it").unwrap();
-        place.note_start().unwrap();
-        let end = place.end().unwrap();
+        place.write_stop_record(Duration::from_secs(7), "an admin stopped it").unwrap();
+        place.mark_restarted().unwrap();
+        let end = place.stop_record().unwrap();
         assert_eq!(
             (end.moment, &*end.reason, end.over),
             (Duration::from_secs(7), "an admin stopped it", true)
         );
         assert_eq!(fs::metadata(place.ended()).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(place.take_end(), Some(end));
-        assert_eq!(place.end(), None);
+        assert_eq!(place.take_stop_record(), Some(end));
+        assert_eq!(place.stop_record(), None);
         for torn in ["", "7000 now an adm", "7000 now"] {
             fs::write(place.ended(), torn).unwrap();
-            assert_eq!(place.end(), None, "{torn}");
+            assert_eq!(place.stop_record(), None, "{torn}");
         }
     }
 
     #[test]
     fn who_never_had_a_box_is_told_so() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::of(dir.path(), &Login::parse(b"bob").unwrap());
-        assert_eq!(place.enter(NOW).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let place = UserRuntimeDir::of(dir.path(), &Login::parse(b"bob").unwrap());
+        assert_eq!(place.lock_live_shared(NOW).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

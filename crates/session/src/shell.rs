@@ -10,16 +10,16 @@ mod words;
 use crate::clock;
 use crate::deadlines::{BEGIN, STOPPING, TURN, WAKING, WHY, WHY_TURN};
 use crate::escape::printable;
-use crate::exit::{Failure, Status};
+use crate::exit::{ExitStatus, Failure};
 use crate::journal::{Event, Field, Reference, log};
-use crate::presence::{Held, Place, RUN, WAKE_SOCKET};
+use crate::presence::{LockGuard, RUN, UserRuntimeDir, WAKE_SOCKET};
 use crate::process::die_by;
 use crate::texts;
 use crate::tty;
 use crate::variables::travels;
 use crate::waiting::Waiting;
 use crate::wire::{self, Fields, PACKET_MAX, Reply, Request, Run, Socket, Verb};
-use audit::{Audit, Outcome, VANISHED};
+use audit::{Audit, AuditOutcome, VANISHED};
 use identity::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -33,7 +33,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use words::{Meaning, Word};
+use words::{Meaning, SpecialCommand};
 
 const PROGRAM: &str = "sshbox-shell";
 
@@ -54,7 +54,7 @@ const STARVED: i32 = Signal::SIGKILL as i32;
 
 /// How a session ended.
 #[derive(Debug)]
-enum End {
+enum SessionEnd {
     Exited(u8),
     Killed(i32),
     /// The kernel killed its program because the box had no memory left.
@@ -65,26 +65,28 @@ enum End {
     Vanished,
 }
 
-impl End {
+impl SessionEnd {
     /// The same for the journal.
-    fn outcome(&self) -> Outcome<'_> {
-        let none = Outcome::default();
+    fn outcome(&self) -> AuditOutcome<'_> {
+        let none = AuditOutcome::default();
         match self {
-            Self::Exited(status) => Outcome { status: Some(*status), ..none },
-            Self::Killed(signal) => Outcome { signal: Some(*signal), ..none },
-            Self::Starved => Outcome { signal: Some(STARVED), reason: "the box ran out of memory", ..none },
+            Self::Exited(status) => AuditOutcome { status: Some(*status), ..none },
+            Self::Killed(signal) => AuditOutcome { signal: Some(*signal), ..none },
+            Self::Starved => {
+                AuditOutcome { signal: Some(STARVED), reason: "the box ran out of memory", ..none }
+            }
             Self::BoxEnded(reason) => {
                 let reason = reason.as_deref().unwrap_or("the box ended it");
-                Outcome { status: Some(BOX_ENDED), reason, ..none }
+                AuditOutcome { status: Some(BOX_ENDED), reason, ..none }
             }
-            Self::Vanished => Outcome { reason: VANISHED, ..none },
+            Self::Vanished => AuditOutcome { reason: VANISHED, ..none },
         }
     }
 }
 
 /// What a session waits for.
 #[derive(Debug)]
-enum Ending {
+enum RelayEnd {
     /// The box has something to say of the end, or is gone.
     Told,
     /// The client went away.
@@ -95,7 +97,7 @@ enum Ending {
 #[derive(Debug)]
 enum Wish {
     Session(Request),
-    Word(Word),
+    Word(SpecialCommand),
 }
 
 /// The program.
@@ -116,10 +118,10 @@ pub fn run() -> ExitCode {
         Ok(end) => {
             audit.end(&end.outcome());
             match end {
-                End::Exited(status) => status.into(),
-                End::Killed(signal) => die_by(signal),
-                End::Starved => die_by(STARVED),
-                End::BoxEnded(_) | End::Vanished => BOX_ENDED.into(),
+                SessionEnd::Exited(status) => status.into(),
+                SessionEnd::Killed(signal) => die_by(signal),
+                SessionEnd::Starved => die_by(STARVED),
+                SessionEnd::BoxEnded(_) | SessionEnd::Vanished => BOX_ENDED.into(),
             }
         }
         Err(failure) => {
@@ -139,46 +141,46 @@ fn refuse(failure: &Failure) -> ExitCode {
     failure.status.code().into()
 }
 
-fn session(login: &Login, audit: &Audit) -> Result<End, Failure> {
+fn session(login: &Login, audit: &Audit) -> Result<SessionEnd, Failure> {
     let request = match what(env::var_os("SSH_ORIGINAL_COMMAND"))? {
         Wish::Word(word) => return words::answer(word, login),
         Wish::Session(request) => request,
     };
     if let Some(advice) = too_long(&request) {
-        return Err(Failure::new(Status::Usage, advice));
+        return Err(Failure::new(ExitStatus::Usage, advice));
     }
-    let place = Place::of(Path::new(RUN), login);
-    let (presence, socket, master) = enter(login, &place, &request)?;
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+    let (presence, socket, master) = enter(login, &runtime_dir, &request)?;
     let began = clock::boottime();
     if master.is_some() && request.run == Run::Shell {
-        tell_last_stop(&place, began);
+        tell_last_stop(&runtime_dir, began);
     }
     let ending = match &master {
         Some(master) => relay::run(&socket, master, audit)?,
         None => wait_for_end(&socket)?,
     };
     let end = match ending {
-        Ending::Told => end_of(&socket, login, &place, began)?,
-        Ending::Vanished => End::Vanished,
+        RelayEnd::Told => end_of(&socket, login, &runtime_dir, began)?,
+        RelayEnd::Vanished => SessionEnd::Vanished,
     };
     if !client_vanished() {
         // If the box does not hear it, it is gone.
         let _ = socket.send(&wire::goodbye(), &[]);
     }
     // The lock says so too while it is held; this is for the time after.
-    let _ = presence.saw(clock::boottime());
+    let _ = presence.record_presence(clock::boottime());
     explain(&request.run, &end);
     Ok(end)
 }
 
 /// What a program cannot say of itself: that it is not there, or did what has no effect here. The
 /// status stays the program's own: clients know it.
-fn explain(run: &Run, end: &End) {
+fn explain(run: &Run, end: &SessionEnd) {
     let Run::Command(command) = run else { return };
     let note = match end {
-        End::Exited(NOT_FOUND) => texts::missing_program(command)
-            .map(|advice| Failure::new(Status::Unavailable, advice).to_string()),
-        End::Exited(0) => texts::key_without_effect(command).map(str::to_owned),
+        SessionEnd::Exited(NOT_FOUND) => texts::missing_program(command)
+            .map(|advice| Failure::new(ExitStatus::Unavailable, advice).to_string()),
+        SessionEnd::Exited(0) => texts::key_without_effect(command).map(str::to_owned),
         _ => None,
     };
     if let Some(note) = note {
@@ -187,8 +189,8 @@ fn explain(run: &Run, end: &End) {
 }
 
 /// Says why the box was stopped last, once.
-fn tell_last_stop(place: &Place, now: Duration) {
-    if let Some(end) = place.take_end() {
+fn tell_last_stop(runtime_dir: &UserRuntimeDir, now: Duration) {
+    if let Some(end) = runtime_dir.take_stop_record() {
         let _ = writeln!(io::stderr(), "{}", texts::last_stop(now.saturating_sub(end.moment), &end.reason));
     }
 }
@@ -206,9 +208,9 @@ fn client_vanished() -> bool {
 fn who() -> Result<Login, Failure> {
     let name = env::var_os("LOGNAME").unwrap_or_default();
     let login = Login::parse(name.as_bytes())
-        .map_err(|error| Failure::because(Status::Usage, texts::NOT_BY_HAND, &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Usage, texts::NOT_BY_HAND, &error))?;
     if nix::unistd::getuid().as_raw() != login.uid() {
-        return Err(Failure::new(Status::Usage, texts::NOT_BY_HAND));
+        return Err(Failure::new(ExitStatus::Usage, texts::NOT_BY_HAND));
     }
     Ok(login)
 }
@@ -251,17 +253,17 @@ fn too_long(request: &Request) -> Option<String> {
 /// lock was taken stays. Only the very first login finds no lock to take before the start.
 fn enter(
     login: &Login,
-    place: &Place,
+    runtime_dir: &UserRuntimeDir,
     request: &Request,
-) -> Result<(Held, Socket, Option<OwnedFd>), Failure> {
+) -> Result<(LockGuard, Socket, Option<OwnedFd>), Failure> {
     // A box that was started for an earlier account of this name is not entered.
-    let enter = || if place.is_of_this_account() { begin(place, request) } else { Ok(None) };
+    let enter = || if runtime_dir.box_is_of_login_account() { begin(runtime_dir, request) } else { Ok(None) };
     let mut waiting = None;
     for _ in 0..ATTEMPTS {
-        let presence = match place.enter(Duration::ZERO) {
+        let presence = match runtime_dir.lock_live_shared(Duration::ZERO) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 waiting = waiting.or_else(|| Waiting::begin(texts::STARTING, audit::cancelled));
-                place.enter(STOPPING)
+                runtime_dir.lock_live_shared(STOPPING)
             }
             other => other,
         };
@@ -274,13 +276,13 @@ fn enter(
             }
             Err(error) => return Err(no_entry(&error)),
         };
-        let _ = presence.saw(clock::boottime());
+        let _ = presence.record_presence(clock::boottime());
         if let Some((socket, master)) = enter()? {
             return Ok((presence, socket, master));
         }
         waiting = waiting.or_else(|| Waiting::begin(texts::STARTING, audit::cancelled));
         // One session of a user at a time has the box started; who waited for that looks first.
-        let turn = place.turn_to_wake(TURN).map_err(|error| no_entry(&error))?;
+        let turn = runtime_dir.turn_to_wake(TURN).map_err(|error| no_entry(&error))?;
         if turn.waited
             && let Some((socket, master)) = enter()?
         {
@@ -288,11 +290,11 @@ fn enter(
         }
         ask(login, Verb::Wake)?;
         drop(turn);
-        if let Some((socket, master)) = begin(place, request)? {
+        if let Some((socket, master)) = begin(runtime_dir, request)? {
             return Ok((presence, socket, master));
         }
     }
-    Err(Failure::new(Status::TryAgain, texts::WENT_AWAY))
+    Err(Failure::new(ExitStatus::TryAgain, texts::WENT_AWAY))
 }
 
 fn no_entry(error: &io::Error) -> Failure {
@@ -300,19 +302,22 @@ fn no_entry(error: &io::Error) -> Failure {
         io::ErrorKind::TimedOut => texts::IN_TRANSITION,
         _ => texts::NO_ROOM_FOR_SESSION,
     };
-    Failure::because(Status::TryAgain, advice, error)
+    Failure::because(ExitStatus::TryAgain, advice, error)
 }
 
 /// The init of a running box, and the name of the user there, when it says hello.
-fn hello_of(place: &Place) -> Option<(Socket, Vec<u8>)> {
-    let socket = Socket::connect(&place.init_socket(), BEGIN).ok()?;
+fn hello_of(runtime_dir: &UserRuntimeDir) -> Option<(Socket, Vec<u8>)> {
+    let socket = Socket::connect(&runtime_dir.init_socket(), BEGIN).ok()?;
     let (fields, _) = socket.receive().ok()??;
     wire::is_hello(&fields).then(|| (socket, fields.get("user").unwrap_or_default().to_vec()))
 }
 
 /// Begins the session in a running box; `None` when none answers.
-fn begin(place: &Place, request: &Request) -> Result<Option<(Socket, Option<OwnedFd>)>, Failure> {
-    let Some((socket, _)) = hello_of(place) else {
+fn begin(
+    runtime_dir: &UserRuntimeDir,
+    request: &Request,
+) -> Result<Option<(Socket, Option<OwnedFd>)>, Failure> {
+    let Some((socket, _)) = hello_of(runtime_dir) else {
         return Ok(None);
     };
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
@@ -329,20 +334,22 @@ fn begin(place: &Place, request: &Request) -> Result<Option<(Socket, Option<Owne
         Ok(Some(answer)) => answer,
         // It said hello and does no more: another attempt would wait as long.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return Err(Failure::because(Status::TryAgain, texts::NO_ANSWER, &error));
+            return Err(Failure::because(ExitStatus::TryAgain, texts::NO_ANSWER, &error));
         }
         Ok(None) | Err(_) => return Ok(None),
     };
     let master = received.into_iter().next();
     match Reply::parse(&fields) {
         Some(Reply::Started) if with_terminal == master.is_some() => Ok(Some((socket, master))),
-        Some(Reply::Failed(reason)) => Err(Failure::new(Status::Unavailable, printable(reason.as_bytes()))),
+        Some(Reply::Failed(reason)) => {
+            Err(Failure::new(ExitStatus::Unavailable, printable(reason.as_bytes())))
+        }
         _ => Err(not_understood()),
     }
 }
 
 fn not_understood() -> Failure {
-    Failure::new(Status::Unavailable, texts::NO_SENSE)
+    Failure::new(ExitStatus::Unavailable, texts::NO_SENSE)
 }
 
 /// A program in the box has another uid than the one that made sshd's pipes. It can use what
@@ -357,9 +364,9 @@ fn open_to_the_box(fds: [BorrowedFd<'_>; 3]) {
 /// Asks `sshbox-wake`. What went wrong there was written for the user and is in the journal.
 fn ask(login: &Login, verb: Verb) -> Result<Fields, Failure> {
     let answer = ask_within(login, verb, WAKING)
-        .map_err(|error| Failure::because(Status::Unavailable, texts::NO_WAKE_SERVICE, &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Unavailable, texts::NO_WAKE_SERVICE, &error))?;
     let Some(fields) = answer else {
-        return Err(Failure::new(Status::TryAgain, texts::TOO_MANY_WAKES));
+        return Err(Failure::new(ExitStatus::TryAgain, texts::TOO_MANY_WAKES));
     };
     let Some(failed) = fields.get("failed") else {
         return Ok(fields);
@@ -374,7 +381,7 @@ fn ask_within(login: &Login, verb: Verb, patience: Duration) -> io::Result<Optio
 /// Waits for the end of a session without a terminal. Its program holds sshd's own pipes;
 /// of ours only stderr stays open, to feel that nobody reads it any more: the client is gone.
 /// stdin and stdout must go, or the client would not hear that the program closed its own.
-fn wait_for_end(socket: &Socket) -> Result<Ending, Failure> {
+fn wait_for_end(socket: &Socket) -> Result<RelayEnd, Failure> {
     if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
         let _ = nix::unistd::dup2_stdin(&null);
         let _ = nix::unistd::dup2_stdout(&null);
@@ -386,33 +393,38 @@ fn wait_for_end(socket: &Socket) -> Result<Ending, Failure> {
         match poll(&mut fds, PollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => continue,
             Err(error) => {
-                return Err(Failure::because(Status::Internal, texts::NOT_WATCHED, &error));
+                return Err(Failure::because(ExitStatus::Internal, texts::NOT_WATCHED, &error));
             }
             Ok(_) => {}
         }
         if fds.first().is_some_and(|fd| fd.any() == Some(true)) {
-            return Ok(Ending::Told);
+            return Ok(RelayEnd::Told);
         }
-        return Ok(Ending::Vanished);
+        return Ok(RelayEnd::Vanished);
     }
 }
 
 /// Reads how the session ended.
-fn end_of(socket: &Socket, login: &Login, place: &Place, began: Duration) -> Result<End, Failure> {
+fn end_of(
+    socket: &Socket,
+    login: &Login,
+    runtime_dir: &UserRuntimeDir,
+    began: Duration,
+) -> Result<SessionEnd, Failure> {
     let Ok(Some((fields, _))) = socket.receive() else {
-        let reason = why_stopped(login, place, began);
+        let reason = why_stopped(login, runtime_dir, began);
         if io::stdin().is_terminal() && env::var("TERM").is_ok_and(|kind| kind != "dumb") {
             let _ = write!(io::stderr(), "{}", texts::CALM);
         }
         let _ = writeln!(io::stderr(), "{}", texts::ended(reason.as_deref(), &Reference::ours().to_string()));
-        return Ok(End::BoxEnded(reason));
+        return Ok(SessionEnd::BoxEnded(reason));
     };
     match Reply::parse(&fields) {
-        Some(Reply::Exited(status)) => Ok(End::Exited(status)),
-        Some(Reply::Killed(signal)) if kills(signal) => Ok(End::Killed(signal)),
+        Some(Reply::Exited(status)) => Ok(SessionEnd::Exited(status)),
+        Some(Reply::Killed(signal)) if kills(signal) => Ok(SessionEnd::Killed(signal)),
         Some(Reply::Starved) => {
             let _ = writeln!(io::stderr(), "{}", texts::STARVED);
-            Ok(End::Starved)
+            Ok(SessionEnd::Starved)
         }
         _ => Err(not_understood()),
     }
@@ -427,12 +439,12 @@ fn kills(signal: i32) -> bool {
 
 /// Why the box was stopped: what its stopper wrote down, else what Docker says. One session
 /// of a user at a time asks, since all of them end at once.
-fn why_stopped(login: &Login, place: &Place, began: Duration) -> Option<String> {
-    let said = || place.end().filter(|end| end.moment >= began).map(|end| end.reason);
+fn why_stopped(login: &Login, runtime_dir: &UserRuntimeDir, began: Duration) -> Option<String> {
+    let said = || runtime_dir.stop_record().filter(|end| end.moment >= began).map(|end| end.reason);
     said().or_else(|| {
-        let _turn = place.turn_to_wake(WHY_TURN);
+        let _turn = runtime_dir.turn_to_wake(WHY_TURN);
         said().or_else(|| {
-            let answer = ask_within(login, Verb::Why, WHY).ok()??;
+            let answer = ask_within(login, Verb::StopReason, WHY).ok()??;
             answer.get("why").map(printable)
         })
     })

@@ -245,14 +245,15 @@ pub enum Verb {
     /// Look at it; answers `box` with JSON.
     Status,
     /// Why it stopped just now; answers `why`.
-    Why,
+    StopReason,
     /// The keys of its user's account; answers `key` for each, `left_out` with how many did not
     /// fit, and `managed` with where they are managed.
     Keys,
 }
 
 impl Verb {
-    const ALL: [Self; 6] = [Self::Wake, Self::Stop, Self::Restart, Self::Status, Self::Why, Self::Keys];
+    const ALL: [Self; 6] =
+        [Self::Wake, Self::Stop, Self::Restart, Self::Status, Self::StopReason, Self::Keys];
 
     fn name(self) -> &'static str {
         match self {
@@ -260,7 +261,7 @@ impl Verb {
             Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Status => "status",
-            Self::Why => "why",
+            Self::StopReason => "why",
             Self::Keys => "keys",
         }
     }

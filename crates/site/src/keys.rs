@@ -6,15 +6,16 @@ mod explain;
 
 use crate::source::{self, SourceError};
 use clap::{CommandFactory as _, Parser};
+use explain::Question;
 use host::account::{Account, Answer, Parsed};
-use host::cache::{Cache, Outcome, Record};
-use host::config::{self, Accounts};
+use host::cache::{Cache, LookupOutcome, Record};
+use host::config::{self, AccountsConfig};
 use identity::Login;
 use session::authorized_key::AuthorizedKey;
 use session::clock::{self, Now};
-use session::exit::{self, Status, chain};
-use session::journal::{Event, Field, Told, log};
-use session::presence::{Place, RUN, invitation};
+use session::exit::{self, ExitStatus, chain};
+use session::journal::{Event, Field, FieldValue, log};
+use session::presence::{RUN, UserRuntimeDir, invitation};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -73,21 +74,28 @@ pub fn run() -> ExitCode {
     let _ = nix::sys::prctl::set_dumpable(false);
     let arguments: Arguments = match exit::arguments() {
         Ok(Arguments { check: true, config, .. }) => return check::run(&config),
+        Ok(Arguments { explain: true, config, user, fingerprint, without_token, .. }) => {
+            let user = user.unwrap_or_default();
+            let fingerprint = fingerprint.as_deref();
+            return explain::run(&Question { config: &config, user: &user, fingerprint, without_token });
+        }
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
+    let user = arguments.user.unwrap_or_default();
+    let fingerprint = arguments.fingerprint.unwrap_or_default();
     let refused = |reason: &str| {
         let sshd = nix::unistd::getppid().to_string();
-        let fields: [Told<'_>; 4] = [
-            (Field::User, &arguments.user.as_bytes()),
-            (Field::Fingerprint, &arguments.fingerprint),
+        let fields: [FieldValue<'_>; 4] = [
+            (Field::User, &user.as_bytes()),
+            (Field::Fingerprint, &fingerprint),
             (Field::Reason, &reason),
             (Field::Sshd, &sshd),
         ];
         log(PROGRAM, Event::LoginRefused, &fields);
         ExitCode::SUCCESS
     };
-    let login = match Login::parse(arguments.user.as_bytes()) {
+    let login = match Login::parse(user.as_bytes()) {
         Ok(login) => login,
         Err(error) => return refused(&format!("the name is {error}")),
     };
@@ -98,7 +106,7 @@ pub fn run() -> ExitCode {
         },
         Err(error) => {
             log(PROGRAM, Event::ConfigurationRefused, &[(Field::Error, &chain(&error))]);
-            return if error.is_shortage() { Status::TryAgain } else { Status::Config }.code().into();
+            return if error.is_shortage() { ExitStatus::TryAgain } else { ExitStatus::Config }.code().into();
         }
     };
     let cache = Cache::new(&config.cache);
@@ -114,22 +122,22 @@ pub fn run() -> ExitCode {
         Err(NO_ANSWER) if no_descriptors() => return failed(&login, NO_DESCRIPTORS),
         Err(reason) => return refused(reason),
     };
-    let Some(key) = offered(&account, &arguments.fingerprint) else {
+    let Some(key) = offered(&account, &fingerprint) else {
         return refused(NOT_THEIRS);
     };
-    let place = Place::of(Path::new(RUN), &login);
-    if let Err(untold) = place.tell_account(account.id.as_deref().unwrap_or_default()) {
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), &login);
+    if let Err(untold) = runtime_dir.write_login_account(account.id.as_deref().unwrap_or_default()) {
         let error = untold.error.to_string();
         log(PROGRAM, Event::AccountNotTold, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
         // Without a note sshbox-wake is asked, which knows. One of another account would let this one
         // into that one's box.
         if untold.stale {
-            return Status::TryAgain.code().into();
+            return ExitStatus::TryAgain.code().into();
         }
     }
     match writeln!(io::stdout(), "{}", key.authorized()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => Status::TryAgain.code().into(),
+        Err(_) => ExitStatus::TryAgain.code().into(),
     }
 }
 
@@ -140,7 +148,7 @@ fn no_descriptors() -> bool {
 
 fn failed(login: &Login, error: &str) -> ExitCode {
     log(PROGRAM, Event::AccountSourceFailed, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
-    Status::TryAgain.code().into()
+    ExitStatus::TryAgain.code().into()
 }
 
 fn offered(account: &Account, fingerprint: &str) -> Option<AuthorizedKey> {
@@ -151,7 +159,7 @@ fn offered(account: &Account, fingerprint: &str) -> Option<AuthorizedKey> {
 /// Who this user is, by the rules of "Account" in ARCHITECTURE.md: the answer of this login
 /// if it was asked for already, else a new one, else the last one. Or why nobody is let in.
 fn account(
-    config: &Accounts,
+    config: &AccountsConfig,
     login: &Login,
     cache: &Cache,
     alone: bool,
@@ -182,10 +190,10 @@ enum Known {
 /// is younger than `fresh`: so a key that was removed is dead at the very next login.
 fn next(
     record: Option<Record>,
-    recent: Option<(Outcome, Duration)>,
+    recent: Option<(LookupOutcome, Duration)>,
     now: &Now,
     login_began: Option<Duration>,
-    config: &Accounts,
+    config: &AccountsConfig,
     alone: bool,
 ) -> Known {
     let of_this_login = |asked: Duration| {
@@ -199,8 +207,10 @@ fn next(
         .filter(|record| record.serves(now, config.stale) || asked.is_some_and(of_this_login))
         .map(|record| Box::new(record.account));
     match recent {
-        Some((Outcome::Refused, asked)) if of_this_login(asked) => return Known::Refused(REFUSED_BEFORE),
-        Some((Outcome::Failed, asked)) if of_this_login(asked) => {
+        Some((LookupOutcome::Refused, asked)) if of_this_login(asked) => {
+            return Known::Refused(REFUSED_BEFORE);
+        }
+        Some((LookupOutcome::Failed, asked)) if of_this_login(asked) => {
             return last.map_or(Known::Refused(NO_ANSWER), Known::Allowed);
         }
         _ => {}
@@ -245,7 +255,7 @@ fn settle(
                 }
                 Answer::Refused(reason) => {
                     not_kept(cache.forget(login, now));
-                    not_kept(cache.note(login, Outcome::Refused, now));
+                    not_kept(cache.note(login, LookupOutcome::Refused, now));
                     Err(reason)
                 }
             }
@@ -253,10 +263,10 @@ fn settle(
         Err(error) => {
             let serves = if last.is_some() { "the cached account" } else { "nothing" };
             let error = chain(&error);
-            let fields: [Told<'_>; 3] =
+            let fields: [FieldValue<'_>; 3] =
                 [(Field::User, &user), (Field::Error, &error), (Field::Serves, &serves)];
             log(PROGRAM, Event::AccountSourceFailed, &fields);
-            not_kept(cache.note(login, Outcome::Failed, now));
+            not_kept(cache.note(login, LookupOutcome::Failed, now));
             last.map(|account| *account).ok_or(NO_ANSWER)
         }
     }
@@ -265,7 +275,7 @@ fn settle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::account::Wanted;
+    use host::account::RequestedLimits;
     use host::config::{Config, Span};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -280,7 +290,7 @@ mod tests {
             id: None,
             active: true,
             keys: vec!["k".to_owned()],
-            limits: Wanted::default(),
+            limits: RequestedLimits::default(),
             idle_timeout: None,
             image: None,
         }
@@ -291,7 +301,7 @@ mod tests {
         Some(Record::new(alice(), &at(asked)))
     }
 
-    fn accounts() -> Accounts {
+    fn accounts() -> AccountsConfig {
         Config::default().accounts
     }
 
@@ -304,7 +314,7 @@ mod tests {
         let began = Some(SECOND * 100);
         assert_eq!(next(None, None, &at(101), began, &accounts(), true), Known::Ask(None));
         assert_eq!(next(record(101), None, &at(102), began, &accounts(), true), allowed());
-        let refused = Some((Outcome::Refused, SECOND * 101));
+        let refused = Some((LookupOutcome::Refused, SECOND * 101));
         assert_eq!(next(None, refused, &at(102), began, &accounts(), true), Known::Refused(REFUSED_BEFORE));
     }
 
@@ -313,7 +323,7 @@ mod tests {
         let began = Some(SECOND * 102);
         let ask = Known::Ask(Some(Box::new(alice())));
         assert_eq!(next(record(101), None, &at(103), began, &accounts(), true), ask);
-        let refused = Some((Outcome::Refused, SECOND * 101));
+        let refused = Some((LookupOutcome::Refused, SECOND * 101));
         assert_eq!(next(None, refused, &at(103), began, &accounts(), true), Known::Ask(None));
     }
 
@@ -330,16 +340,16 @@ mod tests {
 
     #[test]
     fn f29_after_one_failure_the_cache_serves_at_once() {
-        let (began, failed) = (Some(SECOND * 100), Some((Outcome::Failed, SECOND * 101)));
+        let (began, failed) = (Some(SECOND * 100), Some((LookupOutcome::Failed, SECOND * 101)));
         assert_eq!(next(record(50), failed, &at(104), began, &accounts(), true), allowed());
         assert_eq!(next(None, failed, &at(104), began, &accounts(), true), Known::Refused(NO_ANSWER));
-        let none = Accounts { stale: Span(Duration::ZERO), ..accounts() };
+        let none = AccountsConfig { stale: Span(Duration::ZERO), ..accounts() };
         assert_eq!(next(record(50), failed, &at(104), began, &none, true), Known::Refused(NO_ANSWER));
     }
 
     #[test]
     fn p3_stale_zero_still_serves_the_answer_of_this_login() {
-        let none = Accounts { stale: Span(Duration::ZERO), ..accounts() };
+        let none = AccountsConfig { stale: Span(Duration::ZERO), ..accounts() };
         assert_eq!(next(record(101), None, &at(102), Some(SECOND * 100), &none, true), allowed());
         assert_eq!(next(record(99), None, &at(102), Some(SECOND * 100), &none, true), Known::Ask(None));
     }

@@ -80,7 +80,7 @@ impl std::error::Error for SourceError {
 ///
 /// # Errors
 /// [`SourceError`]: no answer. A refusal is an answer.
-pub fn ask(config: &AccountsConfigConfig, login: &Login, timeout: Duration) -> Result<Parsed, SourceError> {
+pub fn ask(config: &AccountsConfig, login: &Login, timeout: Duration) -> Result<Parsed, SourceError> {
     reply(config, login, timeout).answer
 }
 
@@ -95,7 +95,7 @@ pub struct SourceReply {
 
 /// Asks as [`ask`] does, and returns the HTTP status as well.
 #[must_use]
-pub fn reply(config: &AccountsConfigConfig, login: &Login, timeout: Duration) -> SourceReply {
+pub fn reply(config: &AccountsConfig, login: &Login, timeout: Duration) -> SourceReply {
     let url = config.url.fill(login);
     if let Some(path) = url.strip_prefix("file://") {
         return SourceReply { status: None, answer: ask_file(Path::new(path), login) };

@@ -107,7 +107,7 @@ fn judge_confinement(options: &[String]) -> Verdict {
 /// `image`: can new boxes be made?
 pub fn image(doctor: &Doctor) -> Judged {
     let (config, engine) = (doctor.config()?, doctor.engine()?);
-    let image = &config.a_box.image;
+    let image = &config.container.image;
     let id = doctor.wait(engine.image_id(image)).map_err(|error| fail(chain(&error), "see docker"))?;
     Ok(match id {
         Some(id) => ok(format!("{image}, {}", id.chars().take(19).collect::<String>())),
@@ -121,7 +121,7 @@ pub fn image(doctor: &Doctor) -> Judged {
 /// `network`: do boxes not see each other?
 pub fn network(doctor: &Doctor) -> Judged {
     let (config, engine) = (doctor.config()?, doctor.engine()?);
-    let name = &config.a_box.network;
+    let name = &config.container.network;
     let apart = doctor.wait(engine.keeps_apart(name)).map_err(|error| fail(chain(&error), "see docker"))?;
     Ok(judge_network(name, apart))
 }

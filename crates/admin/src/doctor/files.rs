@@ -255,7 +255,7 @@ pub fn homes(doctor: &Doctor) -> Judged {
 
 /// The directory that holds the homes.
 pub fn homes_of(doctor: &Doctor) -> Result<PathBuf, Verdict> {
-    let home = PathBuf::from(doctor.config()?.a_box.home.fill(&doctor.visitor));
+    let home = PathBuf::from(doctor.config()?.container.home.fill(&doctor.visitor));
     home.parent().map(Path::to_owned).ok_or_else(|| skip("box.home has no parent"))
 }
 

@@ -20,7 +20,7 @@ struct Inside {
 pub fn lxcfs(doctor: &Doctor) -> Judged {
     let lxcfs = features::lxcfs();
     let serves = matches!(lxcfs, Lxcfs::Serves(_));
-    let limits = &doctor.config()?.a_box;
+    let limits = &doctor.config()?.container;
     let inside = seen(doctor).ok().filter(|_| serves).map(|(_, seen)| Inside {
         bound: seen.lines().any(|line| line.contains(" - fuse.lxcfs ")),
         processors: field(seen, "Processors").parse().ok(),

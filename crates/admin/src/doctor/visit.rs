@@ -11,10 +11,10 @@ use super::{Doctor, Judged, SMALL};
 use host::cache::Cache;
 use identity::Login;
 use lifecycle::engine::{Engine, EngineError};
-use lifecycle::spec::Found;
+use lifecycle::spec::Container;
 use session::deadlines::LOGIN;
 use session::exit::chain;
-use session::presence::{Held, INVITATIONS, Place, RUN, VISITOR, doctor_lock, reaper_lock};
+use session::presence::{INVITATIONS, LockGuard, RUN, UserRuntimeDir, VISITOR, doctor_lock, reaper_lock};
 use session::times::later;
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
@@ -51,7 +51,7 @@ const METADATA: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 
 /// All that a visit makes.
 pub struct Visit {
     /// One visit at a time on this host.
-    _lock: Held,
+    _lock: LockGuard,
     /// The visitor who does most, and another one for them to meet.
     names: [Login; 2],
     client: Client,
@@ -90,7 +90,7 @@ fn begin(doctor: &Doctor) -> Result<Visit, Verdict> {
     let second = Login::parse(second.as_bytes()).map_err(|error| skip(error.to_string()))?;
     let names = [doctor.visitor.clone(), second];
     for name in &names {
-        if Path::new(&config.a_box.home.fill(name)).exists() {
+        if Path::new(&config.container.home.fill(name)).exists() {
             return Err(skip(format!("{name} has a home: that name is somebody's")));
         }
     }
@@ -307,7 +307,7 @@ pub fn sftp(doctor: &Doctor) -> Judged {
 
 /// `box`: is the box fenced in as it should be, seen from inside?
 pub fn confined(doctor: &Doctor) -> Judged {
-    let owner = doctor.config()?.a_box.user.uid;
+    let owner = doctor.config()?.container.user.uid;
     Ok(judge_box(seen(doctor)?.1, owner))
 }
 
@@ -357,7 +357,7 @@ fn judge_box(seen: &str, owner: u32) -> Verdict {
 pub fn log_driver(doctor: &Doctor) -> Judged {
     let (visit, _) = seen(doctor)?;
     let [name, _] = &visit.names;
-    let container = doctor.config()?.a_box.name.fill(name);
+    let container = doctor.config()?.container.name.fill(name);
     let driver = doctor.wait(doctor.engine()?.log_driver(&container));
     let driver = driver.map_err(|error| fail(chain(&error), "see docker"))?;
     Ok(judge_driver(&driver, &doctor.about()?.log_driver))
@@ -378,7 +378,7 @@ pub fn isolation(doctor: &Doctor) -> Judged {
     let (visit, own) = seen(doctor)?;
     let [name, other] = &visit.names;
     let theirs = doctor.must(&mut visit.client.ssh(other, "key", LOOK), LOGIN)?;
-    let neighbour = addresses_of(&theirs.out, &doctor.config()?.a_box.hostname.fill(other));
+    let neighbour = addresses_of(&theirs.out, &doctor.config()?.container.hostname.fill(other));
     if neighbour.is_empty() {
         return Err(skip("the second box has no address to try"));
     }
@@ -555,20 +555,20 @@ fn remove_traces(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> 
     let Ok(config) = doctor.config() else {
         return vec!["the configuration cannot be used, so their boxes are not known".to_owned()];
     };
-    let home = PathBuf::from(config.a_box.home.fill(name));
+    let home = PathBuf::from(config.container.home.fill(name));
     if home.exists() {
         // Whatever signal came: this belongs to the end. What it does not do, the last step tells.
         let _ = super::tool::run(&mut client.ssh(name, "key", TIDY), "", LOGIN, None);
     }
     // The reaper would make room for a box that it has seen run.
     let _no_reaper = reaper_lock(Path::new(RUN));
-    let place = Place::of(Path::new(RUN), name);
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), name);
     // A session whose client was killed may be about to have the box started: who gets the right to
     // do so after us finds no account.
-    let held = place.prepare().and_then(|()| place.transition(LOGIN));
+    let held = runtime_dir.prepare().and_then(|()| runtime_dir.lock_state(LOGIN));
     let mut left: Vec<_> =
         held.as_ref().err().map(|error| format!("{name} in {RUN}: {error}")).into_iter().collect();
-    let container = config.a_box.name.fill(name);
+    let container = config.container.name.fill(name);
     match doctor.engine() {
         Ok(engine) => {
             let gone = doctor.wait(remove_box(engine, &container, name));
@@ -581,7 +581,7 @@ fn remove_traces(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> 
     left.extend(problem(&cache.join(name.as_str()), Cache::new(cache).remove(name)));
     drop(held);
     until_gone(name);
-    left.extend(place.remove().err().map(|error| format!("{name} in {RUN}: {error}")));
+    left.extend(runtime_dir.remove().err().map(|error| format!("{name} in {RUN}: {error}")));
     left.extend(problem(&home, fs::remove_dir(&home)));
     left
 }
@@ -597,7 +597,8 @@ fn until_gone(name: &Login) {
 }
 
 async fn remove_box(engine: &Engine, container: &str, name: &Login) -> Result<(), EngineError> {
-    let is_theirs = |found: &Found| found.labels.as_ref().is_some_and(|labels| labels.user == name.as_str());
+    let is_theirs =
+        |found: &Container| found.labels.as_ref().is_some_and(|labels| labels.user == name.as_str());
     match engine.find(container).await?.filter(is_theirs) {
         Some(found) => {
             engine.stop(&found.id, Duration::ZERO).await?;

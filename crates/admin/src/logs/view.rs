@@ -25,7 +25,7 @@ const LINES: usize = 50;
 
 /// What is asked for.
 #[derive(Debug)]
-pub enum Wanted {
+pub enum LogFilter {
     /// Everything of sshbox.
     All,
     /// Of this login name, or of this reference: they look the same.
@@ -140,7 +140,7 @@ impl Entry {
 /// Entries as they come, and of them those that are wanted.
 #[derive(Debug)]
 pub struct View {
-    wanted: Wanted,
+    wanted: LogFilter,
     keys: Option<u32>,
     /// Which connection a process of sshd serves.
     connections: HashMap<String, u64>,
@@ -153,7 +153,7 @@ pub struct View {
 
 impl View {
     /// Of all entries to come; `keys` is the uid of `sshbox-keys`.
-    pub fn new(wanted: Wanted, keys: Option<u32>) -> Self {
+    pub fn new(wanted: LogFilter, keys: Option<u32>) -> Self {
         let (connections, kept, shown) = (HashMap::new(), BTreeMap::new(), BTreeSet::new());
         Self { wanted, keys, connections, kept, shown, next: 0 }
     }
@@ -163,7 +163,7 @@ impl View {
         if !entry.is_true(self.keys) {
             return Vec::new();
         }
-        let Wanted::Of(wanted) = &self.wanted else {
+        let LogFilter::Of(wanted) = &self.wanted else {
             return vec![entry];
         };
         if entry.is_ours() {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn view(name: &str) -> View {
-        View::new(Wanted::Of(Login::parse(name.as_bytes()).unwrap()), Some(998))
+        View::new(LogFilter::Of(Login::parse(name.as_bytes()).unwrap()), Some(998))
     }
 
     fn shown(view: &mut View, entries: Vec<Entry>) -> Vec<String> {
@@ -292,7 +292,7 @@ mod tests {
         }
         assert_eq!(shown(&mut view("bob"), journal()), texts[6..]);
         assert_eq!(shown(&mut view("port"), journal()), [""; 0]);
-        assert_eq!(shown(&mut View::new(Wanted::All, None), journal()), texts);
+        assert_eq!(shown(&mut View::new(LogFilter::All, None), journal()), texts);
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use super::{engine_failed, no_room};
 use crate::engine::Engine;
-use crate::spec::State;
+use crate::spec::ContainerState;
 use session::deadlines::{INIT_ANSWER, READY};
-use session::exit::{Failure, Status};
-use session::presence::Place;
+use session::exit::{ExitStatus, Failure};
+use session::presence::UserRuntimeDir;
 use session::texts;
 use session::times::later;
 use session::wire::{Fields, Socket, is_hello};
@@ -47,8 +47,8 @@ impl OfBox {
 }
 
 /// Whether the box takes sessions: its init says hello.
-pub fn answers(place: &Place) -> bool {
-    let Ok(socket) = Socket::connect(&place.init_socket(), INIT_ANSWER) else {
+pub fn answers(runtime_dir: &UserRuntimeDir) -> bool {
+    let Ok(socket) = Socket::connect(&runtime_dir.init_socket(), INIT_ANSWER) else {
         return false;
     };
     matches!(OfBox::new(socket).0.peek(), Ok(Some(fields)) if is_hello(&fields))
@@ -57,21 +57,21 @@ pub fn answers(place: &Place) -> bool {
 /// The two sockets of a box, listening: the one that it will take sessions at, and the one
 /// where it fetches the first.
 pub struct Doors<'a> {
-    place: &'a Place,
+    runtime_dir: &'a UserRuntimeDir,
     sessions: Socket,
     boot: OfBox,
 }
 
 impl<'a> Doors<'a> {
     /// Opens both. To be done before the box starts: its first look must find them.
-    pub fn open(place: &'a Place) -> Result<Self, Failure> {
+    pub fn open(runtime_dir: &'a UserRuntimeDir) -> Result<Self, Failure> {
         let open = || {
-            let sessions = listen(&place.init_socket())?;
-            place.give_init_socket()?;
-            let boot = OfBox::new(listen(&place.boot_socket())?);
-            place.give_boot_socket()?;
+            let sessions = listen(&runtime_dir.init_socket())?;
+            runtime_dir.give_init_socket()?;
+            let boot = OfBox::new(listen(&runtime_dir.boot_socket())?);
+            runtime_dir.give_boot_socket()?;
             boot.0.set_patience(LOOK)?;
-            Ok::<_, io::Error>(Self { place, sessions, boot })
+            Ok::<_, io::Error>(Self { runtime_dir, sessions, boot })
         };
         open().map_err(no_room)
     }
@@ -85,7 +85,7 @@ impl<'a> Doors<'a> {
             let caller = self.boot.0.accept().map(OfBox::new);
             // After the call: the engine knows the number of an init that has called.
             let found = engine.find(id).await.map_err(engine_failed)?;
-            if let Some(dead) = found.as_ref().filter(|found| found.state != State::Running) {
+            if let Some(dead) = found.as_ref().filter(|found| found.state != ContainerState::Running) {
                 return Ok(Handed::Gone(dead.exit_code));
             }
             let Ok(caller) = caller else { continue };
@@ -96,14 +96,14 @@ impl<'a> Doors<'a> {
                 return Ok(Handed::Over);
             }
         }
-        Err(Failure::new(Status::TryAgain, texts::NO_ANSWER))
+        Err(Failure::new(ExitStatus::TryAgain, texts::NO_ANSWER))
     }
 }
 
 impl Drop for Doors<'_> {
     fn drop(&mut self) {
         // Nobody is to call any more, and the next start makes it anew.
-        let _ = fs::remove_file(self.place.boot_socket());
+        let _ = fs::remove_file(self.runtime_dir.boot_socket());
     }
 }
 

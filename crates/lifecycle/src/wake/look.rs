@@ -4,15 +4,15 @@
 use super::{Done, account, engine_failed, foreign, no_room, report_end};
 use crate::engine::Engine;
 use crate::observe::{status_of, status_of_missing, why_stopped};
-use crate::spec::{Found, Spec, State};
+use crate::spec::{BoxSpec, Container, ContainerState};
 use host::config::Config;
 use host::home;
 use identity::Login;
-use session::box_status::Status;
+use session::box_status::BoxStatus;
 use session::clock;
 use session::deadlines::ENDING;
 use session::exit::Failure;
-use session::presence::{Place, RUN};
+use session::presence::{RUN, UserRuntimeDir};
 use session::texts;
 use session::times::later;
 use session::wire::Fields;
@@ -27,14 +27,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// All that `@status` shows.
 pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
-    let place = Place::of(Path::new(RUN), login);
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     // So that its user's next word can wait for its turn.
-    place.prepare().map_err(no_room)?;
+    runtime_dir.prepare().map_err(no_room)?;
     let account = account(config, login)?;
-    let home = config.a_box.home.fill(login);
+    let home = config.container.home.fill(login);
     let disk = home::disk(Path::new(&home));
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout).0;
-    let wanted = Spec::new(&config.a_box, login, &account, home.into(), place.seen_by_box().to_owned());
+    let wanted =
+        BoxSpec::new(&config.container, login, &account, home.into(), runtime_dir.box_dir().to_owned());
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let found = engine.find(&wanted.name).await.map_err(engine_failed)?;
     if let Some(found) = &found
@@ -44,22 +45,22 @@ pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
     }
     let mut status = found.as_ref().map_or_else(|| status_of_missing(&wanted), status_of);
     // Nobody was there since boot: no lock, no session.
-    status.sessions = place.sessions().unwrap_or_default();
+    status.sessions = runtime_dir.sessions().unwrap_or_default();
     if let Some(found) = found.filter(|found| found.state.lives()) {
         measure(&engine, &found, &mut status).await;
         status.runs_since(&found.started_at, SystemTime::now());
     }
     let now = clock::boottime();
-    let idle = place.last_seen().ok().flatten().map(|seen| now.saturating_sub(seen));
+    let idle = runtime_dir.last_presence().ok().flatten().map(|seen| now.saturating_sub(seen));
     status.idle_for(idle, idle_timeout, SystemTime::now());
     status.disk = disk;
-    status.last_stop = place.last_stop(now);
+    status.last_stop = runtime_dir.last_stop(now);
     let json = serde_json::to_vec(&status).unwrap_or_default();
     Ok(Done { answer: Fields::default().with("box", &json), event: None })
 }
 
 /// Fills in what it uses; what cannot be measured stays open, for the rest is worth showing.
-async fn measure(engine: &Engine, found: &Found, status: &mut Status) {
+async fn measure(engine: &Engine, found: &Container, status: &mut BoxStatus) {
     let Ok(Some(before)) = engine.usage(&found.id).await else {
         return;
     };
@@ -73,22 +74,22 @@ async fn measure(engine: &Engine, found: &Found, status: &mut Status) {
 
 /// Why the box stopped just now, for a session that ended with it.
 pub async fn why(config: &Config, login: &Login) -> Result<Done, Failure> {
-    let place = Place::of(Path::new(RUN), login);
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let answer = |reason: Option<&str>| {
         let fields = Fields::default();
         let fields = reason.map_or(fields.clone(), |reason| fields.with("why", reason.as_bytes()));
         Done { answer: fields, event: None }
     };
-    let name = config.a_box.name.fill(login);
+    let name = config.container.name.fill(login);
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let until = later(Instant::now(), ENDING);
     let reason = loop {
-        if let Some(end) = place.end().filter(|end| !end.over) {
+        if let Some(end) = runtime_dir.stop_record().filter(|end| !end.over) {
             return Ok(answer(Some(&end.reason)));
         }
         match engine.find(&name).await.map_err(engine_failed)? {
             None => break texts::REMOVED,
-            Some(found) if found.state == State::Stopped => break why_stopped(&found),
+            Some(found) if found.state == ContainerState::Stopped => break why_stopped(&found),
             Some(_) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
             // It runs; why its init ended a session is not known here.
             Some(_) => return Ok(answer(None)),
@@ -96,7 +97,7 @@ pub async fn why(config: &Config, login: &Login) -> Result<Done, Failure> {
     };
     report_end(login, reason);
     // For the next login; that it is told there is worth no failure.
-    let _ = place.note_end(clock::boottime(), reason);
+    let _ = runtime_dir.write_stop_record(clock::boottime(), reason);
     Ok(answer(Some(reason)))
 }
 

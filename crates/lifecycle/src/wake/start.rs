@@ -4,7 +4,7 @@ use super::handover::{Doors, Handed, answers};
 use super::{Done, PROGRAM, account, engine_failed, foreign, no_room, report_end, transition};
 use crate::engine::{Engine, EngineError};
 use crate::observe::{status_of_missing, why_stopped};
-use crate::spec::{Found, Spec, State, Step, next};
+use crate::spec::{BoxSpec, Container, ContainerState, StartStep, start_step};
 use host::config::Config;
 use host::features;
 use host::home::{self, HomeError};
@@ -13,9 +13,9 @@ use identity::Login;
 use session::box_status::first_words;
 use session::clock;
 use session::deadlines::{NETWORK, START};
-use session::exit::{Failure, Status};
-use session::journal::{Event, Field, Told, log};
-use session::presence::{Place, RUN};
+use session::exit::{ExitStatus, Failure};
+use session::journal::{Event, Field, FieldValue, log};
+use session::presence::{RUN, UserRuntimeDir};
 use session::texts;
 use session::wire::Fields;
 use std::path::Path;
@@ -37,36 +37,37 @@ struct ToldAtStart {
 
 /// Starts or wakes the box, and says what that took.
 pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
-    let place = Place::of(Path::new(RUN), login);
-    let _transition = transition(&place)?;
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+    let _transition = transition(&runtime_dir)?;
     let account = account(config, login)?;
-    let home =
-        home::claim(&config.a_box.home, login, account.id.as_deref(), config.a_box.user).map_err(no_home)?;
+    let home = home::claim(&config.container.home, login, account.id.as_deref(), config.container.user)
+        .map_err(no_home)?;
     // So that `~alice` is her home in there too, if the image looks for it.
-    let (owner, mount) = (config.a_box.user, config.a_box.mount.display());
-    place
-        .introduce(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
+    let (owner, mount) = (config.container.user, config.container.mount.display());
+    runtime_dir
+        .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
         .map_err(no_room)?;
     let account_id = account.id.as_deref().unwrap_or_default();
     let host_key = host_key::of(Path::new(host_key::PATH), login.as_str(), account_id)
-        .and_then(|key| place.give_host_key(&key, owner.uid, owner.gid));
+        .and_then(|key| runtime_dir.give_host_key(&key, owner.uid, owner.gid));
     if let Err(error) = host_key {
         // Only `@sshd` needs it, and says that it is missing.
-        let fields: [Told<'_>; 2] = [(Field::User, &login.as_str()), (Field::Error, &error.to_string())];
+        let fields: [FieldValue<'_>; 2] =
+            [(Field::User, &login.as_str()), (Field::Error, &error.to_string())];
         log(PROGRAM, Event::HostKeyMissing, &fields);
     }
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let spec = Spec::new(&config.a_box, login, &account, home, place.seen_by_box().to_owned())
+    let spec = BoxSpec::new(&config.container, login, &account, home, runtime_dir.box_dir().to_owned())
         .on_host(features::offers());
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
     let told = ToldAtStart {
         grace: config.reap.grace.0,
         words: first_words(&spec.user, &status_of_missing(&spec), idle_timeout.0),
     };
-    let event = tokio::time::timeout(START, advance_at_any_rate(&engine, &place, login, spec, &told))
+    let event = tokio::time::timeout(START, advance_at_any_rate(&engine, &runtime_dir, login, spec, &told))
         .await
-        .map_err(|error| Failure::because(Status::TryAgain, texts::TOO_SLOW, &error))??;
-    place.belongs_to(account_id).map_err(no_room)?;
+        .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::TOO_SLOW, &error))??;
+    runtime_dir.write_box_account(account_id).map_err(no_room)?;
     Ok(Done { answer: Fields::default().with("running", b""), event })
 }
 
@@ -74,14 +75,14 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
 /// mounted here, and lxcfs may end at any moment.
 async fn advance_at_any_rate(
     engine: &Engine,
-    place: &Place,
+    runtime_dir: &UserRuntimeDir,
     login: &Login,
-    spec: Spec,
+    spec: BoxSpec,
     told: &ToldAtStart,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
-    match advance(engine, place, login, spec.clone(), told).await {
-        Err(failure) if failure.status == Status::Unavailable && !spec.host.lxcfs.is_empty() => {
-            let done = advance(engine, place, login, spec.without_lxcfs(), told).await?;
+    match advance(engine, runtime_dir, login, spec.clone(), told).await {
+        Err(failure) if failure.status == ExitStatus::Unavailable && !spec.host.lxcfs.is_empty() => {
+            let done = advance(engine, runtime_dir, login, spec.without_lxcfs(), told).await?;
             Ok(done.map(|(event, _)| (event, "Docker cannot give it the files of lxcfs")))
         }
         done => done,
@@ -92,9 +93,9 @@ async fn advance_at_any_rate(
 /// and why, if anything had to be done.
 async fn advance(
     engine: &Engine,
-    place: &Place,
+    runtime_dir: &UserRuntimeDir,
     login: &Login,
-    spec: Spec,
+    spec: BoxSpec,
     told: &ToldAtStart,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
     let mut looked = false;
@@ -104,42 +105,42 @@ async fn advance(
     for attempt in 0..ATTEMPTS {
         let found = engine.find(&spec.name).await.map_err(engine_failed)?;
         if !std::mem::replace(&mut looked, true) {
-            remember_end(place, login, found.as_ref());
+            remember_end(runtime_dir, login, found.as_ref());
         }
         match step(found.as_ref(), &spec, image_id.is_some()) {
-            (Step::Refuse, _) => return Err(foreign(&spec.name)),
-            (Step::Create, _) => match create(engine, &spec).await? {
-                Some(id) if run(engine, place, &id, told).await? => {
+            (StartStep::Refuse, _) => return Err(foreign(&spec.name)),
+            (StartStep::Create, _) => match create(engine, &spec).await? {
+                Some(id) if run(engine, runtime_dir, &id, told).await? => {
                     return Ok(Some((Event::BoxCreated, why_new)));
                 }
                 _ => pause(attempt).await,
             },
-            (Step::Start, Some(found)) => {
-                if run(engine, place, &found.id, told).await? {
+            (StartStep::Start, Some(found)) => {
+                if run(engine, runtime_dir, &found.id, told).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
                 why_new = "something that it needs was gone";
                 // What it was made with is gone, its network for one. The home stays.
                 engine.remove(&found.id).await.map_err(engine_failed)?;
             }
-            (Step::Ask, Some(_)) if answers(place) => {
+            (StartStep::Ask, Some(_)) if answers(runtime_dir) => {
                 return Ok(thawed.then_some((Event::BoxStarted, "it was paused")));
             }
-            (Step::Ask, Some(found)) => {
-                let doors = Doors::open(place)?;
+            (StartStep::Ask, Some(found)) => {
+                let doors = Doors::open(runtime_dir)?;
                 engine.wake_init(&found.id).await.map_err(engine_failed)?;
                 if doors.hand_over(engine, &found.id, told.grace).await? == Handed::Over {
                     return Ok(Some((Event::BoxReconnected, "it took no sessions")));
                 }
                 // It was being stopped; from the next look on it is one that can be started.
             }
-            (Step::Unpause, Some(found)) => {
+            (StartStep::Unpause, Some(found)) => {
                 engine.unpause(&found.id).await.map_err(engine_failed)?;
                 thawed = true;
             }
-            (Step::Recreate, Some(found)) => {
+            (StartStep::Recreate, Some(found)) => {
                 why_new = match found.state {
-                    State::Dead => "it was broken",
+                    ContainerState::Dead => "it was broken",
                     _ => "its account, image, limits or host have changed",
                 };
                 match engine.remove(&found.id).await {
@@ -151,20 +152,20 @@ async fn advance(
             (_, _) => pause(attempt).await,
         }
     }
-    Err(Failure::new(Status::TryAgain, texts::NO_REST))
+    Err(Failure::new(ExitStatus::TryAgain, texts::NO_REST))
 }
 
 /// Writes down why the box does not run, unless who stopped it has said so.
-fn remember_end(place: &Place, login: &Login, found: Option<&Found>) {
-    let said = place.end().is_some_and(|end| !end.over);
+fn remember_end(runtime_dir: &UserRuntimeDir, login: &Login, found: Option<&Container>) {
+    let said = runtime_dir.stop_record().is_some_and(|end| !end.over);
     // Of what happened before the host started, nothing is known for certain.
-    if said || !place.ran() {
+    if said || !runtime_dir.has_run_since_boot() {
         return;
     }
     let now = clock::now();
     let (moment, reason) = match found {
         None => (now.boottime, texts::REMOVED),
-        Some(found) if found.state == State::Stopped => {
+        Some(found) if found.state == ContainerState::Stopped => {
             let finished = humantime::parse_rfc3339(&found.finished_at).ok();
             let ago = finished
                 .and_then(|finished| finished.duration_since(SystemTime::UNIX_EPOCH).ok())
@@ -175,24 +176,26 @@ fn remember_end(place: &Place, login: &Login, found: Option<&Found>) {
     };
     report_end(login, reason);
     // That its user is told is worth no failure.
-    let _ = place.note_end(moment, reason);
+    let _ = runtime_dir.write_stop_record(moment, reason);
 }
 
 /// The next step, as far as it can be taken without the image: a box that exists starts.
-fn step<'a>(found: Option<&'a Found>, spec: &Spec, image: bool) -> (Step, Option<&'a Found>) {
-    match next(found, spec) {
-        Step::Recreate if !image && found.is_some_and(|found| found.state == State::Stopped) => {
-            (Step::Start, found)
+fn step<'a>(found: Option<&'a Container>, spec: &BoxSpec, image: bool) -> (StartStep, Option<&'a Container>) {
+    match start_step(found, spec) {
+        StartStep::Recreate
+            if !image && found.is_some_and(|found| found.state == ContainerState::Stopped) =>
+        {
+            (StartStep::Start, found)
         }
         step => (step, found),
     }
 }
 
 /// Makes the box; `None` when somebody else made one of this name meanwhile.
-async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure> {
+async fn create(engine: &Engine, spec: &BoxSpec) -> Result<Option<String>, Failure> {
     if spec.image_id.is_empty() {
         let cause = format!("image {} is not on this host", spec.image);
-        return Err(Failure { cause, ..Failure::new(Status::Unavailable, texts::NO_IMAGE) });
+        return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::NO_IMAGE) });
     }
     ensure_network(engine, &spec.network).await?;
     match engine.create(spec).await {
@@ -203,20 +206,25 @@ async fn create(engine: &Engine, spec: &Spec) -> Result<Option<String>, Failure>
 }
 
 /// Starts the box and hands over; `false` when it has gone, or something that it needs.
-async fn run(engine: &Engine, place: &Place, id: &str, told: &ToldAtStart) -> Result<bool, Failure> {
-    let doors = Doors::open(place)?;
+async fn run(
+    engine: &Engine,
+    runtime_dir: &UserRuntimeDir,
+    id: &str,
+    told: &ToldAtStart,
+) -> Result<bool, Failure> {
+    let doors = Doors::open(runtime_dir)?;
     // Worth no failure. Only here, so that it says what the box was started with.
-    let _ = place.tell_first(&told.words);
+    let _ = runtime_dir.write_first_words(&told.words);
     match engine.start(id).await {
         Ok(()) => match doors.hand_over(engine, id, told.grace).await? {
             Handed::Over => {
                 // That its user is told of the last end is worth no failure.
-                let _ = place.note_start();
+                let _ = runtime_dir.mark_restarted();
                 Ok(true)
             }
             Handed::Gone(code) => {
                 let cause = format!("the box ended at once with exit code {code}");
-                Err(Failure { cause, ..Failure::new(Status::Unavailable, texts::ENDED_AT_ONCE) })
+                Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::ENDED_AT_ONCE) })
             }
         },
         Err(EngineError::NotFound(..)) => Ok(false),
@@ -230,7 +238,7 @@ async fn ensure_network(engine: &Engine, name: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let _turn = session::presence::host_lock(Path::new(RUN), NETWORK)
-        .map_err(|error| Failure::because(Status::TryAgain, texts::NETWORK_BUSY, &error))?;
+        .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::NETWORK_BUSY, &error))?;
     if engine.has_network(name).await.map_err(engine_failed)? {
         return Ok(());
     }
@@ -246,7 +254,7 @@ async fn pause(attempt: u32) {
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn no_home(error: HomeError) -> Failure {
     match error {
-        HomeError::OtherAccount { .. } => Failure::because(Status::Refused, texts::OTHER_ACCOUNT, &error),
-        _ => Failure::because(Status::Unavailable, texts::NO_HOME, &error),
+        HomeError::OtherAccount { .. } => Failure::because(ExitStatus::Refused, texts::OTHER_ACCOUNT, &error),
+        _ => Failure::because(ExitStatus::Unavailable, texts::NO_HOME, &error),
     }
 }

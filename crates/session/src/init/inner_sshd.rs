@@ -8,7 +8,7 @@ use super::environment::{Environment, Variables};
 use super::locales;
 use super::person::Person;
 use super::sessions;
-use crate::exit::Status;
+use crate::exit::ExitStatus;
 use crate::texts;
 use crate::variables::travels;
 use crate::wire::Run;
@@ -119,19 +119,19 @@ pub fn command(key: &str, environment: &Environment, person: &Person) -> Result<
 /// The list of keys, for sshd.
 pub fn keys(arguments: &[OsString]) -> ExitCode {
     let [kind, key] = arguments else {
-        return Status::Usage.code().into();
+        return ExitStatus::Usage.code().into();
     };
     let line = format!("command=\"exec {INIT} {SESSION}\" {} {}\n", kind.display(), key.display());
     match io::stdout().write_all(line.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => Status::Internal.code().into(),
+        Err(_) => ExitStatus::Internal.code().into(),
     }
 }
 
 /// Becomes the program of a session; called by sshd in place of what its client wants.
 pub fn session() -> ExitCode {
     let Some(handed_on) = env::var_os(HANDED_ON).and_then(|text| decode(text.as_bytes())) else {
-        return Status::Usage.code().into();
+        return ExitStatus::Usage.code().into();
     };
     let (connection, image): (Variables, Variables) =
         handed_on.into_iter().partition(|(name, _)| OF_CONNECTION.contains(&name.as_slice()));
@@ -157,7 +157,7 @@ pub fn session() -> ExitCode {
         Err(reason) => reason,
     };
     let _ = writeln!(io::stderr(), "sshbox: {failed}");
-    Status::Unavailable.code().into()
+    ExitStatus::Unavailable.code().into()
 }
 
 /// Variables as hexadecimal digits of `NAME=VALUE`, each ended by a NUL: sshd's configuration has no

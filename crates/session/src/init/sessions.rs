@@ -51,7 +51,7 @@ const SFTP_SERVERS: [&str; 4] = [
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ProgramEnd {
     /// With this status.
     Exited(u8),
     /// By this signal.
@@ -87,7 +87,7 @@ enum Phase {
     Running(Pid, Option<u64>),
     /// The program of this session has ended and the client was told; whether the client is
     /// still there decides what becomes of the rest of the session.
-    Told(Pid),
+    FieldValue(Pid),
     /// The program has ended while the box is being stopped. The connection stays open until
     /// all programs have ended: `sshbox-shell` holds the session's terminal for as long.
     Left,
@@ -113,7 +113,7 @@ impl Sessions {
     pub fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
         self.open.iter().filter_map(|open| {
             let events = match open.phase {
-                Phase::Greeting(_) | Phase::Told(_) => PollFlags::POLLIN,
+                Phase::Greeting(_) | Phase::FieldValue(_) => PollFlags::POLLIN,
                 Phase::Running(..) => PollFlags::empty(),
                 Phase::Left | Phase::Over => return None,
             };
@@ -162,7 +162,7 @@ impl Sessions {
     }
 
     /// A child of ours ended; if it was a session's program, its client is told.
-    pub fn ended(&mut self, pid: Pid, end: End) {
+    pub fn ended(&mut self, pid: Pid, end: ProgramEnd) {
         let Some(open) =
             self.open.iter_mut().find(|open| matches!(open.phase, Phase::Running(p, _) if p == pid))
         else {
@@ -172,9 +172,9 @@ impl Sessions {
             return;
         };
         let reply = match end {
-            End::Exited(status) => Reply::Exited(status),
-            End::Killed(KILL) if starved_programs() > starved => Reply::Starved,
-            End::Killed(signal) => Reply::Killed(signal),
+            ProgramEnd::Exited(status) => Reply::Exited(status),
+            ProgramEnd::Killed(KILL) if starved_programs() > starved => Reply::Starved,
+            ProgramEnd::Killed(signal) => Reply::Killed(signal),
         };
         // When the box is being stopped, a program's death says nothing of the program: the
         // end of the connection tells the client more.
@@ -184,7 +184,7 @@ impl Sessions {
         }
         // A client that has gone does not hear it, and does not say goodbye either.
         let _ = open.socket.send(&(&reply).into(), &[]);
-        open.phase = Phase::Told(pid);
+        open.phase = Phase::FieldValue(pid);
     }
 
     /// Hears what came in, and does what is due.
@@ -203,7 +203,7 @@ impl Sessions {
                 Phase::Running(session, _) if gone(&open.socket) => {
                     open.phase = abandon(session, &mut self.vanished);
                 }
-                Phase::Told(session) => match open.socket.receive() {
+                Phase::FieldValue(session) => match open.socket.receive() {
                     // Said goodbye: what still runs was put into the background and left there.
                     Ok(Some(_)) => open.phase = Phase::Over,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -524,7 +524,7 @@ mod tests {
         let mut init = Init::new();
         let (client, pid) = init.session("exit 7");
         assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 7));
-        init.sessions.ended(pid, End::Exited(7));
+        init.sessions.ended(pid, ProgramEnd::Exited(7));
         assert_eq!(reply(&client), Some(Reply::Exited(7)));
         init.sessions.attend();
         assert_eq!(init.sessions.open.len(), 1, "the client has not said goodbye");
@@ -606,7 +606,7 @@ mod tests {
         let null = File::open("/dev/null").unwrap();
         late.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
         waitpid(ended_pid, None).unwrap();
-        init.sessions.ended(ended_pid, End::Exited(0));
+        init.sessions.ended(ended_pid, ProgramEnd::Exited(0));
         drop(gone);
         init.sessions.attend();
         assert!(late.receive().unwrap().is_none(), "a session has begun");

@@ -5,7 +5,7 @@
 use super::{PROGRAM, words};
 use crate::authorized_key::AuthorizedKey;
 use crate::exit::Failure;
-use crate::journal::{Event, Field, Told, log};
+use crate::journal::{Event, Field, FieldValue, log};
 use identity::Login;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -39,7 +39,7 @@ static OURS: OnceLock<Audit> = OnceLock::new();
 
 /// How a session ended.
 #[derive(Default)]
-pub(super) struct Outcome<'a> {
+pub(super) struct AuditOutcome<'a> {
     pub(super) status: Option<u8>,
     pub(super) signal: Option<i32>,
     pub(super) reason: &'a str,
@@ -70,7 +70,7 @@ impl Audit {
         let (address, port) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let sshd = connection_process().unwrap_or_default();
         let user = self.login.as_str();
-        let who: [Told<'_>; 5] = [
+        let who: [FieldValue<'_>; 5] = [
             (Field::User, &user),
             (Field::Address, &address),
             (Field::Port, &port),
@@ -83,12 +83,13 @@ impl Audit {
         let command = env::var_os("SSH_ORIGINAL_COMMAND").unwrap_or_default();
         let term =
             if io::stdin().is_terminal() { env::var_os("TERM").unwrap_or_default() } else { <_>::default() };
-        let what: [Told<'_>; 2] = [(Field::Command, &command.as_bytes()), (Field::Term, &term.as_bytes())];
+        let what: [FieldValue<'_>; 2] =
+            [(Field::Command, &command.as_bytes()), (Field::Term, &term.as_bytes())];
         log(PROGRAM, Event::SessionStarted, &[who.as_slice(), &what].concat());
     }
 
     /// Tells how it ended, unless that was told before.
-    pub(super) fn end(&self, outcome: &Outcome<'_>) {
+    pub(super) fn end(&self, outcome: &AuditOutcome<'_>) {
         let text = |number: Option<String>| number.unwrap_or_default();
         let count = |bytes: &AtomicU64| match bytes.load(Ordering::Relaxed) {
             0 => String::new(),
@@ -112,13 +113,13 @@ impl Audit {
         self.tell(Event::SessionFailed, &[(Field::Error, &failure.cause), (Field::Status, &status)]);
     }
 
-    fn tell(&self, event: Event, how: &[Told<'_>]) {
+    fn tell(&self, event: Event, how: &[FieldValue<'_>]) {
         if self.over.swap(true, Ordering::Relaxed) {
             return;
         }
         let took = self.began.elapsed().as_millis().to_string();
         let user = self.login.as_str();
-        let (who, when): ([Told<'_>; 1], [Told<'_>; 1]) =
+        let (who, when): ([FieldValue<'_>; 1], [FieldValue<'_>; 1]) =
             ([(Field::User, &user)], [(Field::Duration, &took)]);
         log(PROGRAM, event, &[&who, how, &when].concat());
     }
@@ -133,7 +134,7 @@ fn watch(audit: &'static Audit) {
     let waits = thread::Builder::new().stack_size(STACK).spawn(move || {
         let signal = ours.wait();
         let reason = if signal == Ok(Signal::SIGTERM) { "it was told to end" } else { VANISHED };
-        audit.end(&Outcome { reason, ..Outcome::default() });
+        audit.end(&AuditOutcome { reason, ..AuditOutcome::default() });
         let _ = kill(Pid::this(), Signal::SIGKILL);
     });
     if let Ok(before) = before {
@@ -147,10 +148,10 @@ fn watch(audit: &'static Audit) {
 /// Tells that whoever sits there did not want to wait for their box, and with what this ends.
 pub(super) fn cancelled(status: u8) {
     if let Some(audit) = OURS.get() {
-        audit.end(&Outcome {
+        audit.end(&AuditOutcome {
             status: Some(status),
             reason: "cancelled while the box started or stopped",
-            ..Outcome::default()
+            ..AuditOutcome::default()
         });
     }
 }

@@ -2,10 +2,10 @@
 //! one in the box, and its size with it. Each way has its own small store and is read only
 //! when that is empty, so neither can block the other and memory stays flat.
 
-use super::Ending;
+use super::RelayEnd;
 use super::audit::Audit;
 use crate::deadlines::LAST_WORDS;
-use crate::exit::{Failure, Status};
+use crate::exit::{ExitStatus, Failure};
 use crate::texts;
 use crate::times::later;
 use crate::tty;
@@ -31,8 +31,8 @@ const SILENCE: Duration = Duration::from_millis(50);
 const LAST_BYTES: usize = 2 * STORE;
 
 /// Relays until the program ends, the box goes, or the client vanishes.
-pub(super) fn run(socket: &Socket, master: &OwnedFd, audit: &Audit) -> Result<Ending, Failure> {
-    let failed = |error: io::Error| Failure::because(Status::Internal, texts::NO_TERMINAL, &error);
+pub(super) fn run(socket: &Socket, master: &OwnedFd, audit: &Audit) -> Result<RelayEnd, Failure> {
+    let failed = |error: io::Error| Failure::because(ExitStatus::Internal, texts::NO_TERMINAL, &error);
     let signals = signals().map_err(failed)?;
     let stdin = io::stdin();
     let terminal = stdin.as_fd();
@@ -61,9 +61,9 @@ fn relay(
     terminal: BorrowedFd<'_>,
     signals: &SignalFd,
     audit: &Audit,
-) -> io::Result<Ending> {
-    let mut typed = Way::new(terminal, master, &audit.received);
-    let mut shown = Way::new(master, terminal, &audit.sent);
+) -> io::Result<RelayEnd> {
+    let mut typed = Direction::new(terminal, master, &audit.received);
+    let mut shown = Direction::new(master, terminal, &audit.sent);
     loop {
         // A terminal that nobody in the box holds any more reports that without being asked,
         // over and over, while its program may still live: look away from it.
@@ -86,20 +86,20 @@ fn relay(
         }
         // A way moves when its source has something, or its destination has room for the rest.
         if (here || (there && !typed.is_empty())) && typed.go() == Flow::Ended {
-            return Ok(Ending::Vanished);
+            return Ok(RelayEnd::Vanished);
         }
         if (there || (here && !shown.is_empty())) && shown.go() == Flow::Broken {
-            return Ok(Ending::Vanished);
+            return Ok(RelayEnd::Vanished);
         }
         if told {
             last_words(&mut shown)?;
-            return Ok(Ending::Told);
+            return Ok(RelayEnd::Told);
         }
     }
 }
 
 /// Shows what the program still had in its terminal when it ended.
-fn last_words(shown: &mut Way<'_>) -> io::Result<()> {
+fn last_words(shown: &mut Direction<'_>) -> io::Result<()> {
     let until = later(Instant::now(), LAST_WORDS);
     let enough = shown.read + LAST_BYTES;
     while Instant::now() < until && shown.go() == Flow::Goes {
@@ -128,7 +128,7 @@ enum Flow {
 }
 
 /// One direction: what was read from one terminal and is not yet written to the other.
-struct Way<'fd> {
+struct Direction<'fd> {
     from: BorrowedFd<'fd>,
     to: BorrowedFd<'fd>,
     /// Allocated as zeroed pages, of which only those count in memory that were ever filled.
@@ -142,7 +142,7 @@ struct Way<'fd> {
     ended: bool,
 }
 
-impl<'fd> Way<'fd> {
+impl<'fd> Direction<'fd> {
     fn new(from: BorrowedFd<'fd>, to: BorrowedFd<'fd>, written: &'fd AtomicU64) -> Self {
         Self { from, to, store: vec![0; STORE], waiting: 0..0, read: 0, written, ended: false }
     }

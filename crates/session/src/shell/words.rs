@@ -1,13 +1,13 @@
 //! Words that are for sshbox itself: `@status` and its like, typed in place of a command. All
 //! but `@sshd` and `@config` do without the box, so they work when it is broken.
 
-use super::{End, ask, audit, hello_of, no_entry};
+use super::{SessionEnd, ask, audit, hello_of, no_entry};
 use crate::authorized_key::AuthorizedKey;
 use crate::box_status;
 use crate::deadlines::TURN;
 use crate::escape::printable;
-use crate::exit::{Failure, Status};
-use crate::presence::{Place, RUN};
+use crate::exit::{ExitStatus, Failure};
+use crate::presence::{RUN, UserRuntimeDir};
 use crate::texts::{self, Server};
 use crate::waiting::Waiting;
 use crate::wire::{Run, Verb};
@@ -18,7 +18,7 @@ use std::{env, fs};
 
 /// A word that is answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum SpecialCommand {
     /// Lines for the user's `ssh_config`.
     Config,
     /// All words.
@@ -36,7 +36,7 @@ pub enum Word {
 /// What a command that begins with `@` stands for.
 pub enum Meaning {
     /// A word.
-    Word(Word),
+    Word(SpecialCommand),
     /// A session of its own kind.
     Run(Run),
 }
@@ -45,15 +45,15 @@ pub enum Meaning {
 pub fn parse(command: &[u8]) -> Result<Meaning, Failure> {
     let words: Vec<&[u8]> = command.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
     let word = match words[..] {
-        [b"@config"] => Word::Config,
-        [b"@help"] => Word::Help,
-        [b"@keys"] => Word::Keys,
-        [b"@restart"] => Word::Restart,
-        [b"@status"] => Word::Status { json: false },
-        [b"@status", b"--json"] => Word::Status { json: true },
-        [b"@stop"] => Word::Stop,
+        [b"@config"] => SpecialCommand::Config,
+        [b"@help"] => SpecialCommand::Help,
+        [b"@keys"] => SpecialCommand::Keys,
+        [b"@restart"] => SpecialCommand::Restart,
+        [b"@status"] => SpecialCommand::Status { json: false },
+        [b"@status", b"--json"] => SpecialCommand::Status { json: true },
+        [b"@stop"] => SpecialCommand::Stop,
         [b"@sshd"] => return sshd().map(Meaning::Run),
-        _ => return Err(Failure::new(Status::Usage, texts::unknown_word(&printable(command)))),
+        _ => return Err(Failure::new(ExitStatus::Usage, texts::unknown_word(&printable(command)))),
     };
     Ok(Meaning::Word(word))
 }
@@ -61,9 +61,9 @@ pub fn parse(command: &[u8]) -> Result<Meaning, Failure> {
 /// An SSH server for the key that sshd has just let in.
 fn sshd() -> Result<Run, Failure> {
     if io::stdin().is_terminal() {
-        return Err(Failure::new(Status::Usage, texts::SSHD_WITHOUT_TERMINAL));
+        return Err(Failure::new(ExitStatus::Usage, texts::SSHD_WITHOUT_TERMINAL));
     }
-    let key = key_of_login().ok_or_else(|| Failure::new(Status::Config, texts::SSHD_WITHOUT_KEY))?;
+    let key = key_of_login().ok_or_else(|| Failure::new(ExitStatus::Config, texts::SSHD_WITHOUT_KEY))?;
     Ok(Run::Sshd(key.line().to_owned()))
 }
 
@@ -79,16 +79,16 @@ fn key_of(methods: &str) -> Option<AuthorizedKey> {
 }
 
 /// Answers it.
-pub fn answer(word: Word, login: &Login) -> Result<End, Failure> {
+pub fn answer(word: SpecialCommand, login: &Login) -> Result<SessionEnd, Failure> {
     let said = match word {
-        Word::Stop | Word::Restart if !agreed(word, login) => {
+        SpecialCommand::Stop | SpecialCommand::Restart if !agreed(word, login) => {
             let _ = writeln!(io::stdout(), "{}", texts::NOTHING_DONE);
-            return Ok(End::Exited(1));
+            return Ok(SessionEnd::Exited(1));
         }
         // Needs nobody, and so waits for nobody.
-        Word::Help => have_done(word, login)?,
+        SpecialCommand::Help => have_done(word, login)?,
         _ => {
-            let _turn = match Place::of(Path::new(RUN), login).turn_to_ask(TURN) {
+            let _turn = match UserRuntimeDir::of(Path::new(RUN), login).turn_to_ask(TURN) {
                 // Nobody of this name was here since boot, so nobody can be in the way.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 turn => Some(turn.map_err(|error| no_entry(&error))?),
@@ -98,21 +98,21 @@ pub fn answer(word: Word, login: &Login) -> Result<End, Failure> {
     };
     // A client that does not read any more does not need it.
     let _ = io::stdout().write_all(said.as_bytes());
-    Ok(End::Exited(0))
+    Ok(SessionEnd::Exited(0))
 }
 
 /// Has it done, and returns what to say.
-fn have_done(word: Word, login: &Login) -> Result<String, Failure> {
+fn have_done(word: SpecialCommand, login: &Login) -> Result<String, Failure> {
     match word {
-        Word::Help => Ok(texts::help(login.as_str(), server(&connection()))),
-        Word::Config => Ok(texts::config(login.as_str(), &person(login)?, server(&connection()))),
-        Word::Keys => keys(login),
-        Word::Status { json } => status_of(login, json),
-        Word::Stop => {
+        SpecialCommand::Help => Ok(texts::help(login.as_str(), server(&connection()))),
+        SpecialCommand::Config => Ok(texts::config(login.as_str(), &person(login)?, server(&connection()))),
+        SpecialCommand::Keys => keys(login),
+        SpecialCommand::Status { json } => status_of(login, json),
+        SpecialCommand::Stop => {
             let ran = stop(login, Verb::Stop)?;
             Ok(format!("{}\n", if ran { texts::STOPPED } else { texts::NOT_RUNNING }))
         }
-        Word::Restart => {
+        SpecialCommand::Restart => {
             stop(login, Verb::Restart)?;
             let _waiting = Waiting::begin(texts::STARTING, audit::cancelled);
             ask(login, Verb::Wake)?;
@@ -140,28 +140,28 @@ fn server((name, connection): &(Option<String>, String)) -> Server<'_> {
 
 /// The user of the box. The box says it, so it is believed only if it looks like one.
 fn person(login: &Login) -> Result<String, Failure> {
-    let place = Place::of(Path::new(RUN), login);
-    let mut hello = hello_of(&place);
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+    let mut hello = hello_of(&runtime_dir);
     if hello.is_none() {
         let _waiting = Waiting::begin(texts::STARTING, audit::cancelled);
         ask(login, Verb::Wake)?;
-        hello = hello_of(&place);
+        hello = hello_of(&runtime_dir);
     }
-    let (_, user) = hello.ok_or_else(|| Failure::new(Status::TryAgain, texts::NO_ANSWER))?;
+    let (_, user) = hello.ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ANSWER))?;
     let user = Login::parse(&user)
-        .map_err(|error| Failure::because(Status::Unavailable, texts::NO_SENSE, &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Unavailable, texts::NO_SENSE, &error))?;
     Ok(user.as_str().to_owned())
 }
 
 fn status_of(login: &Login, json: bool) -> Result<String, Failure> {
     let answer = ask(login, Verb::Status)?;
-    let status: box_status::Status = serde_json::from_slice(answer.get("box").unwrap_or_default())
-        .map_err(|error| Failure::because(Status::Internal, texts::WAKE_FAILED, &error))?;
+    let status: box_status::BoxStatus = serde_json::from_slice(answer.get("box").unwrap_or_default())
+        .map_err(|error| Failure::because(ExitStatus::Internal, texts::WAKE_FAILED, &error))?;
     if !json {
         return Ok(status.text());
     }
     let json = serde_json::to_string_pretty(&status)
-        .map_err(|error| Failure::because(Status::Internal, texts::WAKE_FAILED, &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Internal, texts::WAKE_FAILED, &error))?;
     Ok(json + "\n")
 }
 
@@ -190,13 +190,13 @@ fn stop(login: &Login, verb: Verb) -> Result<bool, Failure> {
 }
 
 /// Asks first, if there is somebody to ask.
-fn agreed(word: Word, login: &Login) -> bool {
+fn agreed(word: SpecialCommand, login: &Login) -> bool {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return true;
     }
-    let sessions = Place::of(Path::new(RUN), login).sessions().unwrap_or_default();
-    let verb = if word == Word::Stop { "Stop" } else { "Restart" };
+    let sessions = UserRuntimeDir::of(Path::new(RUN), login).sessions().unwrap_or_default();
+    let verb = if word == SpecialCommand::Stop { "Stop" } else { "Restart" };
     let _ = write!(io::stderr(), "{}", texts::question(verb, sessions));
     let mut said = String::new();
     let _ = stdin.read_line(&mut said);
@@ -207,7 +207,7 @@ fn agreed(word: Word, login: &Login) -> bool {
 mod tests {
     use super::*;
 
-    fn word(text: &str) -> Option<Word> {
+    fn word(text: &str) -> Option<SpecialCommand> {
         match parse(text.as_bytes()) {
             Ok(Meaning::Word(word)) => Some(word),
             _ => None,
@@ -216,10 +216,10 @@ mod tests {
 
     #[test]
     fn words_are_read_and_others_refused() {
-        assert_eq!(word("@status"), Some(Word::Status { json: false }));
-        assert_eq!(word("@status  --json "), Some(Word::Status { json: true }));
-        assert_eq!(word("@stop"), Some(Word::Stop));
-        assert_eq!(word("@keys"), Some(Word::Keys));
+        assert_eq!(word("@status"), Some(SpecialCommand::Status { json: false }));
+        assert_eq!(word("@status  --json "), Some(SpecialCommand::Status { json: true }));
+        assert_eq!(word("@stop"), Some(SpecialCommand::Stop));
+        assert_eq!(word("@keys"), Some(SpecialCommand::Keys));
         for other in ["@", "@stauts", "@stop now", "@status --jsn", "@STOP", "@\u{202e}"] {
             assert_eq!(word(other), None, "{other}");
         }
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a14_an_unknown_word_is_shown_harmless() {
         let Err(failure) = parse(b"@st\x1b[31matus now") else { panic!("it is no word") };
-        assert_eq!(failure.status, Status::Usage);
+        assert_eq!(failure.status, ExitStatus::Usage);
         assert!(failure.advice.starts_with(r"unknown word @st\x1b[31matus now; there are @config, "));
     }
 

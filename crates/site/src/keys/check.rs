@@ -6,7 +6,7 @@ use host::cache::Cache;
 use host::config;
 use identity::GID;
 use nix::unistd::Group;
-use session::exit::{Status, chain};
+use session::exit::{ExitStatus, chain};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ pub fn run(path: &Path) -> ExitCode {
     for text in wrong.iter().chain(&cache(path)) {
         let _ = writeln!(io::stderr(), "sshbox-keys: {text}");
     }
-    if wrong.is_empty() { ExitCode::SUCCESS } else { Status::Config.code().into() }
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitStatus::Config.code().into() }
 }
 
 /// What is wrong with the configuration and the files that a question needs.
