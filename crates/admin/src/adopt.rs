@@ -288,8 +288,8 @@ fn account(path: &Path, config: &Config, login: &Login) -> Result<Option<String>
     }
     let cache = Cache::new(&config.accounts.cache);
     let now = clock::now();
-    let record = cache.read(login).filter(|record| is_new(record.asked(&now), &began));
-    match (record, cache.recent(login, &now)) {
+    let record = cache.read(login).filter(|record| is_new(record.requested(&now), &began));
+    match (record, cache.last_outcome(login, &now)) {
         (Some(record), _) => Ok(record.account.id),
         (None, Some((LookupOutcome::Refused, asked))) if is_new(Some(asked), &began) => {
             Err(format!("the web app lets no {login} in: no such user, not active, or without a key"))

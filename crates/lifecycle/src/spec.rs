@@ -239,7 +239,7 @@ pub fn start_step(found: Option<&Container>, wanted: &BoxSpec) -> StartStep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::account::{Answer, Format, parse};
+    use host::account::{AccountReply, ReplyFormat, parse};
     use host::config::Config;
 
     fn login() -> Login {
@@ -249,9 +249,9 @@ mod tests {
     fn account(limits: &str) -> Account {
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
         let body = format!(r#"{{"user":"alice","id":42,"keys":["{key}"],"limits":{limits}}}"#);
-        match parse(&login(), Format::Json, body.as_bytes()).unwrap().answer {
-            Answer::Known(account) => account,
-            Answer::Refused(reason) => panic!("{reason}"),
+        match parse(&login(), ReplyFormat::Json, body.as_bytes()).unwrap().reply {
+            AccountReply::Known(account) => account,
+            AccountReply::Refused(reason) => panic!("{reason}"),
         }
     }
 

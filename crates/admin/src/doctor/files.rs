@@ -128,7 +128,7 @@ pub fn directories(doctor: &Doctor) -> Judged {
         return Ok(mend(State::Fail, wrong.join("; "), vec![TMPFILES]));
     }
     let cache = &doctor.config()?.accounts.cache;
-    Ok(match Cache::new(cache).check() {
+    Ok(match Cache::new(cache).check_writable() {
         Ok(()) => ok(format!("{} as they should be", wanted.len())),
         Err(error) => warn(
             format!("the cache {} cannot be written: {error}", cache.display()),
