@@ -177,7 +177,7 @@ impl Candidate {
         let wanted = AdoptionTarget { home: &self.home, mount: &self.mount, owner: config.container.user };
         let mut objections = adoption::objections(stranger, &wanted);
         let account = account(path, config, &self.login);
-        match home::look(&config.container.home, &self.login) {
+        match home::inspect(&config.container.home, &self.login) {
             Err(error) => objections.push(chain(&error)),
             Ok(seen) => {
                 objections.extend(adoption::owner_objection(seen.owner, &wanted));
@@ -338,7 +338,7 @@ async fn set_aside(
     let Some(stranger) = stranger.filter(|stranger| candidate.stranger.as_ref() == Some(stranger)) else {
         return Err("the container has changed since it was looked at; nothing was done, try again".into());
     };
-    home::claim(
+    home::ensure(
         &config.container.home,
         &candidate.login,
         candidate.account.as_deref(),

@@ -160,7 +160,7 @@ impl<'a> Looker<'a> {
         // Nobody was there since boot: no lock, no session.
         status.sessions = runtime_dir.sessions().unwrap_or_default();
         status.idle_for(idle, timeout.0, SystemTime::now());
-        status.disk = home::disk(Path::new(&self.config.container.home.fill(login)));
+        status.disk = home::disk_usage(Path::new(&self.config.container.home.fill(login)));
         status.last_stop = runtime_dir.last_stop(now);
     }
 

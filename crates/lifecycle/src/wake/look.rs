@@ -32,7 +32,7 @@ pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
     runtime_dir.prepare().map_err(no_room)?;
     let account = account(config, login)?;
     let home = config.container.home.fill(login);
-    let disk = home::disk(Path::new(&home));
+    let disk = home::disk_usage(Path::new(&home));
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout).0;
     let wanted =
         BoxSpec::new(&config.container, login, &account, home.into(), runtime_dir.box_dir().to_owned());

@@ -40,7 +40,7 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _transition = transition(&runtime_dir)?;
     let account = account(config, login)?;
-    let home = home::claim(&config.container.home, login, account.id.as_deref(), config.container.user)
+    let home = home::ensure(&config.container.home, login, account.id.as_deref(), config.container.user)
         .map_err(no_home)?;
     // So that `~alice` is her home in there too, if the image looks for it.
     let (owner, mount) = (config.container.user, config.container.mount.display());
