@@ -8,6 +8,6 @@ mod sections;
 mod values;
 
 pub use durations::{IdleTimeout, TimeSpan};
-pub use file::{ConfigError, PATH, Setting, load, settings};
+pub use file::{ConfigError, PATH, Setting, load, parse, settings};
 pub use sections::{AccountsConfig, Config, ContainerConfig, EngineConfig, ReapConfig};
 pub use values::{AccountUrl, Hostname, ManageUrl, Template, UidGid};

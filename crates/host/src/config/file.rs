@@ -124,7 +124,11 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+/// Parse and check the text of a configuration file. Errors name `path`.
+///
+/// # Errors
+/// [`ConfigError::Parse`] or [`ConfigError::Constraint`].
+pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let config: Config = toml::from_str(text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
     constraints::check(&config)
         .map_err(|message| ConfigError::Constraint(path.to_owned(), message, position(text, message)))?;

@@ -1,5 +1,5 @@
 //! Looks up the account of a login in the cache and the account source, and stores what the source
-//! replies. ARCHITECTURE.md, "Account", has the rules.
+//! replies. The rules are in docs/src/account.md.
 
 use super::PROGRAM;
 use super::decision::{CacheDecision, NO_ANSWER, decide};
