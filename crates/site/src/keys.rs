@@ -36,6 +36,7 @@ const NO_TURN: &str = "other logins of this user still ask the account source, a
 /// Prints the authorized key of a user whose fingerprint sshd asks for.
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 struct Arguments {
     /// Configuration file
     #[arg(long, default_value = config::PATH)]
