@@ -24,7 +24,7 @@ use lifecycle::engine::{About, Engine, EngineError};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
-use report::{CheckResult, CheckState, DoctorReport, Finding, Remedy, fail, skip};
+use report::{CheckResult, CheckState, DoctorReport, Remedy, fail, skip};
 use session::exit::{ExitStatus, Failure, chain};
 use session::presence::VISITOR;
 use session::process::die_by;
@@ -162,7 +162,7 @@ impl Doctor {
         let progress = people && io::stdout().is_terminal() && io::stderr().is_terminal();
         let wanted =
             |id: &str| arguments.checks.is_empty() || arguments.checks.iter().any(|check| check == id);
-        let mut findings = Vec::new();
+        let mut results = Vec::new();
         for (id, check) in CHECKS.iter().filter(|(id, _)| wanted(id)) {
             if self.interrupt.came().is_some() {
                 break;
@@ -170,30 +170,30 @@ impl Doctor {
             if progress {
                 let _ = write!(io::stderr(), "      {id} ...");
             }
-            let finding = self.check(id, *check, arguments.fix);
+            let result = self.check(id, *check, arguments.fix);
             if progress {
                 let _ = write!(io::stderr(), "\r\x1b[K");
             }
             if people {
-                let _ = io::stdout().write_all(finding.text(colour).as_bytes());
+                let _ = io::stdout().write_all(result.text(colour).as_bytes());
             }
-            findings.push(finding);
+            results.push(result);
         }
-        DoctorReport::new(findings)
+        DoctorReport::new(results)
     }
 
-    fn check(&self, id: &'static str, check: Check, fix: bool) -> Finding {
+    fn check(&self, id: &'static str, check: Check, fix: bool) -> CheckResult {
         let result = || check(self).unwrap_or_else(|needed| needed);
         let first = result();
         if !fix || first.remedies.is_empty() {
-            return Finding::new(id, first, None);
+            return first.of(id, None);
         }
         let applied = first.remedies.iter().map(|remedy| match self.apply(remedy) {
             Ok(()) => remedy.to_string(),
             Err(error) => format!("{remedy}: failed: {error}"),
         });
         let applied = applied.collect::<Vec<_>>().join("; ");
-        Finding::new(id, result(), Some(applied))
+        result().of(id, Some(applied))
     }
 
     fn apply(&self, remedy: &Remedy) -> Result<(), String> {

@@ -53,21 +53,26 @@ impl fmt::Display for Remedy {
 }
 
 /// The result of a check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckResult {
-    /// The state.
+    /// The name of the check, which never changes.
+    pub id: &'static str,
     pub state: CheckState,
     /// What was found.
     pub seen: String,
-    /// What to do.
+    /// What the admin should do.
     pub fix: Option<String>,
-    /// What `--fix` does.
+    /// What `--fix` did.
+    pub fixed: Option<String>,
+    /// What `--fix` may do.
+    #[serde(skip)]
     pub remedies: Vec<Remedy>,
 }
 
 /// As it should be.
 pub fn ok(seen: impl Into<String>) -> CheckResult {
-    CheckResult { state: CheckState::Ok, seen: seen.into(), fix: None, remedies: Vec::new() }
+    let (state, seen) = (CheckState::Ok, seen.into());
+    CheckResult { id: "", state, seen, fix: None, fixed: None, remedies: Vec::new() }
 }
 
 /// Not checked.
@@ -91,29 +96,13 @@ pub fn mend(seen: impl Into<String>, remedies: Vec<Remedy>) -> CheckResult {
     CheckResult { remedies, ..fail(seen, commands.join("; ")) }
 }
 
-/// A check that was made, as it is shown: all its text is printable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The name of the check, which never changes.
-    pub id: &'static str,
-    /// The state.
-    pub state: CheckState,
-    /// What was found.
-    pub seen: String,
-    /// What to do.
-    pub fix: Option<String>,
-    /// What `--fix` did.
-    pub fixed: Option<String>,
-}
-
-impl Finding {
-    /// The result of this check.
-    pub fn new(id: &'static str, result: CheckResult, fixed: Option<String>) -> Self {
+impl CheckResult {
+    /// The result of the check with this name, with all its text printable.
+    pub fn of(self, id: &'static str, fixed: Option<String>) -> Self {
         // Quotes and backslashes stay as they are: these lines go into no log.
         let show =
             |text: String| printable(text.trim().as_bytes()).replace("\\\"", "\"").replace("\\\\", "\\");
-        let CheckResult { state, seen, fix, .. } = result;
-        Self { id, state, seen: show(seen), fix: fix.map(show), fixed: fixed.map(show) }
+        Self { id, seen: show(self.seen), fix: self.fix.map(show), fixed: fixed.map(show), ..self }
     }
 
     /// Lines for people.
@@ -134,24 +123,23 @@ impl Finding {
 /// All checks that were made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DoctorReport {
-    /// Version of sshbox.
     pub version: &'static str,
     /// The worst state.
     pub state: CheckState,
     /// In the order of a login.
-    pub checks: Vec<Finding>,
+    pub checks: Vec<CheckResult>,
 }
 
 impl DoctorReport {
     /// A report of these checks.
-    pub fn new(checks: Vec<Finding>) -> Self {
-        let state = checks.iter().map(|finding| finding.state).max().unwrap_or(CheckState::Skip);
+    pub fn new(checks: Vec<CheckResult>) -> Self {
+        let state = checks.iter().map(|check| check.state).max().unwrap_or(CheckState::Skip);
         Self { version: env!("CARGO_PKG_VERSION"), state, checks }
     }
 
     /// The last line for people.
     pub fn summary(&self) -> String {
-        let count = |state| self.checks.iter().filter(|finding| finding.state == state).count();
+        let count = |state| self.checks.iter().filter(|check| check.state == state).count();
         format!(
             "{} checks: {} ok, {} to know of, {} failed, {} skipped\n",
             self.checks.len(),
@@ -169,15 +157,15 @@ mod tests {
     use insta::assert_snapshot;
 
     #[test]
-    fn findings_for_people_and_for_programs() {
+    fn a_report_for_people_and_for_programs() {
         let token = mend("mode 0644", vec![Remedy::Mode("/etc/sshbox/token".into(), 0o400)]);
         let report = DoctorReport::new(vec![
-            Finding::new("config", ok("/etc/sshbox/sshbox.toml"), None),
-            Finding::new("token", token, None),
-            Finding::new("users", ok("there"), Some("systemd-sysusers sshbox.conf".to_owned())),
-            Finding::new("timer", skip("no systemd\x1b[2J here"), None),
+            ok("/etc/sshbox/sshbox.toml").of("config", None),
+            token.of("token", None),
+            ok("there").of("users", Some("systemd-sysusers sshbox.conf".to_owned())),
+            skip("no systemd\x1b[2J here").of("timer", None),
         ]);
-        let text: String = report.checks.iter().map(|finding| finding.text(false)).collect();
+        let text: String = report.checks.iter().map(|check| check.text(false)).collect();
         assert_snapshot!(text + &report.summary(), @r"
         ok    config          /etc/sshbox/sshbox.toml
         fail  token           mode 0644
@@ -187,7 +175,7 @@ mod tests {
         skip  timer           no systemd\x1b[2J here
         4 checks: 2 ok, 0 to know of, 1 failed, 1 skipped
         ");
-        assert!(report.checks.iter().all(|finding| finding.text(true).contains("\x1b[0m")));
+        assert!(report.checks.iter().all(|check| check.text(true).contains("\x1b[0m")));
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["state"], "fail");
         assert_eq!(json["checks"][1]["id"], "token");
