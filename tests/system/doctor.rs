@@ -164,7 +164,7 @@ fn a_configuration_that_cannot_be_used() {
         check("site").says("skip", "see config", "");
     }
     let _mode = mode("/etc/sshbox/sshbox.toml", 0o666);
-    check("config").says("fail", "its mode is 0666", "chmod 0644 /etc/sshbox/sshbox.toml");
+    check("config").says("fail", "sshbox.toml belongs to 0:0 with mode 0666", "chmod 0644 /etc/sshbox/sshbox.toml");
     let (found, status) = examined(&["--fix", "config"]);
     assert_eq!((&*found[0].state, &*found[0].fixed, status), ("ok", "chmod 0644 /etc/sshbox/sshbox.toml", 0));
 }
@@ -241,6 +241,11 @@ fn homes_that_others_can_change() {
     {
         let _mode = mode(homes, 0o777);
         check("homes").says("fail", "can be changed by others than root", "chmod go-w");
+    }
+    {
+        let _owner = Undo(|| drop(run("chown", &["root", homes])));
+        run("chown", &["sshbox-keys", homes]);
+        check("homes").says("fail", "can be changed by others than root", "chown root");
     }
     let _changed = Changed::config("home = \"/var/lib/sshbox/homes/{user}\"", "home = \"/nowhere/{user}\"");
     check("homes").says("fail", "/nowhere is no directory", "install -d -m 0700");

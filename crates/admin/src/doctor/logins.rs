@@ -112,7 +112,7 @@ pub fn first_login(doctor: &Doctor) -> Result<(&Visit, &str), CheckResult> {
     }
     match visit.first_login.get() {
         Some(Ok(output)) => Ok((visit, output)),
-        _ => Err(skip("no visitor could log in, see login")),
+        _ => Err(skip("no test user could log in, see login")),
     }
 }
 
