@@ -20,6 +20,7 @@ pub mod atomic;
 pub mod box_status;
 pub mod journal;
 pub mod presence;
+pub mod wake_client;
 pub mod wire;
 
 // The kernel and terminals.

@@ -117,6 +117,15 @@ impl Socket {
         Ok(())
     }
 
+    /// Sends one packet if that does not block.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the other end does not read, or what the kernel says.
+    pub fn try_send(&self, fields: &Fields) -> io::Result<()> {
+        retry_on_intr(|| rustix::net::send(&self.0, &fields.0, SendFlags::NOSIGNAL | SendFlags::DONTWAIT))?;
+        Ok(())
+    }
+
     /// Receives one packet with its descriptors; `None` at the end of the connection.
     ///
     /// # Errors
@@ -272,29 +281,38 @@ impl Verb {
         Fields::default().with(self.name(), login.as_bytes()).with("ref", reference.as_bytes())
     }
 
-    /// Asks at `socket` in the name of `login`, with the reference of who asks; `None` when that
-    /// closes without an answer.
-    ///
-    /// # Errors
-    /// What the kernel says: nobody listens, or no answer came within `patience`.
-    pub fn ask(
-        self,
-        login: &str,
-        reference: &str,
-        socket: &Path,
-        patience: Duration,
-    ) -> io::Result<Option<Fields>> {
-        let socket = Socket::connect(socket, patience)?;
-        socket.send(&self.request(login, reference), &[])?;
-        Ok(socket.receive()?.map(|(fields, _)| fields))
-    }
-
     /// Reads a request: the verb and the name that it came with.
     #[must_use]
     pub fn parse(fields: &Fields) -> Option<(Self, &[u8])> {
         let (name, login) = fields.iter().next()?;
         Some((Self::ALL.into_iter().find(|verb| verb.name().as_bytes() == name)?, login))
     }
+}
+
+impl Fields {
+    /// A request whose caller also reads progress before the reply.
+    #[must_use]
+    pub fn with_progress(self) -> Self {
+        self.with("progress", b"1")
+    }
+
+    /// Whether the caller that sent this request reads progress.
+    #[must_use]
+    pub fn wants_progress(&self) -> bool {
+        self.get("progress") == Some(b"1")
+    }
+
+    /// The step that `sshbox-wake` is at, if this is progress and not yet the reply.
+    #[must_use]
+    pub fn progress_step(&self) -> Option<&[u8]> {
+        self.iter().next().filter(|(name, _)| *name == b"waiting").map(|(_, step)| step)
+    }
+}
+
+/// Progress: the step that `sshbox-wake` is at, sent before the reply if the caller wants it.
+#[must_use]
+pub fn progress(step: &str) -> Fields {
+    Fields::default().with("waiting", step.as_bytes())
 }
 
 /// What the init of a box says first, with the name of the user there. Before it has, nothing
