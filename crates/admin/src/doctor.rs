@@ -26,7 +26,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
 use session::exit::{ExitStatus, Failure, chain};
-use session::presence::{RUN, VISITOR};
+use session::presence::{RUN, VISITOR_PREFIX};
 use session::process::die_by;
 use site::Heads;
 use std::cell::OnceCell;
@@ -169,7 +169,7 @@ fn ask(config: &Path, name: &str) -> Result<ExitCode, Failure> {
 
 impl Doctor {
     fn new(config: &Path) -> io::Result<Self> {
-        let name = format!("{VISITOR}{}", session::journal::Reference::random());
+        let name = format!("{VISITOR_PREFIX}{}", session::journal::Reference::random());
         Ok(Self {
             config_path: config.to_owned(),
             // Before there are other threads: they must not take the signals.

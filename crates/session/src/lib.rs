@@ -26,6 +26,7 @@ pub mod wire;
 // The kernel and terminals.
 pub mod clock;
 pub mod process;
+pub mod procfs;
 pub mod tty;
 pub mod waiting;
 

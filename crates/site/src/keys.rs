@@ -13,7 +13,7 @@ use session::authorized_key::AuthorizedKey;
 use session::clock::{self, Now};
 use session::exit::{self, ExitStatus, chain};
 use session::journal::{Event, Field, FieldValue, log};
-use session::presence::{RUN, UserRuntimeDir, invitation};
+use session::presence::{RUN, UserRuntimeDir, visitor_key};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -82,7 +82,7 @@ pub fn run() -> ExitCode {
         Err(error) => return refused(&format!("the name is {error}")),
     };
     let config = match config::load(&arguments.config) {
-        Ok(config) => match invitation(&login) {
+        Ok(config) => match visitor_key(&login) {
             Some(file) => config.accounts.of_visitor(&file),
             None => config.accounts,
         },

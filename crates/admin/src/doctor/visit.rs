@@ -1,6 +1,6 @@
 //! A visit: a user who exists for the time of these checks logs in through the sshd that runs,
 //! gets a box like everybody's, looks around in it, and is gone. Their key lies in a file that only
-//! root can make (`presence::invitation`); no web app is asked for them.
+//! root can make (`presence::visitor_key`); no web app is asked for them.
 //!
 //! Their names are chance, so they are nobody else's. Visitors empty their homes themselves: root
 //! walks into no home, and removes none that is not empty.
@@ -14,7 +14,9 @@ use lifecycle::engine::{Engine, EngineError};
 use lifecycle::spec::Container;
 use session::deadlines::LOGIN;
 use session::exit::chain;
-use session::presence::{INVITATIONS, LockGuard, RUN, UserRuntimeDir, VISITOR, doctor_lock, reaper_lock};
+use session::presence::{
+    LockGuard, RUN, UserRuntimeDir, VISITOR_KEYS, VISITOR_PREFIX, doctor_lock, reaper_lock,
+};
 use session::times::later;
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
@@ -109,11 +111,11 @@ fn begin(doctor: &Doctor) -> Result<Visit, Verdict> {
 fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), Verdict> {
     let dir = &visit.client.dir;
     let no_room = |error: io::Error| fail(format!("{}: {error}", dir.display()), "see directories and disk");
-    for (dir, mode) in [(Path::new(INVITATIONS), 0o755), (dir, 0o700)] {
+    for (dir, mode) in [(Path::new(VISITOR_KEYS), 0o755), (dir, 0o700)] {
         DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(no_room)?;
     }
     // Whatever the mask of the admin: sshbox-keys must get there.
-    fs::set_permissions(INVITATIONS, Permissions::from_mode(0o755)).map_err(no_room)?;
+    fs::set_permissions(VISITOR_KEYS, Permissions::from_mode(0o755)).map_err(no_room)?;
     for name in ["key", "stranger"] {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", ALIAS, "-f"]).arg(dir.join(name));
@@ -133,7 +135,7 @@ fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), Verdict
     fs::write(dir.join("known"), known).map_err(no_room)?;
     let key = fs::read(dir.join("key.pub")).map_err(no_room)?;
     for name in &visit.names {
-        let invitation = Path::new(INVITATIONS).join(name.as_str());
+        let invitation = Path::new(VISITOR_KEYS).join(name.as_str());
         fs::write(&invitation, &key).map_err(no_room)?;
         fs::set_permissions(invitation, Permissions::from_mode(0o644)).map_err(no_room)?;
     }
@@ -143,7 +145,7 @@ fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), Verdict
 /// Where the keys of a visitor are. No login begins with a dot.
 fn dir_of(name: &Login) -> PathBuf {
     let name = name.as_str();
-    Path::new(INVITATIONS).join(format!(".{}", name.strip_suffix(SECOND).unwrap_or(name)))
+    Path::new(VISITOR_KEYS).join(format!(".{}", name.strip_suffix(SECOND).unwrap_or(name)))
 }
 
 impl Client {
@@ -537,16 +539,16 @@ fn clear(doctor: &Doctor, visit: &Visit) -> Vec<String> {
 fn remove(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
     let mut left = remove_traces(doctor, client, name);
     if left.is_empty() {
-        let invitation = Path::new(INVITATIONS).join(name.as_str());
+        let invitation = Path::new(VISITOR_KEYS).join(name.as_str());
         left.extend(problem(&invitation, fs::remove_file(&invitation)));
         // The two share their keys: who goes last takes them along.
         let first = name.as_str().strip_suffix(SECOND).unwrap_or(name.as_str());
-        let invited = |name: &str| Path::new(INVITATIONS).join(name).exists();
+        let invited = |name: &str| Path::new(VISITOR_KEYS).join(name).exists();
         if !invited(first) && !invited(&format!("{first}{SECOND}")) {
             left.extend(problem(&client.dir, fs::remove_dir_all(&client.dir)));
         }
         // It stays while somebody else is invited.
-        let _ = fs::remove_dir(INVITATIONS);
+        let _ = fs::remove_dir(VISITOR_KEYS);
     }
     left
 }
@@ -615,14 +617,14 @@ fn problem(what: &Path, result: io::Result<()>) -> Option<String> {
 
 /// All who are invited.
 fn visitors() -> BTreeSet<Login> {
-    let entries = fs::read_dir(INVITATIONS).into_iter().flatten().flatten();
+    let entries = fs::read_dir(VISITOR_KEYS).into_iter().flatten().flatten();
     entries.filter_map(|entry| visitor(entry.file_name().to_str()?)).collect()
 }
 
 /// The visitor whose invitation or keys have this name.
 fn visitor(name: &str) -> Option<Login> {
     let name = name.trim_start_matches('.');
-    let chance = name.strip_prefix(VISITOR)?;
+    let chance = name.strip_prefix(VISITOR_PREFIX)?;
     session::journal::Reference::parse(chance.strip_suffix(SECOND).unwrap_or(chance))?;
     Login::parse(name.as_bytes()).ok()
 }

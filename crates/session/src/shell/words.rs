@@ -195,7 +195,7 @@ fn agreed(word: SpecialCommand, login: &Login) -> bool {
     if !stdin.is_terminal() {
         return true;
     }
-    let sessions = UserRuntimeDir::of(Path::new(RUN), login).sessions().unwrap_or_default();
+    let sessions = UserRuntimeDir::of(Path::new(RUN), login).open_sessions().unwrap_or_default();
     let verb = if word == SpecialCommand::Stop { "Stop" } else { "Restart" };
     let _ = write!(io::stderr(), "{}", texts::question(verb, sessions));
     let mut said = String::new();
