@@ -158,7 +158,7 @@ impl<'a> Looker<'a> {
         let now = boottime();
         let idle = runtime_dir.last_presence().ok().flatten().map(|seen| now.saturating_sub(seen));
         // Nobody was there since boot: no lock, no session.
-        status.sessions = runtime_dir.sessions().unwrap_or_default();
+        status.sessions = runtime_dir.open_sessions().unwrap_or_default();
         status.idle_for(idle, timeout.0, SystemTime::now());
         status.disk = home::disk_usage(Path::new(&self.config.container.home.fill(login)));
         status.last_stop = runtime_dir.last_stop(now);

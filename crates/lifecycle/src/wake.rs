@@ -5,6 +5,7 @@
 
 mod handover;
 mod look;
+mod progress;
 mod start;
 mod stop;
 
@@ -14,6 +15,7 @@ use host::account::Account;
 use host::cache::Cache;
 use host::config::{self, Config};
 use identity::Login;
+use progress::Progress;
 use session::deadlines::{REQUEST, TRANSITION, WAKE};
 use session::exit::{self, ExitStatus, Failure, chain};
 use session::journal::{Event, Field, FieldValue, Reference, log};
@@ -84,7 +86,8 @@ struct Done {
 }
 
 fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
-    let (verb, login) = caller(socket).inspect_err(|failure| report(failure, Event::RequestRefused, ""))?;
+    let (verb, login, progress) =
+        caller(socket).inspect_err(|failure| report(failure, Event::RequestRefused, ""))?;
     let begun = Instant::now();
     let done = config::load(config).map_err(unusable).and_then(|config| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -93,7 +96,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::SHORT_OF_RESOURCES, &error))?;
         runtime.block_on(async {
             match verb {
-                Verb::Wake => start::start(&config, &login).await,
+                Verb::Wake => start::start(&config, &login, &progress).await,
                 Verb::Stop | Verb::Restart => stop::stop(&config, &login, why(verb, by_root(socket))).await,
                 Verb::Status => look::status(&config, &login).await,
                 Verb::StopReason => look::why(&config, &login).await,
@@ -150,8 +153,8 @@ fn why(verb: Verb, by_root: bool) -> &'static str {
 }
 
 /// What is asked for, and for whom: the name that was sent, if the kernel attests that the
-/// caller has its uid, or is root.
-fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
+/// caller has its uid, or is root; and where progress goes.
+fn caller(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
     let refused = |cause: String| Failure { cause, ..Failure::new(ExitStatus::Refused, texts::NOT_YOURS) };
     let read = || {
         socket.set_patience(REQUEST)?;
@@ -170,7 +173,7 @@ fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
     if let Some(reference) = fields.text("ref").and_then(Reference::parse) {
         Reference::adopt(reference);
     }
-    Ok((verb, login))
+    Ok((verb, login, Progress::to_caller(socket, &fields)))
 }
 
 /// Makes room for this user, and from then on nobody else starts or stops the box.

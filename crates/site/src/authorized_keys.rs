@@ -16,7 +16,7 @@ use identity::Login;
 use session::authorized_key::AuthorizedKey;
 use session::exit::{self, ExitStatus, chain};
 use session::journal::{Event, Field, FieldValue, log};
-use session::presence::{RUN, UserRuntimeDir, invitation};
+use session::presence::{RUN, UserRuntimeDir, visitor_key};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -152,7 +152,7 @@ impl OfferedKey {
 /// The account source of this login: that of the configuration, or a temporary file of `sshbox doctor`.
 fn load_config(path: &Path, login: &Login) -> Result<AccountsConfig, ExitCode> {
     match config::load(path) {
-        Ok(config) => Ok(match invitation(login) {
+        Ok(config) => Ok(match visitor_key(login) {
             Some(key_file) => config.accounts.for_doctor(&key_file),
             None => config.accounts,
         }),

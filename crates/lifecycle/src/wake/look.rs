@@ -45,7 +45,7 @@ pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
     }
     let mut status = found.as_ref().map_or_else(|| status_of_missing(&wanted), status_of);
     // Nobody was there since boot: no lock, no session.
-    status.sessions = runtime_dir.sessions().unwrap_or_default();
+    status.sessions = runtime_dir.open_sessions().unwrap_or_default();
     if let Some(found) = found.filter(|found| found.state.lives()) {
         measure(&engine, &found, &mut status).await;
         status.runs_since(&found.started_at, SystemTime::now());

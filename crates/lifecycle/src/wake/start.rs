@@ -1,6 +1,7 @@
 //! Brings a box up: from whatever its container is now to one that takes sessions.
 
 use super::handover::{Doors, Handed, answers};
+use super::progress::Progress;
 use super::{Done, PROGRAM, account, engine_failed, foreign, no_room, report_end, transition};
 use crate::engine::{Engine, EngineError};
 use crate::observe::{status_of_missing, why_stopped};
@@ -36,7 +37,7 @@ struct ToldAtStart {
 }
 
 /// Starts or wakes the box, and says what that took.
-pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
+pub async fn start(config: &Config, login: &Login, progress: &Progress<'_>) -> Result<Done, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _transition = transition(&runtime_dir)?;
     let account = account(config, login)?;
@@ -64,7 +65,8 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
         grace: config.reap.grace.0,
         words: first_words(&spec.user, &status_of_missing(&spec), idle_timeout.0),
     };
-    let event = tokio::time::timeout(START, advance_at_any_rate(&engine, &runtime_dir, login, spec, &told))
+    let steps = advance_at_any_rate(&engine, &runtime_dir, login, spec, &told, progress);
+    let event = tokio::time::timeout(START, steps)
         .await
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::TOO_SLOW, &error))??;
     runtime_dir.write_box_account(account_id).map_err(no_room)?;
@@ -79,10 +81,11 @@ async fn advance_at_any_rate(
     login: &Login,
     spec: BoxSpec,
     told: &ToldAtStart,
+    progress: &Progress<'_>,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
-    match advance(engine, runtime_dir, login, spec.clone(), told).await {
+    match advance(engine, runtime_dir, login, spec.clone(), told, progress).await {
         Err(failure) if failure.status == ExitStatus::Unavailable && !spec.host.lxcfs.is_empty() => {
-            let done = advance(engine, runtime_dir, login, spec.without_lxcfs(), told).await?;
+            let done = advance(engine, runtime_dir, login, spec.without_lxcfs(), told, progress).await?;
             Ok(done.map(|(event, _)| (event, "Docker cannot give it the files of lxcfs")))
         }
         done => done,
@@ -97,6 +100,7 @@ async fn advance(
     login: &Login,
     spec: BoxSpec,
     told: &ToldAtStart,
+    progress: &Progress<'_>,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
     let mut looked = false;
     let (mut thawed, mut why_new) = (false, "there was none");
@@ -109,18 +113,19 @@ async fn advance(
         }
         match step(found.as_ref(), &spec, image_id.is_some()) {
             (StartStep::Refuse, _) => return Err(foreign(&spec.name)),
-            (StartStep::Create, _) => match create(engine, &spec).await? {
-                Some(id) if run(engine, runtime_dir, &id, told).await? => {
+            (StartStep::Create, _) => match create(engine, &spec, progress).await? {
+                Some(id) if run(engine, runtime_dir, &id, told, progress).await? => {
                     return Ok(Some((Event::BoxCreated, why_new)));
                 }
                 _ => pause(attempt).await,
             },
             (StartStep::Start, Some(found)) => {
-                if run(engine, runtime_dir, &found.id, told).await? {
+                if run(engine, runtime_dir, &found.id, told, progress).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
                 why_new = "something that it needs was gone";
                 // What it was made with is gone, its network for one. The home stays.
+                progress.tell(texts::REMOVING_CONTAINER);
                 engine.remove(&found.id).await.map_err(engine_failed)?;
             }
             (StartStep::Ask, Some(_)) if answers(runtime_dir) => {
@@ -128,6 +133,7 @@ async fn advance(
             }
             (StartStep::Ask, Some(found)) => {
                 let doors = Doors::open(runtime_dir)?;
+                progress.tell(texts::WAITING_FOR_INIT);
                 engine.wake_init(&found.id).await.map_err(engine_failed)?;
                 if doors.hand_over(engine, &found.id, told.grace).await? == Handed::Over {
                     return Ok(Some((Event::BoxReconnected, "it took no sessions")));
@@ -135,6 +141,7 @@ async fn advance(
                 // It was being stopped; from the next look on it is one that can be started.
             }
             (StartStep::Unpause, Some(found)) => {
+                progress.tell(texts::UNPAUSING_CONTAINER);
                 engine.unpause(&found.id).await.map_err(engine_failed)?;
                 thawed = true;
             }
@@ -143,6 +150,7 @@ async fn advance(
                     ContainerState::Dead => "it was broken",
                     _ => "its account, image, limits or host have changed",
                 };
+                progress.tell(texts::REMOVING_CONTAINER);
                 match engine.remove(&found.id).await {
                     // It is being removed already, or was started by somebody else.
                     Err(EngineError::Conflict(..)) => pause(attempt).await,
@@ -192,12 +200,13 @@ fn step<'a>(found: Option<&'a Container>, spec: &BoxSpec, image: bool) -> (Start
 }
 
 /// Makes the box; `None` when somebody else made one of this name meanwhile.
-async fn create(engine: &Engine, spec: &BoxSpec) -> Result<Option<String>, Failure> {
+async fn create(engine: &Engine, spec: &BoxSpec, progress: &Progress<'_>) -> Result<Option<String>, Failure> {
     if spec.image_id.is_empty() {
         let cause = format!("image {} is not on this host", spec.image);
         return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::NO_IMAGE) });
     }
-    ensure_network(engine, &spec.network).await?;
+    ensure_network(engine, &spec.network, progress).await?;
+    progress.tell(texts::CREATING_CONTAINER);
     match engine.create(spec).await {
         Ok(id) => Ok(Some(id)),
         Err(EngineError::Conflict(..)) => Ok(None),
@@ -211,32 +220,36 @@ async fn run(
     runtime_dir: &UserRuntimeDir,
     id: &str,
     told: &ToldAtStart,
+    progress: &Progress<'_>,
 ) -> Result<bool, Failure> {
     let doors = Doors::open(runtime_dir)?;
     // Worth no failure. Only here, so that it says what the box was started with.
     let _ = runtime_dir.write_first_words(&told.words);
+    progress.tell(texts::STARTING_CONTAINER);
     match engine.start(id).await {
-        Ok(()) => match doors.hand_over(engine, id, told.grace).await? {
-            Handed::Over => {
-                // That its user is told of the last end is worth no failure.
-                let _ = runtime_dir.mark_restarted();
-                Ok(true)
-            }
-            Handed::Gone(code) => {
-                let cause = format!("the box ended at once with exit code {code}");
-                Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::ENDED_AT_ONCE) })
-            }
-        },
-        Err(EngineError::NotFound(..)) => Ok(false),
-        Err(error) => Err(engine_failed(error)),
+        Ok(()) => progress.tell(texts::WAITING_FOR_INIT),
+        Err(EngineError::NotFound(..)) => return Ok(false),
+        Err(error) => return Err(engine_failed(error)),
+    }
+    match doors.hand_over(engine, id, told.grace).await? {
+        Handed::Over => {
+            // That its user is told of the last end is worth no failure.
+            let _ = runtime_dir.mark_restarted();
+            Ok(true)
+        }
+        Handed::Gone(code) => {
+            let cause = format!("the box ended at once with exit code {code}");
+            Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::ENDED_AT_ONCE) })
+        }
     }
 }
 
 /// Docker would make two networks of one name, so one of us at a time makes it.
-async fn ensure_network(engine: &Engine, name: &str) -> Result<(), Failure> {
+async fn ensure_network(engine: &Engine, name: &str, progress: &Progress<'_>) -> Result<(), Failure> {
     if engine.has_network(name).await.map_err(engine_failed)? {
         return Ok(());
     }
+    progress.tell(texts::CREATING_NETWORK);
     let _turn = session::presence::host_lock(Path::new(RUN), NETWORK)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::NETWORK_BUSY, &error))?;
     if engine.has_network(name).await.map_err(engine_failed)? {

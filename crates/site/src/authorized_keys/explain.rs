@@ -13,7 +13,7 @@ use nix::unistd::{Uid, User};
 use session::authorized_key::AuthorizedKey;
 use session::clock;
 use session::exit::{ExitStatus, Failure, chain};
-use session::presence::invitation;
+use session::presence::visitor_key;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -56,7 +56,7 @@ fn answer(question: &Question<'_>) -> Result<Explanation, Failure> {
         .map_err(|error| Failure::because(ExitStatus::Usage, "", &error))?;
     let config =
         config::load(question.config).map_err(|error| Failure::because(ExitStatus::Config, "", &error))?;
-    let mut accounts = match invitation(&login) {
+    let mut accounts = match visitor_key(&login) {
         Some(file) => config.accounts.for_doctor(&file),
         None => config.accounts,
     };
