@@ -4,8 +4,8 @@
 use host::account::Account;
 use host::config;
 use host::features::HostFeatures;
-use lifecycle::engine::{Engine, EngineError};
 use lifecycle::container::{Container, ContainerState};
+use lifecycle::engine::{Engine, EngineError};
 use lifecycle::spec::{BoxSpec, HostSide};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -132,16 +132,24 @@ fn answer(kind: &Kind, request: &str) -> (u16, String) {
     let none = String::new();
     match (method, &*path) {
         ("GET", "/_ping") => (200, "OK".to_owned()),
-        ("GET", "/containers/json") => (200, r#"[{"Id":"c1","Labels":{"sshbox.user":"alice"},"State":"running"}]"#.to_owned()),
-        ("GET", "/containers/c1/json" | "/containers/sshbox-alice/json") => (200, format!(
-            r#"{{"Id":"c1",{},"State":{{"Status":"running","ExitCode":0,"OOMKilled":false,"StartedAt":"2026-11-24T10:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}},"Config":{{"Image":"sshbox-user","Labels":{{"sshbox.user":"alice","sshbox.id":"42","sshbox.spec":"x"}}}},"HostConfig":{{"NanoCpus":2000000000,"Memory":8,"PidsLimit":512}}}}"#,
-            kind.inspected
-        )),
+        ("GET", "/containers/json") => {
+            (200, r#"[{"Id":"c1","Labels":{"sshbox.user":"alice"},"State":"running"}]"#.to_owned())
+        }
+        ("GET", "/containers/c1/json" | "/containers/sshbox-alice/json") => (
+            200,
+            format!(
+                r#"{{"Id":"c1",{},"State":{{"Status":"running","ExitCode":0,"OOMKilled":false,"StartedAt":"2026-11-24T10:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}},"Config":{{"Image":"sshbox-user","Labels":{{"sshbox.user":"alice","sshbox.id":"42","sshbox.spec":"x"}}}},"HostConfig":{{"NanoCpus":2000000000,"Memory":8,"PidsLimit":512}}}}"#,
+                kind.inspected
+            ),
+        ),
         ("GET", "/images/sshbox-user/json") => (200, format!("{{{}}}", kind.image)),
         ("GET", "/networks/sshbox") => (200, r#"{"Name":"sshbox","Id":"n1","Driver":"bridge"}"#.to_owned()),
         ("POST", "/networks/create") => (201, r#"{"Id":"n2","Warning":""}"#.to_owned()),
         ("POST", "/containers/create") => (201, r#"{"Id":"c1","Warnings":[]}"#.to_owned()),
-        ("POST", "/containers/c1/start" | "/containers/c1/stop" | "/containers/c1/kill" | "/containers/c1/unpause")
+        (
+            "POST",
+            "/containers/c1/start" | "/containers/c1/stop" | "/containers/c1/kill" | "/containers/c1/unpause",
+        )
         | ("DELETE", "/containers/c1") => (204, none),
         _ => (404, r#"{"message":"page not found"}"#.to_owned()),
     }
@@ -190,8 +198,9 @@ fn every_engine_from_debian_12_to_docker_29_is_understood() {
     for kind in &KINDS {
         let fake = Fake::new(kind);
         let found = now(everything(&fake)).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
+        let limits = (found.limits.cpus.nano(), found.limits.memory.0, found.limits.pids);
         assert_eq!(
-            (found.state, found.limits),
+            (found.state, limits),
             (ContainerState::Running, (2_000_000_000, 8, 512)),
             "{}",
             kind.name

@@ -168,7 +168,10 @@ fn a2_a_container_that_is_not_ours_is_shown_to_nobody_and_stopped_by_nobody() {
     for arguments in [["status", "squatted"], ["stop", "squatted"], ["start", "squatted"]] {
         let (status, said) = refuses(&arguments);
         assert_eq!(status, 77, "{said}");
-        assert!(said.contains("sshbox-squatted is not the box of squatted: it lacks the labels of sshbox"), "{said}");
+        assert!(
+            said.contains("sshbox-squatted is not the box of squatted: it lacks the labels of sshbox"),
+            "{said}"
+        );
     }
     assert_eq!(user.inspect("{{.State.Status}}"), "running");
 }

@@ -175,7 +175,7 @@ impl Candidate {
         let wanted = AdoptionTarget { home: &self.home, mount: &self.mount, owner: config.container.user };
         let mut objections = adoption::objections(stranger, &wanted);
         let account = account(path, config, &self.login);
-        match home::look(&config.container.home, &self.login) {
+        match home::inspect(&config.container.home, &self.login) {
             Err(error) => objections.push(chain(&error)),
             Ok(seen) => {
                 objections.extend(adoption::owner_objection(seen.owner, &wanted));
@@ -286,8 +286,8 @@ fn account(path: &Path, config: &Config, login: &Login) -> Result<Option<String>
     }
     let cache = Cache::new(&config.accounts.cache);
     let now = clock::now();
-    let record = cache.read(login).filter(|record| is_new(record.asked(&now), &began));
-    match (record, cache.recent(login, &now)) {
+    let record = cache.read(login).filter(|record| is_new(record.requested(&now), &began));
+    match (record, cache.last_outcome(login, &now)) {
         (Some(record), _) => Ok(record.account.id),
         (None, Some((LookupOutcome::Refused, asked))) if is_new(Some(asked), &began) => {
             Err(format!("the web app lets no {login} in: no such user, not active, or without a key"))
@@ -336,7 +336,7 @@ async fn set_aside(
     let Some(stranger) = stranger.filter(|stranger| candidate.stranger.as_ref() == Some(stranger)) else {
         return Err("the container has changed since it was looked at; nothing was done, try again".into());
     };
-    home::claim(
+    home::ensure(
         &config.container.home,
         &candidate.login,
         candidate.account.as_deref(),

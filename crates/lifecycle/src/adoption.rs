@@ -3,7 +3,7 @@
 //! side effects.
 
 use crate::container::ContainerState;
-use host::config::Owner;
+use host::config::UidGid;
 use std::path::{Path, PathBuf};
 
 /// In the name of a container that was set aside: between its earlier name and the time.
@@ -52,7 +52,7 @@ pub struct AdoptionTarget<'a> {
     /// Home in the box.
     pub mount: &'a Path,
     /// User and group in the box.
-    pub owner: Owner,
+    pub owner: UidGid,
 }
 
 /// Why it cannot be set aside, each reason with what to do; empty if it can.
@@ -155,7 +155,7 @@ mod tests {
     const HOME: &str = "/app/data/users/Ada-L";
 
     fn target() -> AdoptionTarget<'static> {
-        let owner = Owner { uid: 1000, gid: 1000 };
+        let owner = UidGid { uid: 1000, gid: 1000 };
         AdoptionTarget { home: Path::new(HOME), mount: Path::new("/home/user"), owner }
     }
 

@@ -1,7 +1,9 @@
 //! A container that exists, as an engine reports it. Knows no engine.
 
+use host::limits::CgroupLimits;
+
 /// A container, as far as it concerns sshbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Container {
     /// Id that the engine gave it.
     pub id: String,
@@ -23,8 +25,8 @@ pub struct Container {
     pub finished_at: String,
     /// Name of its image.
     pub image: String,
-    /// Limits: CPU time in billionths of a core, memory in bytes, tasks.
-    pub limits: (i64, i64, i64),
+    /// Limits of its cgroup.
+    pub limits: CgroupLimits,
 }
 
 impl Container {

@@ -15,9 +15,10 @@ use host::cache::Cache;
 use host::config::Config;
 use host::features::{self, HostFeatures};
 use host::home;
+use host::limits::CgroupLimits;
 use identity::Login;
 use serde::Serialize;
-use session::box_status::BoxStatus;
+use session::box_status::{Amount, BoxStatus, Cpu};
 use session::clock::boottime;
 use session::presence::{RUN, UserRuntimeDir};
 use session::texts;
@@ -215,9 +216,9 @@ impl<'a> Observer<'a> {
         let idle = runtime_dir.last_presence().ok().flatten().map(|last| now.saturating_sub(last));
         let status = &mut observed.status;
         // It fails if the user has no runtime directory, and then there was no session since boot.
-        status.sessions = runtime_dir.sessions().unwrap_or_default();
+        status.sessions = runtime_dir.open_sessions().unwrap_or_default();
         status.idle_for(idle, timeout.0, SystemTime::now());
-        status.disk = home::disk(&home);
+        status.disk = home::disk_usage(&home);
         status.last_stop = runtime_dir.last_stop(now);
         observed.home = Some(home);
         observed.account = account.and_then(|account| account.id.clone());
@@ -252,13 +253,25 @@ fn unknown(ListedBox { id, user }: ListedBox) -> ObservedBox {
 
 /// The status of a box that has a container.
 fn status_of(container: &Container) -> BoxStatus {
-    BoxStatus::with_limits(&container.name, container.state.name(), &container.image, container.limits)
+    status(&container.name, container.state.name(), &container.image, container.limits)
 }
 
 /// The status of a box that has no container, as it would be created.
 #[must_use]
 pub fn status_of_missing(spec: &BoxSpec) -> BoxStatus {
-    BoxStatus::with_limits(&spec.name, "missing", &spec.image, spec.limits())
+    status(&spec.name, "missing", &spec.image, spec.limits())
+}
+
+fn status(name: &str, state: &str, image: &str, limits: CgroupLimits) -> BoxStatus {
+    BoxStatus {
+        name: name.to_owned(),
+        state: state.to_owned(),
+        image: image.to_owned(),
+        cpu: Cpu { limit: limits.cpus.cores(), used: None },
+        memory: Amount { limit: limits.memory.0, used: None },
+        processes: Amount { limit: limits.pids.into(), used: None },
+        ..BoxStatus::default()
+    }
 }
 
 /// Why a container is stopped that no program of sshbox stopped; `None` if it is not stopped.

@@ -9,8 +9,9 @@ use crate::oci::{
     Capabilities, Config, Cpu, Linux, Memory, Mount, Namespace, Pids, Process, Resources, Rlimit, Root, User,
 };
 use host::account::Account;
-use host::config::{ContainerConfig, Limits, MemorySize, OpenFiles, Size};
+use host::config::ContainerConfig;
 use host::features::HostFeatures;
+use host::limits::{CgroupLimits, ContainerLimits, OpenFiles, Size};
 use identity::Login;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -100,7 +101,7 @@ impl BoxSpec {
     /// The box of this user.
     #[must_use]
     pub fn new(config: &ContainerConfig, login: &Login, account: &Account, host: HostSide<'_>) -> Self {
-        let limits = limits(config, account);
+        let limits = ContainerLimits::resolve(&account.limits, &config.limits, &config.ceilings);
         Self {
             version: VERSION,
             name: config.name.fill(login),
@@ -134,11 +135,11 @@ impl BoxSpec {
         self.config.annotations.get(LABEL_USER).map(String::as_str).unwrap_or_default()
     }
 
-    /// Limits: CPU time in billionths of a core, memory in bytes, tasks.
+    /// Limits of its cgroup.
     #[must_use]
-    pub fn limits(&self) -> (i64, i64, i64) {
+    pub fn limits(&self) -> CgroupLimits {
         let Resources { memory, cpu, pids } = self.config.linux.resources;
-        (cpu.nano_cpus(), memory.limit, pids.limit)
+        CgroupLimits::from_engine(cpu.nano_cpus(), memory.limit, pids.limit)
     }
 
     /// Two boxes with the same hash are the same: half a SHA-256, in hexadecimal digits.
@@ -161,11 +162,11 @@ impl Cpu {
     }
 }
 
-fn process(config: &ContainerConfig, limits: &Limits, features: &HostFeatures) -> Process {
-    let OpenFiles { soft, hard } = limits.nofile;
+fn process(config: &ContainerConfig, limits: &ContainerLimits, features: &HostFeatures) -> Process {
+    let OpenFiles { soft, hard } = limits.open_files;
     // With lxcfs a box shows the processors that it may use. `nproc` and OpenMP count those of the
     // scheduler, which are the host's, unless this variable is set.
-    let cores = limits.cpus.nano().saturating_add(999_999_999) / 1_000_000_000;
+    let cores = limits.cgroup.cpus.nano().saturating_add(999_999_999) / 1_000_000_000;
     let threads = (!features.lxcfs.is_empty()).then(|| format!("OMP_NUM_THREADS={}", cores.max(1)));
     Process {
         terminal: false,
@@ -184,7 +185,7 @@ fn process(config: &ContainerConfig, limits: &Limits, features: &HostFeatures) -
 }
 
 /// The only places that can be written to are the home, and memory.
-fn mounts(config: &ContainerConfig, limits: &Limits, host: HostSide<'_>) -> Vec<Mount> {
+fn mounts(config: &ContainerConfig, limits: &ContainerLimits, host: HostSide<'_>) -> Vec<Mount> {
     let kernel = KERNEL_MOUNTS.map(|(destination, kind, source, options)| {
         mount(destination.as_ref(), kind, source.as_ref(), options)
     });
@@ -193,9 +194,9 @@ fn mounts(config: &ContainerConfig, limits: &Limits, host: HostSide<'_>) -> Vec<
     };
     let scratch = "rw,nosuid,nodev,exec,mode=1777";
     let memory = [
-        tmpfs("/dev/shm", "rw,nosuid,nodev,noexec,mode=1777", limits.shm.of(limits.memory)),
-        tmpfs("/tmp", scratch, limits.tmp.of(limits.memory)),
-        tmpfs("/var/tmp", scratch, limits.tmp.of(limits.memory)),
+        tmpfs("/dev/shm", "rw,nosuid,nodev,noexec,mode=1777", limits.shm),
+        tmpfs("/tmp", scratch, limits.tmp),
+        tmpfs("/var/tmp", scratch, limits.tmp),
         tmpfs("/run", "rw,nosuid,nodev,noexec,mode=0755", Size(16 << 20)),
     ];
     let bind = |source: &Path, destination: &Path, access: &str| {
@@ -219,8 +220,8 @@ fn mount(destination: &Path, kind: &str, source: &Path, options: &str) -> Mount 
     }
 }
 
-fn linux(limits: &Limits, features: &HostFeatures) -> Linux {
-    let memory = bytes(limits.memory);
+fn linux(limits: &ContainerLimits, features: &HostFeatures) -> Linux {
+    let memory = limits.cgroup.memory.signed();
     // Programs try ::1 first for `localhost`, and an engine may switch it off where the network has no
     // IPv6. A kernel without IPv6 does not know the parameter, and the box would not start.
     let sysctl = features.ipv6.then(|| (LOOPBACK_IPV6.to_owned(), "0".to_owned()));
@@ -229,39 +230,13 @@ fn linux(limits: &Limits, features: &HostFeatures) -> Linux {
         resources: Resources {
             // No swap.
             memory: Memory { limit: memory, swap: memory },
-            cpu: Cpu { quota: limits.cpus.nano() / NANO_PER_QUOTA, period: CPU_PERIOD },
-            pids: Pids { limit: i64::from(limits.pids) },
+            cpu: Cpu { quota: limits.cgroup.cpus.nano() / NANO_PER_QUOTA, period: CPU_PERIOD },
+            pids: Pids { limit: i64::from(limits.cgroup.pids) },
         },
         sysctl: sysctl.into_iter().collect(),
         masked_paths: MASKED_PATHS.map(Into::into).into(),
         readonly_paths: READONLY_PATHS.map(Into::into).into(),
     }
-}
-
-/// The account's limits, else the configuration's; at most the configuration's ceilings.
-fn limits(config: &ContainerConfig, account: &Account) -> Limits {
-    let (requested, default, ceiling) = (&account.limits, &config.limits, &config.ceilings);
-    let memory = requested.memory.unwrap_or(default.memory).min(ceiling.memory);
-    // A percentage is of this box's memory, a ceiling's too.
-    let in_memory = |requested: Option<MemorySize>, default: MemorySize, ceiling: MemorySize| {
-        MemorySize::Bytes(requested.unwrap_or(default).of(memory).min(ceiling.of(memory)))
-    };
-    Limits {
-        cpus: requested.cpus.unwrap_or(default.cpus).min(ceiling.cpus),
-        memory,
-        // 0 and less would mean "no limit".
-        pids: requested.pids.unwrap_or(default.pids).clamp(1, ceiling.pids.max(1)),
-        shm: in_memory(requested.shm, default.shm, ceiling.shm),
-        tmp: in_memory(requested.tmp, default.tmp, ceiling.tmp),
-        nofile: OpenFiles {
-            soft: default.nofile.soft.min(ceiling.nofile.soft),
-            hard: default.nofile.hard.min(ceiling.nofile.hard),
-        },
-    }
-}
-
-fn bytes(size: Size) -> i64 {
-    i64::try_from(size.0).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

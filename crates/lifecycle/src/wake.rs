@@ -4,6 +4,7 @@
 //! name, and the command `sshbox` does.
 
 mod look;
+mod progress;
 mod start;
 mod start_step;
 mod stop;
@@ -16,6 +17,7 @@ use host::account::Account;
 use host::cache::Cache;
 use host::config::{self, Config};
 use identity::Login;
+use progress::Progress;
 use session::deadlines::{REQUEST, TRANSITION, WAKE};
 use session::exit::{self, ExitStatus, Failure, chain};
 use session::journal::{Event, Field, FieldValue, Reference, log};
@@ -87,14 +89,15 @@ struct Done {
 }
 
 fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
-    let (verb, login) = caller(socket).inspect_err(|failure| report(failure, Event::RequestRefused, ""))?;
+    let (verb, login, progress) =
+        caller(socket).inspect_err(|failure| report(failure, Event::RequestRefused, ""))?;
     let begun = Instant::now();
     let done = config::load(config).map_err(unusable).and_then(|config| {
         let runtime = runtime::on_this_thread()
             .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::SHORT_OF_RESOURCES, &error))?;
         runtime.block_on(async {
             match verb {
-                Verb::Wake => start::start(&config, &login).await,
+                Verb::Wake => start::start(&config, &login, &progress).await,
                 Verb::Stop | Verb::Restart => {
                     stop::stop(&config, &login, stop_reason(verb, by_root(socket))).await
                 }
@@ -153,8 +156,8 @@ fn stop_reason(verb: Verb, by_root: bool) -> &'static str {
 }
 
 /// Reads the request: the verb and the login name, if the kernel attests that the caller has the
-/// uid of that name or is root.
-fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
+/// uid of that name or is root. Also returns where progress goes.
+fn caller(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
     let refused = |cause: String| Failure { cause, ..Failure::new(ExitStatus::Refused, texts::NOT_YOURS) };
     let read = || {
         socket.set_patience(REQUEST)?;
@@ -173,7 +176,7 @@ fn caller(socket: &Socket) -> Result<(Verb, Login), Failure> {
     if let Some(reference) = fields.text("ref").and_then(Reference::parse) {
         Reference::adopt(reference);
     }
-    Ok((verb, login))
+    Ok((verb, login, Progress::to_caller(socket, &fields)))
 }
 
 /// Creates the user's runtime directory if necessary, and locks the box against other starts and

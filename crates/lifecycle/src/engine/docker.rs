@@ -10,6 +10,7 @@ use bollard::models::{
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountPoint, MountType, NetworkCreateRequest,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
+use host::limits::CgroupLimits;
 use std::collections::{BTreeMap, HashMap};
 
 /// Option of a bridge that keeps its containers from each other, and its value.
@@ -148,7 +149,7 @@ pub fn container(reply: ContainerInspectResponse) -> Container {
         started_at: state.started_at.unwrap_or_default(),
         finished_at: state.finished_at.unwrap_or_default(),
         image: config.image.unwrap_or_default(),
-        limits: (
+        limits: CgroupLimits::from_engine(
             host.nano_cpus.unwrap_or_default(),
             host.memory.unwrap_or_default(),
             host.pids_limit.unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! The description of a box as JSON, its limits and its hash.
 
 use super::*;
-use host::account::{Answer, Format, parse};
+use host::account::{AccountReply, ReplyFormat, parse};
 use host::config;
 use insta::assert_snapshot;
 
@@ -12,9 +12,9 @@ fn login() -> Login {
 fn account(limits: &str) -> Account {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
     let body = format!(r#"{{"user":"alice","id":42,"keys":["{key}"],"limits":{limits}}}"#);
-    match parse(&login(), Format::Json, body.as_bytes()).unwrap().answer {
-        Answer::Known(account) => account,
-        Answer::Refused(reason) => panic!("{reason}"),
+    match parse(&login(), ReplyFormat::Json, body.as_bytes()).unwrap().reply {
+        AccountReply::Known(account) => account,
+        AccountReply::Refused(reason) => panic!("{reason}"),
     }
 }
 
@@ -170,10 +170,15 @@ fn a_mount_is_described_as_the_specification_has_it() {
 
 #[test]
 fn limits_are_the_accounts_up_to_the_ceiling() {
-    assert_eq!(spec(r#"{"cpus":0.5,"memory":"512MiB","pids":64}"#).limits(), (500_000_000, 512 << 20, 64));
+    let limits = |spec: &BoxSpec| {
+        let CgroupLimits { cpus, memory, pids } = spec.limits();
+        (cpus.nano(), memory.0, pids)
+    };
+    let small = spec(r#"{"cpus":0.5,"memory":"512MiB","pids":64}"#);
+    assert_eq!(limits(&small), (500_000_000, 512 << 20, 64));
     let greedy = spec(r#"{"cpus":64,"memory":"1TiB","pids":100000}"#);
     assert_eq!(greedy, spec("{}"));
-    assert_eq!(greedy.limits(), (2_000_000_000, 8 << 30, 512));
+    assert_eq!(limits(&greedy), (2_000_000_000, 8 << 30, 512));
     assert_eq!(spec(r#"{"pids":0}"#).config.linux.resources.pids.limit, 1);
     assert_eq!(spec(r#"{"cpus":0.01}"#).config.linux.resources.cpu, Cpu { quota: 1000, period: 100_000 });
 }

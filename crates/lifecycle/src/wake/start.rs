@@ -1,5 +1,6 @@
 //! Starts a box: from whatever state its container is in to one that accepts sessions.
 
+use super::progress::Progress;
 use super::start_step::{StartStep, start_step};
 use super::{Done, PROGRAM, account, engine_failed, foreign, lock_state, no_runtime_dir, report_end};
 use crate::container::{Container, ContainerState};
@@ -38,14 +39,16 @@ struct Start<'a> {
     grace: Duration,
     /// What the init shows at the first login.
     first_words: String,
+    /// Where the steps are reported as they begin.
+    progress: &'a Progress<'a>,
 }
 
 /// Starts or wakes the box. The journal entry says what that took.
-pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
+pub async fn start(config: &Config, login: &Login, progress: &Progress<'_>) -> Result<Done, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
     let account = account(config, login)?;
-    let home = home::claim(&config.container.home, login, account.id.as_deref(), config.container.user)
+    let home = home::ensure(&config.container.home, login, account.id.as_deref(), config.container.user)
         .map_err(no_home)?;
     // So that `~alice` is the home inside the box too, if the image looks the name up there.
     let (owner, mount) = (config.container.user, config.container.mount.display());
@@ -77,6 +80,7 @@ pub async fn start(config: &Config, login: &Login) -> Result<Done, Failure> {
         login,
         grace: config.reap.grace.0,
         first_words: first_words(login.as_str(), &status_of_missing(&spec), idle_timeout.0),
+        progress,
     };
     let event = tokio::time::timeout(START, advance_or_without_lxcfs(&start, spec, without_lxcfs))
         .await
@@ -104,7 +108,7 @@ async fn advance_or_without_lxcfs(
 /// Takes one step after the other until the box accepts sessions. Returns what was changed and why,
 /// if anything was.
 async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'static str)>, Failure> {
-    let Start { engine, runtime_dir, .. } = start;
+    let Start { engine, runtime_dir, progress, .. } = start;
     let (mut was_paused, mut why_created) = (false, "there was none");
     let image_id = engine.image_id(&spec.image).await.map_err(engine_failed)?;
     let spec = spec.of_image(image_id.as_deref().unwrap_or_default());
@@ -115,7 +119,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
         }
         match (start_step(container.as_ref(), &spec), container) {
             (StartStep::Refuse, _) => return Err(foreign(&spec.name)),
-            (StartStep::Create, _) => match create(engine, &spec).await? {
+            (StartStep::Create, _) => match create(start, &spec).await? {
                 Some(id) if run(start, &id).await? => return Ok(Some((Event::BoxCreated, why_created))),
                 _ => pause(attempt).await,
             },
@@ -125,6 +129,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
                 }
                 why_created = "something that it needs was gone";
                 // Such as its network. The home stays.
+                progress.tell(texts::REMOVING_CONTAINER);
                 engine.remove(&container.id).await.map_err(engine_failed)?;
             }
             (StartStep::Probe, Some(_)) if accepts_sessions(runtime_dir) => {
@@ -132,6 +137,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
             }
             (StartStep::Probe, Some(container)) => {
                 let sockets = BoxSockets::listen(runtime_dir).map_err(no_runtime_dir)?;
+                progress.tell(texts::WAITING_FOR_INIT);
                 engine.signal_init(&container.id).await.map_err(engine_failed)?;
                 if hand_over(start, sockets, &container.id).await?.is_none() {
                     return Ok(Some((Event::BoxReconnected, "it did not accept sessions")));
@@ -139,6 +145,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
                 // It was being stopped. The next step can start it.
             }
             (StartStep::Unpause, Some(container)) => {
+                progress.tell(texts::UNPAUSING_CONTAINER);
                 engine.unpause(&container.id).await.map_err(engine_failed)?;
                 was_paused = true;
             }
@@ -147,6 +154,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
                     ContainerState::Dead => "it was broken",
                     _ => "its account, image, limits or host have changed",
                 };
+                progress.tell(texts::REMOVING_CONTAINER);
                 match engine.remove(&container.id).await {
                     // Another process is removing it or has started it.
                     Err(EngineError::Conflict(..)) => pause(attempt).await,
@@ -185,13 +193,14 @@ fn write_end(runtime_dir: &UserRuntimeDir, login: &Login, moment: Duration, reas
 }
 
 /// Creates the box. Returns `None` if another process created one with this name meanwhile.
-async fn create(engine: &Engine, spec: &BoxSpec) -> Result<Option<String>, Failure> {
+async fn create(start: &Start<'_>, spec: &BoxSpec) -> Result<Option<String>, Failure> {
     if spec.image_id.is_empty() {
         let cause = format!("image {} is not on this host", spec.image);
         return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::NO_IMAGE) });
     }
-    ensure_network(engine, &spec.network).await?;
-    match engine.create(spec).await {
+    ensure_network(start, &spec.network).await?;
+    start.progress.tell(texts::CREATING_CONTAINER);
+    match start.engine.create(spec).await {
         Ok(id) => Ok(Some(id)),
         Err(EngineError::Conflict(..)) => Ok(None),
         Err(error) => Err(engine_failed(error)),
@@ -205,8 +214,9 @@ async fn run(start: &Start<'_>, id: &str) -> Result<bool, Failure> {
     // The start does not depend on it. Written only here, so that it agrees with the limits that the
     // box was started with.
     let _ = start.runtime_dir.write_first_words(&start.first_words);
+    start.progress.tell(texts::STARTING_CONTAINER);
     match start.engine.start(id).await {
-        Ok(()) => {}
+        Ok(()) => start.progress.tell(texts::WAITING_FOR_INIT),
         Err(EngineError::NotFound(..)) => return Ok(false),
         Err(error) => return Err(engine_failed(error)),
     }
@@ -239,10 +249,12 @@ async fn hand_over(start: &Start<'_>, sockets: BoxSockets<'_>, id: &str) -> Resu
 
 /// Creates the network unless it exists. One process at a time: an engine may create two networks
 /// with one name.
-async fn ensure_network(engine: &Engine, name: &str) -> Result<(), Failure> {
+async fn ensure_network(start: &Start<'_>, name: &str) -> Result<(), Failure> {
+    let Start { engine, progress, .. } = start;
     if engine.has_network(name).await.map_err(engine_failed)? {
         return Ok(());
     }
+    progress.tell(texts::CREATING_NETWORK);
     let _host_lock = session::presence::host_lock(Path::new(RUN), NETWORK)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::NETWORK_BUSY, &error))?;
     if engine.has_network(name).await.map_err(engine_failed)? {
