@@ -35,7 +35,8 @@ help: ## Show this list
 build: export RUSTFLAGS = $(NAMELESS)
 build: ## Build all programs and the NSS module
 	cargo build --profile $(PROFILE) --locked --package sshbox-nss
-	cargo build --profile $(PROFILE) --locked --package sshbox-site --package sshbox-lifecycle --package sshbox
+	cargo build --profile $(PROFILE) --locked --package sshbox-site --package sshbox-lifecycle --package sshbox \
+		--package sshbox-completions
 	# These two run in places where nobody promises a C library.
 	cargo rustc --profile $(PROFILE) --locked --package sshbox-session --bin sshbox-init -- $(STATIC)
 	cargo rustc --profile $(PROFILE) --locked --package sshbox-session --bin sshbox-shell -- $(STATIC)
@@ -49,6 +50,9 @@ deb: build ## Build the Debian package into target/debian; PROFILE=quick for one
 pack:
 	# Without optimisation: it runs for a second and would be built for a minute and a half.
 	command -v cargo-deb >/dev/null || cargo install --profile dev --locked cargo-deb --version 3.8.0
+	command -v go-md2man >/dev/null || { echo "go-md2man is missing: apt-get install go-md2man" >&2; exit 1; }
+	packaging/manuals target/man
+	target/$(PROFILE)/sshbox-completions target/completions
 	rm -rf target/nss
 	# Where this architecture's libraries are, as the path in the package is to be.
 	mkdir -p target/nss/$(MULTIARCH)
