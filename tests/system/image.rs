@@ -92,9 +92,7 @@ fn a_command_that_is_not_there_says_how_software_gets_in() {
         .shows("nosuchprogram: command not found; install it into your home (venv and pip, conda), or ask");
     terminal.shows("status 227");
     terminal.types("@status\n");
-    terminal.shows(
-        "@status: run special commands of sshbox on your own computer: ssh ... @status",
-    );
+    terminal.shows("@status: run special commands of sshbox on your own computer: ssh ... @status");
     // A command without a terminal gets what plain sshd gives.
     assert_eq!(refused("nosuchprogram", 127), "bash: line 1: nosuchprogram: command not found\n");
 }
@@ -104,7 +102,8 @@ fn the_authorized_keys_of_a_new_home_explains_itself() {
     let _world = world();
     let user = User::new("skeleton");
     assert!(
-        user.says("cat ~/.ssh/authorized_keys").starts_with("# Keys in this file cannot be used to log in to your box.")
+        user.says("cat ~/.ssh/authorized_keys")
+            .starts_with("# Keys in this file cannot be used to log in to your box.")
     );
     assert_eq!(user.says("stat -c %a ~/.ssh"), "700\n");
 }
