@@ -10,6 +10,7 @@
 )]
 
 mod differential;
+mod documents;
 mod engines;
 mod journal;
 mod manuals;
