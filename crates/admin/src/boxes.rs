@@ -7,7 +7,7 @@ use futures_util::stream;
 use host::account::Account;
 use host::cache::Cache;
 use host::config::Config;
-use host::features::{self, HostFeatures};
+use host::features::HostFeatures;
 use host::home;
 use host::sys::cgroup;
 use identity::Login;
@@ -72,7 +72,7 @@ impl<'a> Looker<'a> {
     /// Connects to the engine.
     pub async fn new(config: &'a Config) -> Result<Self, Failure> {
         let engine = Engine::connect(&config.engine).await.map_err(|error| failed(&error))?;
-        Ok(Self { config, engine, host: features::offers(), images: HashMap::new() })
+        Ok(Self { config, engine, host: HostFeatures::detect(), images: HashMap::new() })
     }
 
     /// All boxes, by name of their user; what they use is measured from now on.

@@ -7,7 +7,7 @@ use crate::engine::{Engine, EngineError};
 use crate::observe::{status_of_missing, why_stopped};
 use crate::spec::{BoxSpec, Container, ContainerState, StartStep, start_step};
 use host::config::Config;
-use host::features;
+use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
 use identity::Login;
@@ -59,7 +59,7 @@ pub async fn start(config: &Config, login: &Login, progress: &Progress<'_>) -> R
     }
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let spec = BoxSpec::new(&config.container, login, &account, home, runtime_dir.box_dir().to_owned())
-        .on_host(features::offers());
+        .on_host(HostFeatures::detect());
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
     let told = ToldAtStart {
         grace: config.reap.grace.0,
