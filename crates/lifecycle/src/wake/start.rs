@@ -49,7 +49,7 @@ pub async fn start(config: &Config, login: &Login, progress: &Progress<'_>) -> R
         .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
         .map_err(no_room)?;
     let account_id = account.id.as_deref().unwrap_or_default();
-    let host_key = host_key::of(Path::new(host_key::PATH), login.as_str(), account_id)
+    let host_key = host_key::derive(Path::new(host_key::PATH), login.as_str(), account_id)
         .and_then(|key| runtime_dir.give_host_key(&key, owner.uid, owner.gid));
     if let Err(error) = host_key {
         // Only `@sshd` needs it, and says that it is missing.
