@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_what_ssh_keygen_takes() {
+    fn ssh_keygen_accepts_a_key() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         let text = derive(&dir.path().join("secret"), "alice", "").unwrap();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_make_the_secret_the_first_counts() {
+    fn of_two_processes_that_create_the_secret_the_first_wins() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         create_secret(&path).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_torn_is_told_and_not_replaced() {
+    fn an_incomplete_secret_is_an_error_and_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         fs::write(&path, "short").unwrap();

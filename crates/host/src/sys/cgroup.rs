@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_has_one_tree_for_each_controller() {
+    fn cgroups_of_version_1_have_one_tree_per_controller() {
         let mount = tempfile::tempdir().unwrap();
         let at = |path: &str| mount.path().join(path);
         write(&at("cpuacct/docker/x/cpuacct.usage"), "2500000000\n");
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_has_one_tree() {
+    fn cgroups_of_version_2_have_one_tree() {
         let mount = tempfile::tempdir().unwrap();
         let at = |path: &str| mount.path().join("system.slice/docker-x.scope").join(path);
         write(&at("cpu.stat"), "usage_usec 2500000\nuser_usec 1\n");
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_that_is_gone_uses_nothing_that_is_known() {
+    fn a_stopped_container_has_no_usage() {
         let mount = tempfile::tempdir().unwrap();
         for groups in ["", "0::/gone\n", "4:memory:/gone\n3:cpuacct:/gone\n2:pids:/gone\n", "nonsense"] {
             assert_eq!(read(mount.path(), groups), None, "{groups}");

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_this_lxcfs_does_not_have_are_left_out() {
+    fn files_that_lxcfs_does_not_serve_are_left_out() {
         let mount = tempfile::tempdir().unwrap();
         assert!(served_files(mount.path()).is_err());
         fs::create_dir_all(mount.path().join("proc")).unwrap();

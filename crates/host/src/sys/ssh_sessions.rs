@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_what_sshd_says() {
+    fn a_session_is_read_from_the_environment_that_sshd_sets() {
         let environment = b"LC_X=SSH_TTY=/dev/null\0LOGNAME=alice\0SSH_CONNECTION=192.0.2.9 50000 192.0.2.1 2200\0SSH_TTY=/dev/pts/3\0SSH_ORIGINAL_COMMAND=a\xff\x1b\0";
         let found = from_environment(ID, alice().uid(), environment).unwrap();
         assert_eq!((found.login.as_str(), &*found.from, found.terminal), ("alice", "192.0.2.9", true));
@@ -193,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_the_uids_is_no_session() {
+    fn a_process_whose_name_does_not_match_its_uid_is_no_session() {
         assert_eq!(from_environment(ID, alice().uid() + 1, b"LOGNAME=alice\0"), None);
         assert_eq!(from_environment(ID, 1000, b"LOGNAME=alice\0"), None);
         assert_eq!(from_environment(ID, alice().uid(), b"USER=alice\0"), None);
     }
 
     #[test]
-    fn the_program_is_ours_after_an_upgrade_too() {
+    fn the_program_is_recognized_after_an_upgrade() {
         for (path, ours) in [
             ("/usr/lib/sshbox/sshbox-shell", true),
             ("/usr/lib/sshbox/sshbox-shell (deleted)", true),
