@@ -132,7 +132,7 @@ impl Cpus {
         self.0
     }
 
-    /// In billionths of a core, the unit of Docker's API.
+    /// In billionths of a core, as engines count.
     #[must_use]
     pub fn nano(self) -> i64 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 4096 cores, so it fits")]
@@ -157,7 +157,7 @@ impl TryFrom<f64> for Cpus {
     type Error = &'static str;
 
     fn try_from(cores: f64) -> Result<Self, Self::Error> {
-        // Docker refuses less than 0.01.
+        // The lower bound of Docker, and below any use.
         if (0.01..=4096.0).contains(&cores) { Ok(Self(cores)) } else { Err("expected 0.01 to 4096 cores") }
     }
 }

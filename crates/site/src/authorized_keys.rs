@@ -84,16 +84,16 @@ pub fn run() -> ExitCode {
         let fingerprint = fingerprint.as_deref();
         return explain::run(&ExplainRequest { config: &config, user: &user, fingerprint, without_token });
     }
-    OfferedKey { user, fingerprint: fingerprint.unwrap_or_default() }.print(&config)
+    KeyRequest { user, fingerprint: fingerprint.unwrap_or_default() }.print(&config)
 }
 
-/// The key that a client offers to sshd.
-struct OfferedKey {
+/// What sshd asks: whether this user may log in with the key of this fingerprint.
+struct KeyRequest {
     user: OsString,
     fingerprint: String,
 }
 
-impl OfferedKey {
+impl KeyRequest {
     /// Print the key if the user may log in with it.
     fn print(&self, config: &Path) -> ExitCode {
         let login = match Login::parse(self.user.as_bytes()) {
