@@ -13,7 +13,7 @@ use session::authorized_key::AuthorizedKey;
 use session::clock;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure, chain};
-use session::texts::span;
+use session::times::short_duration;
 use site::source::{self, SourceError};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -199,7 +199,7 @@ fn answered(answer: Result<Parsed, SourceError>) -> Answered {
 }
 
 fn text(steps: &Steps) -> String {
-    let seconds = |seconds: u64| span(Duration::from_secs(seconds));
+    let seconds = |seconds: u64| short_duration(Duration::from_secs(seconds));
     let Resolved { is, uid, advice } = &steps.name;
     let advice = advice.as_deref().unwrap_or_default();
     let mut lines = vec![(
