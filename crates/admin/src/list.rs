@@ -5,7 +5,7 @@ use super::{load, show, with_engine};
 use clap::Args;
 use session::box_status::{bytes, of};
 use session::exit::Failure;
-use session::texts::span;
+use session::times::short_duration;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -42,7 +42,7 @@ fn row(Known { user, status, .. }: &Known, now: SystemTime) -> Vec<String> {
     vec![
         user.clone(),
         status.state.clone(),
-        show::cell(status.up_seconds.map(|up| span(Duration::from_secs(up)))),
+        show::cell(status.up_seconds.map(|up| short_duration(Duration::from_secs(up)))),
         status.sessions.to_string(),
         of(used, &status.cpu.limit.to_string()),
         of(status.memory.used.map(bytes), &bytes(status.memory.limit)),

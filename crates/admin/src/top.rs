@@ -10,8 +10,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use session::box_status::{bytes, of};
 use session::exit::{ExitStatus, Failure};
-use session::texts::span;
 use session::times::later;
+use session::times::short_duration;
 use session::tty;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -188,7 +188,7 @@ fn row(Known { user, status, .. }: &Known) -> Vec<String> {
         of(status.memory.used.map(bytes), &bytes(status.memory.limit)),
         of(status.processes.used.map(|used| used.to_string()), &status.processes.limit.to_string()),
         status.sessions.to_string(),
-        show::cell(status.up_seconds.map(|up| span(Duration::from_secs(up)))),
+        show::cell(status.up_seconds.map(|up| short_duration(Duration::from_secs(up)))),
         status.image.clone(),
     ]
 }

@@ -18,6 +18,7 @@ use session::journal::{Event, Field, FieldValue, log};
 use session::presence::{RUN, UserRuntimeDir, reaper_at_work, reaper_lock};
 use session::process::end_after;
 use session::texts::nobody_used_it;
+use session::times::short_duration;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -164,7 +165,7 @@ async fn reap_one(
     let account = Cache::new(&config.accounts.cache).read(login).map(|record| record.account);
     let timeout = account.and_then(|account| account.idle_timeout).unwrap_or(config.reap.idle_timeout).0;
     let kept = |reason: &str| Ok(Verdict::Kept(reason.to_owned()));
-    let within = |timeout| kept(&format!("idle for less than {}", humantime::format_duration(timeout)));
+    let within = |timeout| kept(&format!("idle for less than {}", short_duration(timeout)));
     if !dry_run {
         runtime_dir.prepare()?;
     } else if !runtime_dir.is_prepared() {
@@ -212,11 +213,8 @@ async fn reap_one(
 /// Why a box without anybody in it is to be stopped, if it is.
 fn overdue(seen: Option<Duration>, now: Duration, timeout: Duration) -> Option<String> {
     let idle = now.checked_sub(seen?)?;
-    (idle >= timeout).then(|| {
-        let seconds =
-            |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
-        format!("idle for {}, allowed are {}", seconds(idle), seconds(timeout))
-    })
+    (idle >= timeout)
+        .then(|| format!("idle for {}, allowed are {}", short_duration(idle), short_duration(timeout)))
 }
 
 #[cfg(test)]

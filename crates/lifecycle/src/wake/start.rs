@@ -11,7 +11,7 @@ use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
 use identity::Login;
-use session::box_status::first_words;
+use session::box_status::welcome_text;
 use session::clock;
 use session::deadlines::{NETWORK, START};
 use session::exit::{ExitStatus, Failure};
@@ -63,7 +63,7 @@ pub async fn start(config: &Config, login: &Login, progress: &Progress<'_>) -> R
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
     let told = ToldAtStart {
         grace: config.reap.grace.0,
-        words: first_words(&spec.user, &status_of_missing(&spec), idle_timeout.0),
+        words: welcome_text(&spec.user, &status_of_missing(&spec), idle_timeout.0),
     };
     let steps = advance_at_any_rate(&engine, &runtime_dir, login, spec, &told, progress);
     let event = tokio::time::timeout(START, steps)
@@ -86,7 +86,7 @@ async fn advance_at_any_rate(
     match advance(engine, runtime_dir, login, spec.clone(), told, progress).await {
         Err(failure) if failure.status == ExitStatus::Unavailable && !spec.host.lxcfs.is_empty() => {
             let done = advance(engine, runtime_dir, login, spec.without_lxcfs(), told, progress).await?;
-            Ok(done.map(|(event, _)| (event, "Docker cannot give it the files of lxcfs")))
+            Ok(done.map(|(event, _)| (event, "the container engine cannot mount the files of lxcfs")))
         }
         done => done,
     }
@@ -224,7 +224,7 @@ async fn run(
 ) -> Result<bool, Failure> {
     let doors = Doors::open(runtime_dir)?;
     // Worth no failure. Only here, so that it says what the box was started with.
-    let _ = runtime_dir.write_first_words(&told.words);
+    let _ = runtime_dir.write_welcome_text(&told.words);
     progress.tell(texts::STARTING_CONTAINER);
     match engine.start(id).await {
         Ok(()) => progress.tell(texts::WAITING_FOR_INIT),

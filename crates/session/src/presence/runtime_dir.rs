@@ -143,8 +143,8 @@ impl UserRuntimeDir {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn write_first_words(&self, words: &str) -> io::Result<()> {
-        atomic::replace(atomic::directory(&self.box_dir)?, "first-words", words.as_bytes(), 0o644, None)
+    pub fn write_welcome_text(&self, text: &str) -> io::Result<()> {
+        atomic::replace(atomic::directory(&self.box_dir)?, "first-words", text.as_bytes(), 0o644, None)
     }
 
     pub(super) fn live_lock(&self) -> PathBuf {

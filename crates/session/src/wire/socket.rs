@@ -103,7 +103,7 @@ impl Socket {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many file descriptors"));
         }
-        let packet = [IoSlice::new(&fields.bytes())];
+        let packet = [IoSlice::new(fields.bytes())];
         retry_on_intr(|| rustix::net::sendmsg(&self.0, &packet, &mut control, SendFlags::NOSIGNAL))?;
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Socket {
     /// `WouldBlock` when the other end does not read, or what the kernel says.
     pub fn try_send(&self, fields: &Fields) -> io::Result<()> {
         retry_on_intr(|| {
-            rustix::net::send(&self.0, &fields.bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+            rustix::net::send(&self.0, fields.bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
         })?;
         Ok(())
     }
