@@ -259,7 +259,7 @@ fn sshbox_logs_shows_a_user_and_what_a_reference_leads_to() {
         "Accepted publickey for watched",
         "session started user=",
         "session failed user=",
-        "unknown word @nonsense",
+        "unknown command @nonsense",
     ] {
         assert_eq!(lines.matches(part).count(), 1, "{part}: {lines}");
     }

@@ -9,7 +9,7 @@ use identity::Login;
 use serde::Serialize;
 use session::escape::{printable, visible};
 use session::exit::Failure;
-use session::texts::span;
+use session::times::short_duration;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -63,7 +63,7 @@ fn resolved(user: &Login) -> Resolved {
 }
 
 fn text(steps: &Steps) -> String {
-    let seconds = |seconds: u64| span(Duration::from_secs(seconds));
+    let seconds = |seconds: u64| short_duration(Duration::from_secs(seconds));
     let Steps { name: Resolved { is, uid, advice }, keys } = steps;
     let advice = advice.as_deref().unwrap_or_default();
     let mut lines = vec![(
