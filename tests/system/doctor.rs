@@ -164,7 +164,11 @@ fn a_configuration_that_cannot_be_used() {
         check("site").says("skip", "see config", "");
     }
     let _mode = mode("/etc/sshbox/sshbox.toml", 0o666);
-    check("config").says("fail", "sshbox.toml belongs to 0:0 with mode 0666", "chmod 0644 /etc/sshbox/sshbox.toml");
+    check("config").says(
+        "fail",
+        "sshbox.toml belongs to 0:0 with mode 0666",
+        "chmod 0644 /etc/sshbox/sshbox.toml",
+    );
     let (found, status) = examined(&["--fix", "config"]);
     assert_eq!((&*found[0].state, &*found[0].fixed, status), ("ok", "chmod 0644 /etc/sshbox/sshbox.toml", 0));
 }
