@@ -1,7 +1,6 @@
 //! All that is known of boxes: from the engine, the locks, the cache and the kernel's
 //! counters. For `list`, `status` and `top`.
 
-use super::because;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use host::account::Account;
@@ -192,7 +191,7 @@ fn unknown(Listed { id, user }: Listed) -> Known {
 }
 
 fn failed(error: &EngineError) -> Failure {
-    because(exit::ExitStatus::Unavailable, "see whether Docker runs: systemctl status docker", error)
+    Failure::because(exit::ExitStatus::Unavailable, "see whether Docker runs: systemctl status docker", error)
 }
 
 /// What these boxes have used until now.

@@ -1,7 +1,7 @@
 //! `sshbox keys`: what `sshbox-keys` would do at a login of this user now, step by step and
 //! under its uid, but without writing to the cache or telling anybody.
 
-use super::{because, load, login, names, show};
+use super::{load_config, names, output, parse_login};
 use clap::Args;
 use host::account::{Account, Answer, Parsed};
 use host::cache::{Cache, LookupOutcome};
@@ -27,7 +27,7 @@ const RUNS_AS: &str = "sshbox-keys";
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Login name
-    #[arg(value_parser = login)]
+    #[arg(value_parser = parse_login)]
     user: Login,
     /// Print JSON
     #[arg(long)]
@@ -104,9 +104,9 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let name = resolved(&arguments.user);
     let runs_as = become_keys()?;
     // From here on as sshd would have it done: the files too are opened under that uid.
-    let config = load(config)?.accounts;
+    let config = load_config(config)?.accounts;
     let steps = take(&config, &arguments.user, name, runs_as);
-    if arguments.json { show::json(&steps) } else { show::say(&text(&steps)) }
+    if arguments.json { output::print_json(&steps) } else { output::print(&text(&steps)) }
 }
 
 fn resolved(user: &Login) -> Resolved {
@@ -130,7 +130,7 @@ fn become_keys() -> Result<String, Failure> {
     initgroups(c"sshbox-keys", user.gid)
         .and_then(|()| setgid(user.gid))
         .and_then(|()| setuid(user.uid))
-        .map_err(|errno| because(ExitStatus::Internal, "", &errno))?;
+        .map_err(|errno| Failure::because(ExitStatus::Internal, "", &errno))?;
     Ok(format!("{RUNS_AS} (uid {})", user.uid))
 }
 
@@ -290,7 +290,7 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
 
     fn alice() -> Login {
-        login("alice").unwrap()
+        parse_login("alice").unwrap()
     }
 
     fn account(keys: &str) -> Answered {

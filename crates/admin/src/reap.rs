@@ -1,6 +1,6 @@
 //! `sshbox reap`: has `sshbox-reap` judge all boxes now, and shows what it says of each.
 
-use super::{because, show};
+use super::output;
 use clap::Args;
 use serde::Serialize;
 use session::exit::{ExitStatus, Failure};
@@ -42,9 +42,9 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     if arguments.dry_run {
         command.arg("--dry-run");
     }
-    let output = command
-        .output()
-        .map_err(|error| because(ExitStatus::Unavailable, &format!("{REAP} cannot be run"), &error))?;
+    let output = command.output().map_err(|error| {
+        Failure::because(ExitStatus::Unavailable, format!("{REAP} cannot be run"), &error)
+    })?;
     drop(waiting);
     let said = String::from_utf8_lossy(&output.stdout);
     let judged: Option<Vec<_>> = said.lines().map(judged).collect();
@@ -54,11 +54,11 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
         return Err(Failure { cause: said.trim().to_owned(), ..Failure::new(ExitStatus::TryAgain, advice) });
     };
     if arguments.json {
-        show::json(&judged)?;
+        output::print_json(&judged)?;
     } else if output.status.success() || !judged.is_empty() {
         let rows: Vec<_> =
             judged.into_iter().map(|Judged { user, verdict, reason }| vec![user, verdict, reason]).collect();
-        show::say(&show::table(&TITLES, &rows, show::colours()))?;
+        output::print_table(&TITLES, &rows)?;
     }
     let status = output.status.code().and_then(|code| u8::try_from(code).ok());
     Ok(status.unwrap_or(ExitStatus::Internal.code()).into())
