@@ -1,4 +1,4 @@
-"""A site unlike the demo: own user model that compares names without case, own key model."""
+"""A site with its own user model, which ignores the case of names, and its own key model."""
 
 import django
 
