@@ -31,7 +31,11 @@ def broken_source(user):
 
 
 def two_cpus(user):
-    return {"limits": {"cpus": 2, "shm": "50%", "sessions": user.pk}, "idle_timeout": "30m", "image": "big:1"}
+    return {
+        "limits": {"cpus": 2, "shm": "50%", "sessions": user.pk},
+        "idle_timeout": "30m",
+        "image": "big:1",
+    }
 
 
 def another_id(user):

@@ -122,7 +122,9 @@ class Refused(SimpleTestCase):
         key_type, word = line("ecdsa256").split()
         self.assertEqual(word[-1:], "=")
         stray = word[:-2] + chr(ord(word[-2]) + 1) + "="
-        self.assertEqual(base64.b64decode(stray), base64.b64decode(word))  # Python ignores the stray bits
+        self.assertEqual(
+            base64.b64decode(stray), base64.b64decode(word)
+        )  # Python ignores the stray bits
         self.assertRefused(f"{key_type} {stray}", "stray bits")
         for wrong in (
             word[:-1],
@@ -151,7 +153,9 @@ class Refused(SimpleTestCase):
 
     def test_inner_type_differs(self):
         point = blob_of(line("ecdsa256"))[-65:]
-        self.assertRefused(built("ssh-ed25519", b"k" * 32, inner="ssh-rsa"), "the key type in the line differs")
+        self.assertRefused(
+            built("ssh-ed25519", b"k" * 32, inner="ssh-rsa"), "the key type in the line differs"
+        )
         self.assertRefused(
             built("ecdsa-sha2-nistp384", b"nistp256", point, inner="ecdsa-sha2-nistp256"),
             "the key type in the line differs",

@@ -57,7 +57,9 @@ def _extras(user):
     extras = import_string(settings.SSHBOX_ACCOUNT)(user)
     if not set(extras) <= EXTRAS:
         unknown = ", ".join(sorted(set(extras) - EXTRAS))
-        raise ImproperlyConfigured(f"SSHBOX_ACCOUNT returned {unknown}; it may return {sorted(EXTRAS)}")
+        raise ImproperlyConfigured(
+            f"SSHBOX_ACCOUNT returned {unknown}; it may return {sorted(EXTRAS)}"
+        )
     return extras
 
 

@@ -28,7 +28,9 @@ def _token():
         token = read_token()
     except ImproperlyConfigured as error:
         # Only a warning: this user may lack the permission that the web server's user has.
-        yield Warning(str(error), hint="sshbox refuses every login until this is fixed.", id="sshbox.W001")
+        yield Warning(
+            str(error), hint="sshbox refuses every login until this is fixed.", id="sshbox.W001"
+        )
         return
     if len(token) < MIN_TOKEN:
         hint = "Create a longer one with: openssl rand -hex 32"
@@ -44,7 +46,11 @@ def _callables():
             usable = False
         if not usable:
             hint = 'Set the dotted path of a callable, such as "mysite.ssh.function".'
-            yield Error(f"{name}: {setting(name)!r} cannot be imported or called.", hint=hint, id="sshbox.E002")
+            yield Error(
+                f"{name}: {setting(name)!r} cannot be imported or called.",
+                hint=hint,
+                id="sshbox.E002",
+            )
 
 
 def _key_model():
@@ -55,7 +61,9 @@ def _key_model():
         for field in ("user", "public_key"):
             key_model()._meta.get_field(field)
     except (LookupError, ValueError, FieldDoesNotExist) as error:
-        hint = "Set app_label.Model, a model with the fields user and public_key, or use SSHBOX_KEYS."
+        hint = (
+            "Set app_label.Model, a model with the fields user and public_key, or use SSHBOX_KEYS."
+        )
         yield Error(f"SSHBOX_KEY_MODEL: {error}", hint=hint, id="sshbox.E004")
 
 

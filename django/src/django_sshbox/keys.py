@@ -64,7 +64,9 @@ def _one_line(text):
             "and enter the line of its .pub file."
         )
     if len(text) > MAX_TEXT:
-        raise ValidationError("This text is too long for a public key. Enter the line of a .pub file.")
+        raise ValidationError(
+            "This text is too long for a public key. Enter the line of a .pub file."
+        )
     if text.lstrip().startswith(("-----BEGIN", "---- BEGIN")):
         raise ValidationError(
             "This key is not in OpenSSH format. Convert it with: ssh-keygen -i -f FILE "
@@ -127,7 +129,9 @@ def _decode_base64(word):
 def _check_blob(key_type, blob):
     inner, *fields = _fields(blob)
     if inner != key_type.encode():
-        raise ValidationError(BROKEN.format("the key type in the line differs from the type in the base64 text"))
+        raise ValidationError(
+            BROKEN.format("the key type in the line differs from the type in the base64 text")
+        )
     if key_type.startswith("sk-"):
         fields = _without_application(fields)
     if key_type in ED25519:
@@ -156,7 +160,9 @@ def _without_application(fields):
     """Drop the last field of a security key: its application, usually `ssh:`."""
     application = fields[-1] if fields else b""
     if not application or not all(0x20 <= byte < 0x7F for byte in application):
-        raise ValidationError(BROKEN.format("the application of the security key is not printable text"))
+        raise ValidationError(
+            BROKEN.format("the application of the security key is not printable text")
+        )
     return fields[:-1]
 
 
@@ -187,7 +193,9 @@ def _check_rsa(fields):
             "with: ssh-keygen -t ed25519"
         )
     if bits not in RSA_BITS:
-        raise ValidationError(f"This RSA key has {bits} bits, more than the {RSA_BITS[-1]} that are supported.")
+        raise ValidationError(
+            f"This RSA key has {bits} bits, more than the {RSA_BITS[-1]} that are supported."
+        )
 
 
 def _positive(field):

@@ -21,7 +21,11 @@ class Command(BaseCommand):
         add = actions.add_parser("add", help="add a key")
         add.add_argument("user", metavar="USER")
         add.add_argument(
-            "file", metavar="FILE", nargs="?", default="-", help=".pub file; - reads stdin (default)"
+            "file",
+            metavar="FILE",
+            nargs="?",
+            default="-",
+            help=".pub file; - reads stdin (default)",
         )
         add.add_argument("--title", default="", help="title; defaults to the comment of the key")
         add.add_argument("--create-user", action="store_true", help="create the user if missing")
