@@ -1,4 +1,4 @@
-"""The measures. bench/README.md explains what each result means."""
+"""The measurements. bench/README.md defines each result."""
 
 import fcntl
 import os

@@ -80,7 +80,7 @@ def text(about, results):
     reached = targets(results)
     if reached:
         lines.append("Targets of sshbox:\n" + "\n".join(map(target_line, reached)))
-    lines.append("bench/README.md explains each result.")
+    lines.append("bench/README.md defines each measurement.")
     return "\n\n".join(lines) + "\n"
 
 
