@@ -16,6 +16,7 @@ class Member(AbstractUser):
 
 
 class WorkspaceSSHKey(models.Model):
+    # The key model of an existing site, as in tests/system/accounts_app.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     title = models.CharField(max_length=100)
     public_key = models.TextField()
