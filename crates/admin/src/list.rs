@@ -4,7 +4,7 @@ use super::boxes::{self, Known, Looker};
 use super::output::{self, Format};
 use super::{load_config, with_engine};
 use clap::Args;
-use session::box_status::{bytes, of};
+use session::box_status::bytes;
 use session::exit::Failure;
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,14 +37,13 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 }
 
 fn row(Known { user, status, .. }: &Known, now: SystemTime) -> Vec<String> {
-    let used = status.cpu.used.map(|used| format!("{used:.2}"));
     vec![
         user.clone(),
         status.state.clone(),
         output::duration_cell(status.up_seconds),
         status.sessions.to_string(),
-        of(used, &status.cpu.limit.to_string()),
-        of(status.memory.used.map(bytes), &bytes(status.memory.limit)),
+        output::cpu_cell(&status.cpu),
+        output::memory_cell(&status.memory),
         output::cell(status.disk.as_ref().map(|disk| bytes(disk.free))),
         output::relative_time(status.idle_since.as_deref(), now),
         if status.never_stops() {

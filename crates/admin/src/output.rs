@@ -3,6 +3,7 @@
 
 use clap::Args;
 use serde::Serialize;
+use session::box_status::{Amount, Cpu, bytes, of};
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
 use session::texts::span;
@@ -131,6 +132,16 @@ pub fn cell(value: Option<impl ToString>) -> String {
 /// A cell with this number of seconds as a duration, such as `2h 5m`.
 pub fn duration_cell(seconds: Option<u64>) -> String {
     cell(seconds.map(|seconds| span(Duration::from_secs(seconds))))
+}
+
+/// The CPU time that a box uses and may use, in cores.
+pub fn cpu_cell(cpu: &Cpu) -> String {
+    of(cpu.used.map(|used| format!("{used:.2}")), &cpu.limit.to_string())
+}
+
+/// The memory that a box uses and may use.
+pub fn memory_cell(memory: &Amount) -> String {
+    of(memory.used.map(bytes), &bytes(memory.limit))
 }
 
 /// The distance from `now` to an RFC 3339 time, as `5m 10s ago` or `in 5m`.

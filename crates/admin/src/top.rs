@@ -184,8 +184,8 @@ fn page(boxes: &[Known], colours: bool) -> String {
 fn row(Known { user, status, .. }: &Known) -> Vec<String> {
     vec![
         user.clone(),
-        of(status.cpu.used.map(|used| format!("{used:.2}")), &status.cpu.limit.to_string()),
-        of(status.memory.used.map(bytes), &bytes(status.memory.limit)),
+        output::cpu_cell(&status.cpu),
+        output::memory_cell(&status.memory),
         of(status.processes.used.map(|used| used.to_string()), &status.processes.limit.to_string()),
         status.sessions.to_string(),
         output::duration_cell(status.up_seconds),
