@@ -15,8 +15,8 @@ use host::config::Config;
 use host::home;
 use identity::Login;
 use lifecycle::adoption;
+use lifecycle::container::ContainerState;
 use lifecycle::engine::{Engine, EngineError};
-use lifecycle::spec::ContainerState;
 use session::deadlines::TRANSITION;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure, chain};
@@ -110,7 +110,7 @@ async fn logins(arguments: &Arguments, config: &Config, engine: &Engine) -> Resu
 
 /// Sets one container aside and reports the result. Returns whether it succeeded.
 async fn adopt_one(engine: &Engine, config: &Config, candidate: &Candidate) -> bool {
-    let new_name = adoption::aside(&candidate.name, &rfc3339(SystemTime::now()).unwrap_or_default());
+    let new_name = adoption::name_aside(&candidate.name, &rfc3339(SystemTime::now()).unwrap_or_default());
     let name = &candidate.name;
     let restart = candidate.container.as_ref().map_or("no", |container| &container.restart);
     let action = format!("adopt {name} as {new_name}, restart policy {restart}");
@@ -140,12 +140,12 @@ async fn set_aside(
     runtime_dir.prepare()?;
     // A login that arrives now waits until this lock is released, and then creates its box.
     let _transition = runtime_dir.lock_state(TRANSITION)?;
-    let container = engine.stranger(&candidate.name).await?;
+    let container = engine.find_foreign(&candidate.name).await?;
     let Some(container) = container.filter(|container| candidate.container.as_ref() == Some(container))
     else {
         return Err("the container has changed since it was inspected; it was left alone, try again".into());
     };
-    home::claim(
+    home::ensure(
         &config.container.home,
         &candidate.login,
         candidate.account.as_deref(),

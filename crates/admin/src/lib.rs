@@ -5,6 +5,7 @@
 mod adopt;
 mod boxes;
 mod doctor;
+mod explain;
 mod keys;
 mod kill;
 mod list;
@@ -16,12 +17,14 @@ mod reap;
 mod sessions;
 mod settings;
 mod status;
+mod tool;
 mod top;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use host::cache::Cache;
 use host::config::{self, Config};
 use identity::Login;
+use lifecycle::runtime;
 use session::exit::{self, ExitStatus, Failure};
 use session::journal::{Event, Field, FieldValue, log};
 use session::wire::Verb;
@@ -72,7 +75,7 @@ pub fn run() -> ExitCode {
         Err(status) => return status,
     };
     // The permissions of the configuration file and the journal decide who may read them. The doctor
-    // reports each check that needs root.
+    // checks for root itself, since its usage errors come first.
     let needs_no_root =
         matches!(arguments.command, Command::Config(_) | Command::Doctor(_) | Command::Logs(_));
     if !needs_no_root && !nix::unistd::geteuid().is_root() {
@@ -131,10 +134,8 @@ fn require_known(config: &Config, login: &Login, has_box: bool) -> Result<(), Fa
 
 /// Runs a future that talks to the container engine.
 fn with_engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::because(ExitStatus::TryAgain, "", &error))?;
+    let runtime =
+        runtime::on_this_thread().map_err(|error| Failure::because(ExitStatus::TryAgain, "", &error))?;
     runtime.block_on(work)
 }
 

@@ -1,9 +1,9 @@
 //! `sshbox list`: all boxes, one row each.
 
-use super::boxes::{self, Known, Looker};
 use super::output::{self, Format};
-use super::{load_config, with_engine};
+use super::{boxes, load_config, with_engine};
 use clap::Args;
+use lifecycle::observe::ObservedBox;
 use session::box_status::bytes;
 use session::exit::Failure;
 use std::path::Path;
@@ -23,11 +23,7 @@ const TITLES: [&str; 10] =
 /// Runs the command.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let config = load_config(config)?;
-    let boxes = with_engine(async {
-        let mut boxes = Looker::new(&config).await?.all().await?;
-        boxes::measure_now(&mut boxes).await;
-        Ok(boxes)
-    })?;
+    let boxes = with_engine(boxes::all(&config))?;
     if arguments.format.json {
         return output::print_json(&boxes);
     }
@@ -36,7 +32,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     output::print_table(&TITLES, &rows)
 }
 
-fn row(Known { user, status, .. }: &Known, now: SystemTime) -> Vec<String> {
+fn row(ObservedBox { user, status, .. }: &ObservedBox, now: SystemTime) -> Vec<String> {
     vec![
         user.clone(),
         status.state.clone(),
@@ -95,8 +91,9 @@ mod tests {
             ..idle.clone()
         };
         let boxes = [("alice", busy), ("bob", idle), ("carol", stopped), ("dora", kept), ("../bad", foreign)];
-        let rows = boxes
-            .map(|(user, status)| row(&Known { user: user.to_owned(), status, ..Known::default() }, now));
+        let rows = boxes.map(|(user, status)| {
+            row(&ObservedBox { user: user.to_owned(), status, ..ObservedBox::default() }, now)
+        });
         assert_snapshot!(output::format_table(&TITLES, &rows, false), @r"
         USER    STATE    UP     SESSIONS  CPU        MEMORY                DISK FREE  IDLE SINCE  STOPS AT  IMAGE
         alice   running  2h 5m  2         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   -           -         sshbox-user:latest

@@ -2,9 +2,9 @@
 //! of its own, so the look-up runs there. sshd refuses a name that does not resolve as an invalid user
 //! and never runs `sshbox-keys` for it.
 
-use super::doctor::tool;
+use super::tool;
 use identity::{GID, Login};
-use std::fs;
+use session::procfs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Name {
 ///
 /// # Errors
 /// A clause that says why the look-up itself failed.
-pub fn look_up(pid: Option<u32>, login: &Login) -> Result<Name, String> {
+pub fn look_up(pid: Option<i32>, login: &Login) -> Result<Name, String> {
     if let Some(pid) = pid {
         let mut running = Command::new("nsenter");
         running.arg(format!("--mount=/proc/{pid}/ns/mnt"));
@@ -74,13 +74,8 @@ fn is_entry_of(line: &str, login: &Login) -> bool {
 }
 
 /// The pid of the listening process of sshbox's sshd, if it runs.
-pub fn listener() -> Option<u32> {
-    let processes = fs::read_dir("/proc").ok()?;
-    processes.flatten().find_map(|process| {
-        let pid = process.file_name().to_str()?.parse().ok()?;
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        is_listener(&line).then_some(pid)
-    })
+pub fn listener() -> Option<i32> {
+    procfs::pids().ok()?.find(|pid| procfs::command_line(*pid).is_ok_and(|line| is_listener(&line)))
 }
 
 /// Whether this is the process title of the listener: `sshd: /usr/sbin/sshd -D -f FILE [listener] 0 of 150-300 startups`.

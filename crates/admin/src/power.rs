@@ -1,17 +1,15 @@
 //! `sshbox start`, `stop` and `restart`: asks `sshbox-wake` to start or stop any user's box, under
 //! the locks that a login takes, so that a login at the same time waits for its turn.
 
-use super::boxes::Looker;
-use super::{load_config, log_admin_action, output, parse_login, require_known, with_engine};
+use super::{boxes, load_config, log_admin_action, output, parse_login, require_known, with_engine};
 use clap::Args;
 use identity::Login;
 use session::deadlines::WAKING;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
-use session::journal::Reference;
-use session::presence::WAKE_SOCKET;
 use session::texts;
 use session::waiting::Waiting;
+use session::wake_client;
 use session::wire::{Fields, Verb};
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,8 +25,7 @@ pub struct Arguments {
 /// Runs the command that belongs to `verb`: `Wake`, `Stop` or `Restart`.
 pub fn run(arguments: &Arguments, config: &Path, verb: Verb) -> Result<ExitCode, Failure> {
     let (config, user) = (load_config(config)?, &arguments.user);
-    let found = with_engine(async { Looker::new(&config).await?.one(user).await })?;
-    require_known(&config, user, found.is_some_and(|one| one.container.is_some()))?;
+    require_known(&config, user, with_engine(boxes::exists(&config, user))?)?;
     let action = match verb {
         Verb::Wake => "start",
         Verb::Restart => "restart",
@@ -42,25 +39,24 @@ pub fn run(arguments: &Arguments, config: &Path, verb: Verb) -> Result<ExitCode,
 /// Performs the action and returns the message for the admin.
 fn perform(user: &Login, verb: Verb) -> Result<String, Failure> {
     if verb == Verb::Wake {
-        let _waiting = Waiting::begin(texts::ADMIN_STARTING, |_| ());
-        request(user, Verb::Wake)?;
+        let waiting = Waiting::begin(texts::ADMIN_STARTING, |_| ());
+        request(user, Verb::Wake, waiting.as_ref())?;
         return Ok(format!("the box of {user} is running"));
     }
     let waiting = Waiting::begin(texts::ADMIN_STOPPING, |_| ());
-    let was_running = request(user, verb)?.get("stopped") == Some(b"1");
+    let was_running = request(user, verb, waiting.as_ref())?.get("stopped") == Some(b"1");
     drop(waiting);
     if verb == Verb::Restart {
-        let _waiting = Waiting::begin(texts::ADMIN_STARTING, |_| ());
-        request(user, Verb::Wake)?;
+        let waiting = Waiting::begin(texts::ADMIN_STARTING, |_| ());
+        request(user, Verb::Wake, waiting.as_ref())?;
         return Ok(format!("the box of {user} was {}", if was_running { "restarted" } else { "started" }));
     }
     Ok(format!("the box of {user} {}", if was_running { "was stopped" } else { "is not running" }))
 }
 
-fn request(user: &Login, verb: Verb) -> Result<Fields, Failure> {
+fn request(user: &Login, verb: Verb, waiting: Option<&Waiting>) -> Result<Fields, Failure> {
     let advice = "check `systemctl status sshbox-wake.socket` and `journalctl -t sshbox-wake`";
-    let fields = verb
-        .ask(user.as_str(), &Reference::ours().to_string(), Path::new(WAKE_SOCKET), WAKING)
+    let fields = wake_client::ask(user, verb, WAKING, waiting)
         .map_err(|error| Failure::because(ExitStatus::Unavailable, advice, &error))?
         .ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::TOO_MANY_WAKES))?;
     let Some(failed) = fields.get("failed") else { return Ok(fields) };

@@ -1,10 +1,9 @@
 //! `sshbox top`: running boxes, the busiest first. On a terminal the table is redrawn every two
 //! seconds, on the alternate screen, so that the terminal's content is back at the end.
 
-use super::boxes::{self, Known, Looker};
-use super::output;
-use super::{load_config, with_engine};
+use super::{boxes, load_config, output, with_engine};
 use clap::Args;
+use lifecycle::observe::{ObservedBox, Observer, UsageReading, measure, measure_now};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -49,13 +48,9 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let config = load_config(config)?;
     let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     if interactive && !arguments.once && !arguments.json {
-        return with_engine(async { watch(Looker::new(&config).await?).await });
+        return with_engine(async { watch(boxes::observer(&config).await?).await });
     }
-    let boxes = with_engine(async {
-        let mut boxes = Looker::new(&config).await?.all().await?;
-        boxes::measure_now(&mut boxes).await;
-        Ok(busiest_first(boxes))
-    })?;
+    let boxes = busiest_first(with_engine(boxes::all(&config))?);
     if arguments.json {
         return output::print_json(&boxes);
     }
@@ -63,16 +58,16 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// Redraws the table until the admin presses q or Ctrl-C, or a signal arrives.
-async fn watch(mut looker: Looker<'_>) -> Result<ExitCode, Failure> {
+async fn watch(observer: Observer<'_>) -> Result<ExitCode, Failure> {
     let failed = |error: io::Error| Failure::because(ExitStatus::Internal, "", &error);
     let signals: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGWINCH].into_iter().collect();
     signals.thread_block().map_err(|errno| failed(errno.into()))?;
     let signals =
         SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).map_err(|errno| failed(errno.into()))?;
-    let mut boxes = looker.all().await?;
-    boxes::measure_now(&mut boxes).await;
-    let mut before = boxes::read(&boxes);
+    let mut boxes = observer.all().await.map_err(boxes::failed)?;
+    measure_now(&mut boxes).await;
+    let mut before = UsageReading::take(&boxes);
     let stdin = io::stdin();
     let _raw = tty::Raw::enter(stdin.as_fd()).map_err(failed)?;
     let _screen = AlternateScreen::enter();
@@ -81,15 +76,15 @@ async fn watch(mut looker: Looker<'_>) -> Result<ExitCode, Failure> {
         if show_until_next(&boxes, &signals).map_err(failed)? {
             return Ok(ExitCode::SUCCESS);
         }
-        boxes = looker.all().await?;
-        let now = boxes::read(&boxes);
-        boxes::measure(&mut boxes, &before, &now);
+        boxes = observer.all().await.map_err(boxes::failed)?;
+        let now = UsageReading::take(&boxes);
+        measure(&mut boxes, &before, &now);
         before = now;
     }
 }
 
 /// Shows the boxes for one interval. Returns true if the command is to exit.
-fn show_until_next(boxes: &[Known], signals: &SignalFd) -> io::Result<bool> {
+fn show_until_next(boxes: &[ObservedBox], signals: &SignalFd) -> io::Result<bool> {
     let stdin = io::stdin();
     let until = later(Instant::now(), INTERVAL);
     draw(boxes)?;
@@ -122,7 +117,7 @@ fn show_until_next(boxes: &[Known], signals: &SignalFd) -> io::Result<bool> {
     }
 }
 
-fn draw(boxes: &[Known]) -> io::Result<()> {
+fn draw(boxes: &[ObservedBox]) -> io::Result<()> {
     let size = tty::size(io::stdout().as_fd()).unwrap_or_default();
     let mut numbers = size.split(':').filter_map(|number| number.parse().ok());
     // A terminal that does not know its size reports 0.
@@ -159,16 +154,16 @@ impl Drop for AlternateScreen {
 }
 
 /// The running boxes, the busiest first.
-fn busiest_first(mut boxes: Vec<Known>) -> Vec<Known> {
+fn busiest_first(mut boxes: Vec<ObservedBox>) -> Vec<ObservedBox> {
     boxes.retain(|one| one.status.started_at.is_some());
-    let cpu = |one: &Known| one.status.cpu.used.unwrap_or_default();
+    let cpu = |one: &ObservedBox| one.status.cpu.used.unwrap_or_default();
     boxes.sort_by(|one, other| cpu(other).total_cmp(&cpu(one)).then_with(|| one.user.cmp(&other.user)));
     boxes
 }
 
 /// The total of all boxes, and a table with one row each.
-fn page(boxes: &[Known], colours: bool) -> String {
-    let used = |of: fn(&Known) -> Option<u64>| boxes.iter().filter_map(of).sum::<u64>();
+fn page(boxes: &[ObservedBox], colours: bool) -> String {
+    let used = |of: fn(&ObservedBox) -> Option<u64>| boxes.iter().filter_map(of).sum::<u64>();
     let cpu: f64 = boxes.iter().filter_map(|one| one.status.cpu.used).sum();
     let sessions: usize = boxes.iter().map(|one| one.status.sessions).sum();
     let rows: Vec<_> = boxes.iter().map(row).collect();
@@ -181,7 +176,7 @@ fn page(boxes: &[Known], colours: bool) -> String {
     )
 }
 
-fn row(Known { user, status, .. }: &Known) -> Vec<String> {
+fn row(ObservedBox { user, status, .. }: &ObservedBox) -> Vec<String> {
     vec![
         user.clone(),
         output::cpu_cell(&status.cpu),
@@ -199,7 +194,7 @@ mod tests {
     use insta::assert_snapshot;
     use session::box_status::{self, Amount, Cpu};
 
-    fn one(user: &str, cpu: Option<f64>, running: bool) -> Known {
+    fn one(user: &str, cpu: Option<f64>, running: bool) -> ObservedBox {
         let status = box_status::BoxStatus {
             state: "running".to_owned(),
             started_at: running.then(|| "2026-03-01T10:00:00Z".to_owned()),
@@ -211,7 +206,7 @@ mod tests {
             processes: Amount { limit: 512, used: Some(12) },
             ..box_status::BoxStatus::default()
         };
-        Known { user: user.to_owned(), status, ..Known::default() }
+        ObservedBox { user: user.to_owned(), status, ..ObservedBox::default() }
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub fn ask(config_file: &Path, config: &Config, login: &Login) -> Result<Option<
     }
     let cache = Cache::new(&config.accounts.cache);
     let now = clock::now();
-    let record = cache.read(login).filter(|record| is_after(record.asked(&now), &asked_at));
-    match (record, cache.recent(login, &now)) {
+    let record = cache.read(login).filter(|record| is_after(record.requested(&now), &asked_at));
+    match (record, cache.last_outcome(login, &now)) {
         (Some(record), _) => Ok(record.account.id),
         (None, Some((LookupOutcome::Refused, at))) if is_after(Some(at), &asked_at) => {
             Err(format!("the web app refuses {login}: the user is missing, inactive or has no key"))

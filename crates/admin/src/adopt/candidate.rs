@@ -6,8 +6,8 @@ use host::config::Config;
 use host::home::{self, HomeError};
 use identity::Login;
 use lifecycle::adoption::{self, AdoptionTarget, ForeignContainer};
+use lifecycle::container::ContainerState;
 use lifecycle::engine::{Engine, EngineError};
-use lifecycle::spec::ContainerState;
 use session::escape::printable;
 use session::exit::chain;
 use std::fmt::{self, Write as _};
@@ -64,7 +64,7 @@ impl Candidate {
         let mut candidate = Self {
             home: config.container.home.fill(&login).into(),
             mount: config.container.mount.clone(),
-            container: engine.stranger(&name).await?,
+            container: engine.find_foreign(&name).await?,
             account: None,
             processes: Some(Vec::new()),
             changes: None,
@@ -78,14 +78,15 @@ impl Candidate {
                 .push("no container has this name; check the login name and box.name".to_owned());
             return Ok(candidate);
         };
-        if container.ours {
+        if container.is_box {
             return Ok(candidate);
         }
         if matches!(container.state, ContainerState::Running | ContainerState::Paused) {
             candidate.processes = engine.processes(&container.id).await.ok();
         }
         let changes = engine.changes(&container.id).await.ok();
-        candidate.changes = changes.map(|changes| adoption::missed(changes, &container.mounts));
+        candidate.changes =
+            changes.map(|changes| adoption::changes_worth_keeping(changes, &container.mounts));
         candidate.collect_objections(&container, config_file, config);
         Ok(candidate)
     }
@@ -95,7 +96,7 @@ impl Candidate {
         let target = AdoptionTarget { home: &self.home, mount: &self.mount, owner: config.container.user };
         let mut objections = adoption::objections(container, &target);
         let account = account::ask(config_file, config, &self.login);
-        match home::look(&config.container.home, &self.login) {
+        match home::inspect(&config.container.home, &self.login) {
             Err(error) => objections.push(chain(&error)),
             Ok(found) => {
                 objections.extend(adoption::owner_objection(found.owner, &target));
@@ -117,7 +118,7 @@ impl Candidate {
     /// Decides from what was found.
     pub fn decision(&self) -> AdoptionDecision {
         match &self.container {
-            Some(container) if container.ours => AdoptionDecision::AlreadyOurs,
+            Some(container) if container.is_box => AdoptionDecision::AlreadyOurs,
             _ if self.objections.is_empty() => AdoptionDecision::Adopt,
             _ => AdoptionDecision::Refuse,
         }
@@ -128,7 +129,7 @@ impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let escaped = |text: &str| printable(text.as_bytes());
         writeln!(f, "{}", escaped(&self.name))?;
-        if let Some(container) = self.container.as_ref().filter(|container| !container.ours) {
+        if let Some(container) = self.container.as_ref().filter(|container| !container.is_box) {
             writeln!(f, "  image      {}", escaped(&container.image))?;
             let state = match container.state {
                 ContainerState::Running => "running",
@@ -186,10 +187,10 @@ fn count_and_examples(items: Option<&[String]>, text: &str) -> String {
 mod tests {
     use super::*;
     use insta::assert_snapshot;
-    use lifecycle::adoption::Mounted;
+    use lifecycle::adoption::ForeignMount;
 
     fn candidate() -> Candidate {
-        let home = Mounted {
+        let home = ForeignMount {
             kind: "bind".to_owned(),
             source: "/app/data/users/Ada-L".into(),
             target: "/home/user".into(),
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_box_and_a_missing_container_are_recognised() {
-        let ours = ForeignContainer { ours: true, ..candidate().container.unwrap() };
+        let ours = ForeignContainer { is_box: true, ..candidate().container.unwrap() };
         assert_snapshot!(Candidate { container: Some(ours), ..candidate() }, @"
         scitex-user-Ada-L
           verdict    already a box of sshbox
