@@ -179,8 +179,7 @@ fn who_is_not_known_is_refused_in_clear_words() {
     for verb in ["status", "stop", "start", "restart"] {
         let (status, said) = refuses(&[verb, "nobody-knows"]);
         assert_eq!(status, 69, "{verb}: {said}");
-        let wanted =
-            "sshbox: nobody-knows has no box and has not logged in yet; check the name";
+        let wanted = "sshbox: nobody-knows has no box and has not logged in yet; check the name";
         assert!(said.starts_with(wanted), "{verb}: {said}");
         let (status, said) = refuses(&[verb, "../etc"]);
         assert_eq!(status, 64, "{verb}: {said}");

@@ -283,7 +283,10 @@ fn sshbox_logs_shows_a_user_and_what_a_reference_leads_to() {
     assert!(text(&logs(&["--all"]).stdout).lines().count() > shown.lines().count());
 
     let nothing = logs(&["who-is-that"]);
-    assert_eq!((nothing.status.code(), &*text(&nothing.stderr)), (Some(1), "no log entries of who-is-that\n"));
+    assert_eq!(
+        (nothing.status.code(), &*text(&nothing.stderr)),
+        (Some(1), "no log entries of who-is-that\n")
+    );
     assert_eq!(logs(&["../../etc"]).status.code(), Some(64));
     assert_eq!(logs(&["--since", "yesterday-ish", "watched"]).status.code(), Some(64));
     assert_eq!(logs(&[]).status.code(), Some(64));

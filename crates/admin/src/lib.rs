@@ -5,6 +5,7 @@
 mod adopt;
 mod boxes;
 mod doctor;
+mod explain;
 mod keys;
 mod kill;
 mod list;
@@ -16,6 +17,7 @@ mod reap;
 mod sessions;
 mod settings;
 mod status;
+mod tool;
 mod top;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -72,7 +74,7 @@ pub fn run() -> ExitCode {
         Err(status) => return status,
     };
     // The permissions of the configuration file and the journal decide who may read them. The doctor
-    // reports each check that needs root.
+    // checks for root itself, since its usage errors come first.
     let needs_no_root =
         matches!(arguments.command, Command::Config(_) | Command::Doctor(_) | Command::Logs(_));
     if !needs_no_root && !nix::unistd::geteuid().is_root() {

@@ -2,7 +2,7 @@
 //! of its own, so the look-up runs there. sshd refuses a name that does not resolve as an invalid user
 //! and never runs `sshbox-keys` for it.
 
-use super::doctor::tool;
+use crate::tool;
 use identity::{GID, Login};
 use std::fs;
 use std::process::Command;
