@@ -4,6 +4,7 @@
 //! done by a thread of its own, which nobody waits for longer than [`PATIENCE`].
 
 use serde::Serialize;
+use session::procfs;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,9 +37,6 @@ const FILES: [&str; 8] = [
     "sys/devices/system/cpu",
 ];
 
-/// A kernel that was told `ipv6.disable=1` has no such directory.
-const IPV6: &str = "/proc/sys/net/ipv6/conf/lo";
-
 /// How long lxcfs may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -60,7 +58,7 @@ pub fn offers() -> HostFeatures {
         Lxcfs::Serves(files) => files,
         Lxcfs::Absent | Lxcfs::Fails(_) => Vec::new(),
     };
-    HostFeatures { ipv6: Path::new(IPV6).exists(), lxcfs }
+    HostFeatures { ipv6: procfs::kernel_has_ipv6(), lxcfs }
 }
 
 /// Asks lxcfs for a file, if it is mounted.
@@ -88,7 +86,7 @@ fn files(mount: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
 /// fails. Asks no file system.
 #[must_use]
 pub fn has_stale_lxcfs(init: i32) -> bool {
-    let table = fs::read_to_string(format!("/proc/{init}/mountinfo")).unwrap_or_default();
+    let table = procfs::mount_table(Some(init)).unwrap_or_default();
     is_stale(mounted().as_deref(), &table)
 }
 
@@ -99,17 +97,14 @@ fn is_stale(current: Option<&str>, table: &str) -> bool {
 /// The device of the lxcfs that is mounted now. The kernel gives no other mount the same number
 /// while a box still holds files of an earlier one.
 fn mounted() -> Option<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let table = procfs::mount_table(None).ok()?;
     lxcfs_mounts(&table).filter(|(_, at)| *at == LXCFS).last().map(|(device, _)| device.to_owned())
 }
 
-/// Device and mount point of each lxcfs, by `proc_pid_mountinfo(5)`:
-/// `36 35 0:58 / /var/lib/lxcfs rw,relatime shared:1 - fuse.lxcfs lxcfs rw`.
+/// Device and mount point of each lxcfs in a mount table.
 fn lxcfs_mounts(table: &str) -> impl Iterator<Item = (&str, &str)> {
-    table.lines().filter(|line| line.contains(" - fuse.lxcfs ")).filter_map(|line| {
-        let mut fields = line.split(' ').skip(2);
-        Some((fields.next()?, fields.nth(1)?))
-    })
+    let lxcfs = procfs::mounts(table).filter(|mount| mount.file_system == "fuse.lxcfs");
+    lxcfs.map(|mount| (mount.device, mount.mount_point))
 }
 
 #[cfg(test)]

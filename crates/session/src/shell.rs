@@ -12,12 +12,13 @@ use crate::deadlines::{BEGIN, STOPPING, TURN, WAKING, WHY, WHY_TURN};
 use crate::escape::printable;
 use crate::exit::{ExitStatus, Failure};
 use crate::journal::{Event, Field, Reference, log};
-use crate::presence::{LockGuard, RUN, UserRuntimeDir, WAKE_SOCKET};
+use crate::presence::{LockGuard, RUN, UserRuntimeDir};
 use crate::process::die_by;
 use crate::texts;
 use crate::tty;
 use crate::variables::travels;
 use crate::waiting::Waiting;
+use crate::wake_client;
 use crate::wire::{self, Fields, PACKET_MAX, Reply, Request, Run, Socket, Verb};
 use audit::{Audit, AuditOutcome, VANISHED};
 use identity::Login;
@@ -271,7 +272,7 @@ fn enter(
             Ok(presence) => presence,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 waiting = waiting.or_else(|| Waiting::begin(texts::STARTING, audit::cancelled));
-                ask(login, Verb::Wake)?;
+                ask(login, Verb::Wake, waiting.as_ref())?;
                 continue;
             }
             Err(error) => return Err(no_entry(&error)),
@@ -288,7 +289,7 @@ fn enter(
         {
             return Ok((presence, socket, master));
         }
-        ask(login, Verb::Wake)?;
+        ask(login, Verb::Wake, waiting.as_ref())?;
         drop(turn);
         if let Some((socket, master)) = begin(runtime_dir, request)? {
             return Ok((presence, socket, master));
@@ -362,8 +363,8 @@ fn open_to_the_box(fds: [BorrowedFd<'_>; 3]) {
 }
 
 /// Asks `sshbox-wake`. What went wrong there was written for the user and is in the journal.
-fn ask(login: &Login, verb: Verb) -> Result<Fields, Failure> {
-    let answer = ask_within(login, verb, WAKING)
+fn ask(login: &Login, verb: Verb, waiting: Option<&Waiting>) -> Result<Fields, Failure> {
+    let answer = wake_client::ask(login, verb, WAKING, waiting)
         .map_err(|error| Failure::because(ExitStatus::Unavailable, texts::NO_WAKE_SERVICE, &error))?;
     let Some(fields) = answer else {
         return Err(Failure::new(ExitStatus::TryAgain, texts::TOO_MANY_WAKES));
@@ -372,10 +373,6 @@ fn ask(login: &Login, verb: Verb) -> Result<Fields, Failure> {
         return Ok(fields);
     };
     Err(Failure::told(failed, fields.parse("status"), fields.text("ref")))
-}
-
-fn ask_within(login: &Login, verb: Verb, patience: Duration) -> io::Result<Option<Fields>> {
-    verb.ask(login.as_str(), &Reference::ours().to_string(), Path::new(WAKE_SOCKET), patience)
 }
 
 /// Waits for the end of a session without a terminal. Its program holds sshd's own pipes;
@@ -444,7 +441,7 @@ fn why_stopped(login: &Login, runtime_dir: &UserRuntimeDir, began: Duration) -> 
     said().or_else(|| {
         let _turn = runtime_dir.turn_to_wake(WHY_TURN);
         said().or_else(|| {
-            let answer = ask_within(login, Verb::StopReason, WHY).ok()??;
+            let answer = wake_client::ask(login, Verb::StopReason, WHY, None).ok()??;
             answer.get("why").map(printable)
         })
     })

@@ -148,16 +148,23 @@ It may use {cores}, {memory} of memory and {tasks} tasks (processes and threads)
     )
 }
 
-// While a box starts.
+// What a terminal shows while an operation takes long; `waiting` puts a spinner before it and "..." behind.
 
-/// Shown on a terminal from the third tenth of a second on, behind a sign that turns.
-pub const STARTING: &str = "starting your box ...";
-/// … while it is stopped by `@restart` or `@stop`.
-pub const STOPPING: &str = "stopping your box ...";
-/// The same for an admin.
-pub const ADMIN_STARTING: &str = "starting the box ...";
-pub const ADMIN_STOPPING: &str = "stopping the box ...";
-pub const ADMIN_REAPING: &str = "looking at all boxes ...";
+pub const STARTING: &str = "starting your box";
+pub const STOPPING: &str = "stopping your box";
+pub const ADMIN_STARTING: &str = "starting the box";
+pub const ADMIN_STOPPING: &str = "stopping the box";
+pub const ADMIN_REAPING: &str = "looking at all boxes";
+
+// The steps of a start, which follow "starting your box: ".
+
+pub const CREATING_NETWORK: &str = "creating the network";
+pub const CREATING_CONTAINER: &str = "creating the container";
+pub const STARTING_CONTAINER: &str = "starting the container";
+pub const UNPAUSING_CONTAINER: &str = "unpausing the container";
+pub const REMOVING_CONTAINER: &str = "removing the old container";
+pub const WAITING_FOR_INIT: &str = "waiting for its init";
+
 /// After Ctrl-C.
 pub const CANCELLED: &str = "sshbox: cancelled";
 
@@ -442,13 +449,29 @@ mod tests {
     fn while_a_box_starts_or_ends() {
         let shown = [STARTING, STOPPING, CANCELLED, STOPPED, NOT_RUNNING, RESTARTED, NOTHING_DONE];
         assert_snapshot!(shown.join("\n"), @"
-        starting your box ...
-        stopping your box ...
+        starting your box
+        stopping your box
         sshbox: cancelled
         your box is stopped; the next login starts it
         your box does not run
         your box was restarted
         nothing was done
+        ");
+        let steps = [
+            CREATING_NETWORK,
+            CREATING_CONTAINER,
+            STARTING_CONTAINER,
+            UNPAUSING_CONTAINER,
+            REMOVING_CONTAINER,
+            WAITING_FOR_INIT,
+        ];
+        assert_snapshot!(steps.map(|step| format!("{STARTING}: {step}")).join("\n"), @"
+        starting your box: creating the network
+        starting your box: creating the container
+        starting your box: starting the container
+        starting your box: unpausing the container
+        starting your box: removing the old container
+        starting your box: waiting for its init
         ");
         assert_snapshot!([question("Restart", 0), question("Stop", 1), question("Stop", 12)].join("\n"), @"
         Restart your box? All programs in it end; no session is open. [y/N] 

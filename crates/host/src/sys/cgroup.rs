@@ -2,6 +2,7 @@
 //! question to the engine, which takes a second for each box. Both versions of cgroups.
 
 use session::box_status::Usage;
+use session::procfs::{self, cgroup_path};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,20 +13,14 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// What the box with this init on the host has used and uses; `None` when it is gone.
 #[must_use]
 pub fn usage(init: i32) -> Option<Usage> {
-    read(Path::new(MOUNT), &fs::read_to_string(format!("/proc/{init}/cgroup")).ok()?)
+    read(Path::new(MOUNT), &procfs::cgroups(init).ok()?)
 }
 
-/// Reads the counters of the groups that a process is in, as `cgroups(7)` lists them:
-/// `number:controllers:path` for version 1, `0::path` for version 2.
+/// Reads the counters of the cgroups of a process, below the mount point of cgroups.
 fn read(mount: &Path, groups: &str) -> Option<Usage> {
+    // Joining the empty controller of version 2 adds nothing.
     let group = |controller: &str| -> Option<PathBuf> {
-        groups.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?);
-            let below = if controller.is_empty() { mount.to_owned() } else { mount.join(controller) };
-            let listed = controllers.split(',').any(|listed| listed == controller);
-            listed.then(|| below.join(path.trim_start_matches('/')))
-        })
+        Some(mount.join(controller).join(cgroup_path(groups, controller)?))
     };
     if let (Some(cpu), Some(memory), Some(pids)) = (group("cpuacct"), group("memory"), group("pids")) {
         let droppable = field(&memory.join("memory.stat"), "total_inactive_file").unwrap_or_default();

@@ -4,10 +4,9 @@
 use identity::{Login, UID_BASE, UID_MASK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use session::clock;
+use session::procfs::{self, Stat, Status};
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -87,8 +86,7 @@ impl Session {
 /// # Errors
 /// What the file system says of `/proc`; a session that ends meanwhile is none.
 pub fn all() -> io::Result<Vec<Session>> {
-    let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let mut sessions: Vec<_> = pids.filter_map(look).collect();
+    let mut sessions: Vec<_> = procfs::pids()?.filter_map(look).collect();
     sessions.sort_by_key(|session| (session.id.began, session.id.pid));
     Ok(sessions)
 }
@@ -127,28 +125,19 @@ fn ends(process: &OwnedFd) -> io::Result<bool> {
 
 /// The session that this process is, if it is one.
 fn look(pid: i32) -> Option<Session> {
-    let at = |name: &str| format!("/proc/{pid}/{name}");
-    let program = fs::read_link(at("exe")).ok()?;
-    // One in another place for processes belongs to an sshbox in there, not to this host's.
-    let here = fs::read_link("/proc/self/ns/pid").ok()?;
-    if !is_shell(&program) || fs::read_link(at("ns/pid")).ok()? != here {
+    // One in another pid namespace belongs to an sshbox in there, not to this host's.
+    if !is_shell(&procfs::program(pid).ok()?) || !procfs::in_our_pid_namespace(pid)? {
         return None;
     }
-    let began = clock::start_of(pid)?;
-    let uid = real_uid(&fs::read_to_string(at("status")).ok()?)?;
-    let mut environment = Vec::new();
-    File::open(at("environ")).ok()?.take(ENVIRONMENT).read_to_end(&mut environment).ok()?;
+    let began = Stat::of(pid)?.start()?;
+    let uid = Status::of(pid)?.real_uid?;
+    let environment = procfs::environment(pid, ENVIRONMENT).ok()?;
     session(Id { pid, began }, uid, &environment)
 }
 
 fn is_shell(program: &Path) -> bool {
     let program = program.as_os_str().as_bytes();
     program.strip_suffix(DELETED).unwrap_or(program) == SHELL.as_bytes()
-}
-
-/// Reads `Uid:` of `proc_pid_status(5)`.
-fn real_uid(status: &str) -> Option<u32> {
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Puts together what sshd has told the process. What does not fit the uid is no session.
@@ -225,7 +214,7 @@ mod tests {
     #[test]
     fn who_is_no_session_is_not_ended() {
         let ourselves = i32::try_from(std::process::id()).unwrap();
-        let began = clock::start_of(ourselves).unwrap();
+        let began = Stat::of(ourselves).unwrap().start().unwrap();
         assert_eq!(end(Id { pid: ourselves, began }).unwrap(), None);
         assert_eq!(end(Id { pid: i32::MAX, began }).unwrap(), None);
     }

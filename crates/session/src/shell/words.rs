@@ -114,8 +114,8 @@ fn have_done(word: SpecialCommand, login: &Login) -> Result<String, Failure> {
         }
         SpecialCommand::Restart => {
             stop(login, Verb::Restart)?;
-            let _waiting = Waiting::begin(texts::STARTING, audit::cancelled);
-            ask(login, Verb::Wake)?;
+            let waiting = Waiting::begin(texts::STARTING, audit::cancelled);
+            ask(login, Verb::Wake, waiting.as_ref())?;
             Ok(format!("{}\n", texts::RESTARTED))
         }
     }
@@ -143,8 +143,8 @@ fn person(login: &Login) -> Result<String, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let mut hello = hello_of(&runtime_dir);
     if hello.is_none() {
-        let _waiting = Waiting::begin(texts::STARTING, audit::cancelled);
-        ask(login, Verb::Wake)?;
+        let waiting = Waiting::begin(texts::STARTING, audit::cancelled);
+        ask(login, Verb::Wake, waiting.as_ref())?;
         hello = hello_of(&runtime_dir);
     }
     let (_, user) = hello.ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ANSWER))?;
@@ -154,7 +154,7 @@ fn person(login: &Login) -> Result<String, Failure> {
 }
 
 fn status_of(login: &Login, json: bool) -> Result<String, Failure> {
-    let answer = ask(login, Verb::Status)?;
+    let answer = ask(login, Verb::Status, None)?;
     let status: box_status::BoxStatus = serde_json::from_slice(answer.get("box").unwrap_or_default())
         .map_err(|error| Failure::because(ExitStatus::Internal, texts::WAKE_FAILED, &error))?;
     if !json {
@@ -166,7 +166,7 @@ fn status_of(login: &Login, json: bool) -> Result<String, Failure> {
 }
 
 fn keys(login: &Login) -> Result<String, Failure> {
-    let answer = ask(login, Verb::Keys)?;
+    let answer = ask(login, Verb::Keys, None)?;
     let lines = answer.iter().filter(|(name, _)| *name == b"key");
     let keys: Vec<AuthorizedKey> =
         lines.filter_map(|(_, line)| AuthorizedKey::parse(std::str::from_utf8(line).ok()?).ok()).collect();
@@ -185,8 +185,8 @@ fn keys(login: &Login) -> Result<String, Failure> {
 
 /// Stops the box; whether it ran.
 fn stop(login: &Login, verb: Verb) -> Result<bool, Failure> {
-    let _waiting = Waiting::begin(texts::STOPPING, audit::cancelled);
-    Ok(ask(login, verb)?.get("stopped") == Some(b"1"))
+    let waiting = Waiting::begin(texts::STOPPING, audit::cancelled);
+    Ok(ask(login, verb, waiting.as_ref())?.get("stopped") == Some(b"1"))
 }
 
 /// Asks first, if there is somebody to ask.
@@ -195,7 +195,7 @@ fn agreed(word: SpecialCommand, login: &Login) -> bool {
     if !stdin.is_terminal() {
         return true;
     }
-    let sessions = UserRuntimeDir::of(Path::new(RUN), login).sessions().unwrap_or_default();
+    let sessions = UserRuntimeDir::of(Path::new(RUN), login).open_sessions().unwrap_or_default();
     let verb = if word == SpecialCommand::Stop { "Stop" } else { "Restart" };
     let _ = write!(io::stderr(), "{}", texts::question(verb, sessions));
     let mut said = String::new();

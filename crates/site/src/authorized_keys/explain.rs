@@ -2,7 +2,7 @@
 //! account source as a login does, but writes nothing: no cache, no note, no log entry.
 
 use crate::source::{self, SourceReply};
-use host::account::{Answer, Parsed};
+use host::account::{AccountReply, ParsedReply};
 use host::cache::{Cache, LookupOutcome};
 use host::config::{self, AccountsConfig};
 use host::explanation::{
@@ -13,7 +13,7 @@ use nix::unistd::{Uid, User};
 use session::authorized_key::AuthorizedKey;
 use session::clock;
 use session::exit::{ExitStatus, Failure, chain};
-use session::presence::invitation;
+use session::presence::visitor_key;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -56,8 +56,8 @@ fn answer(question: &Question<'_>) -> Result<Explanation, Failure> {
         .map_err(|error| Failure::because(ExitStatus::Usage, "", &error))?;
     let config =
         config::load(question.config).map_err(|error| Failure::because(ExitStatus::Config, "", &error))?;
-    let mut accounts = match invitation(&login) {
-        Some(file) => config.accounts.of_visitor(&file),
+    let mut accounts = match visitor_key(&login) {
+        Some(file) => config.accounts.for_doctor(&file),
         None => config.accounts,
     };
     if question.without_token {
@@ -74,7 +74,7 @@ fn answer(question: &Question<'_>) -> Result<Explanation, Failure> {
 fn explain(path: &Path, config: &AccountsConfig, login: &Login) -> Explanation {
     let cache = Cache::new(&config.cache);
     let now = clock::now();
-    let recent = cache.recent(login, &now).map(|(outcome, asked)| FailedLookup {
+    let recent = cache.last_outcome(login, &now).map(|(outcome, asked)| FailedLookup {
         outcome: match outcome {
             LookupOutcome::Refused => "refused".to_owned(),
             LookupOutcome::Failed => "failed".to_owned(),
@@ -87,13 +87,13 @@ fn explain(path: &Path, config: &AccountsConfig, login: &Login) -> Explanation {
         account: record.account,
     });
     let began = Instant::now();
-    let SourceReply { status, answer } = source::reply(config, login, config.timeout.0);
+    let SourceReply { status, account: reply } = source::request(config, login, config.timeout.0);
     let took = began.elapsed();
-    let answer = match answer {
-        Ok(Parsed { answer: Answer::Known(account), left_out, bounded }) => {
+    let answer = match reply {
+        Ok(ParsedReply { reply: AccountReply::Known(account), left_out, bounded }) => {
             SourceAnswer::Account { account, left_out, bounded }
         }
-        Ok(Parsed { answer: Answer::Refused(reason), left_out, .. }) => {
+        Ok(ParsedReply { reply: AccountReply::Refused(reason), left_out, .. }) => {
             SourceAnswer::Refusal { reason: reason.to_owned(), left_out }
         }
         Err(error) => SourceAnswer::Nothing { error: chain(&error) },
