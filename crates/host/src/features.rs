@@ -40,71 +40,33 @@ const FILES: [&str; 8] = [
 /// How long lxcfs may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How lxcfs does on this host.
-#[derive(Debug)]
-pub enum Lxcfs {
-    /// It does not run.
-    Absent,
-    /// It serves these files: where they are on the host, and in a box.
-    Serves(Vec<(PathBuf, PathBuf)>),
-    /// It is mounted, and does not answer.
-    Fails(io::Error),
-}
-
 /// Looks.
 #[must_use]
 pub fn offers() -> HostFeatures {
-    let lxcfs = match lxcfs() {
-        Lxcfs::Serves(files) => files,
-        Lxcfs::Absent | Lxcfs::Fails(_) => Vec::new(),
-    };
-    HostFeatures { ipv6: procfs::kernel_has_ipv6(), lxcfs }
+    HostFeatures { ipv6: procfs::kernel_has_ipv6(), lxcfs: lxcfs() }
 }
 
-/// Asks lxcfs for a file, if it is mounted.
-#[must_use]
-pub fn lxcfs() -> Lxcfs {
-    if mounted().is_none() {
-        return Lxcfs::Absent;
+/// The files of lxcfs, where they are on the host and in a box; none if it does not run or does not
+/// answer.
+fn lxcfs() -> Vec<(PathBuf, PathBuf)> {
+    let table = procfs::mount_table(None).unwrap_or_default();
+    if !has_lxcfs(&table) {
+        return Vec::new();
     }
     let (sender, receiver) = mpsc::channel();
-    let asked = thread::Builder::new().spawn(move || sender.send(files(Path::new(LXCFS))));
-    match asked.map(|_| receiver.recv_timeout(PATIENCE)) {
-        Ok(Ok(Ok(files))) => Lxcfs::Serves(files),
-        Ok(Ok(Err(error))) | Err(error) => Lxcfs::Fails(error),
-        Ok(Err(_)) => Lxcfs::Fails(io::ErrorKind::TimedOut.into()),
-    }
+    let thread = thread::Builder::new().spawn(move || sender.send(files(Path::new(LXCFS))));
+    let answer = thread.ok().and_then(|_| receiver.recv_timeout(PATIENCE).ok());
+    answer.and_then(Result::ok).unwrap_or_default()
+}
+
+fn has_lxcfs(table: &str) -> bool {
+    procfs::mounts(table).any(|mount| mount.file_system == "fuse.lxcfs" && mount.mount_point == LXCFS)
 }
 
 fn files(mount: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     fs::read(mount.join("proc/uptime"))?;
     let files = FILES.iter().map(|file| (mount.join(file), Path::new("/").join(file)));
     Ok(files.filter(|(here, _)| here.exists()).collect())
-}
-
-/// Whether the box with this init has files of an lxcfs that was restarted since: reading them
-/// fails. Asks no file system.
-#[must_use]
-pub fn has_stale_lxcfs(init: i32) -> bool {
-    let table = procfs::mount_table(Some(init)).unwrap_or_default();
-    is_stale(mounted().as_deref(), &table)
-}
-
-fn is_stale(current: Option<&str>, table: &str) -> bool {
-    lxcfs_mounts(table).any(|(device, _)| Some(device) != current)
-}
-
-/// The device of the lxcfs that is mounted now. The kernel gives no other mount the same number
-/// while a box still holds files of an earlier one.
-fn mounted() -> Option<String> {
-    let table = procfs::mount_table(None).ok()?;
-    lxcfs_mounts(&table).filter(|(_, at)| *at == LXCFS).last().map(|(device, _)| device.to_owned())
-}
-
-/// Device and mount point of each lxcfs in a mount table.
-fn lxcfs_mounts(table: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lxcfs = procfs::mounts(table).filter(|mount| mount.file_system == "fuse.lxcfs");
-    lxcfs.map(|mount| (mount.device, mount.mount_point))
 }
 
 #[cfg(test)]
@@ -118,17 +80,9 @@ mod tests {
 
     #[test]
     fn lxcfs_is_found_in_the_list_of_mounts() {
-        assert_eq!(lxcfs_mounts(HOST).collect::<Vec<_>>(), [("0:58", LXCFS)]);
-        assert_eq!(lxcfs_mounts(BOX).collect::<Vec<_>>(), [("0:58", "/proc/meminfo")]);
-        assert_eq!(lxcfs_mounts("1 2\nx - fuse.lxcfs \n").count(), 0);
-    }
-
-    #[test]
-    fn files_of_an_lxcfs_that_was_restarted_are_stale() {
-        assert!(!is_stale(Some("0:58"), BOX));
-        assert!(is_stale(Some("0:61"), BOX));
-        assert!(is_stale(None, BOX));
-        assert!(!is_stale(None, "300 290 0:70 / /proc rw - proc proc rw\n"));
+        assert!(has_lxcfs(HOST));
+        assert!(!has_lxcfs(BOX), "its files in a box are none that it serves");
+        assert!(!has_lxcfs("1 2\nx - fuse.lxcfs \n"));
     }
 
     #[test]
