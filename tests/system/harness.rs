@@ -6,11 +6,11 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{LazyLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::{LazyLock, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,13 +26,26 @@ static WORLD: RwLock<()> = RwLock::new(());
 /// The right to use the world together with others.
 pub fn world() -> RwLockReadGuard<'static, ()> {
     booted();
-    WORLD.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let began = Instant::now();
+    let guard = WORLD.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    note("shared", began);
+    guard
+}
+
+fn note(kind: &str, began: Instant) {
+    let name = thread::current().name().unwrap_or("?").to_owned();
+    let mut file = fs::OpenOptions::new().append(true).create(true).open("target/holds").unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    writeln!(file, "{now} {kind} {name} waited {}", began.elapsed().as_millis()).unwrap();
 }
 
 /// The right to use the world alone.
 pub fn world_alone() -> RwLockWriteGuard<'static, ()> {
     booted();
-    WORLD.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let began = Instant::now();
+    let guard = WORLD.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    note("alone", began);
+    guard
 }
 
 fn booted() {
@@ -59,19 +72,25 @@ pub fn reap(arguments: &[&str]) -> Output {
     Command::new("/usr/lib/sshbox/sshbox-reap").args(arguments).output().unwrap()
 }
 
-/// Django's own command line.
+/// Django's own command line, in one process for all calls of this program.
 pub fn manage(arguments: &[&str]) -> String {
-    let output = Command::new("target/venv/bin/python")
-        .arg("django/demo/manage.py")
-        .args(arguments)
-        .env("SSHBOX_DEMO_DATA", format!("{STATE}/django"))
-        .env("SSHBOX_TOKEN_FILE", format!("{STATE}/token"))
-        .env("PYTHONPATH", "django/src")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
+    static DJANGO: LazyLock<Mutex<(ChildStdin, BufReader<ChildStdout>)>> = LazyLock::new(|| {
+        let mut command = Command::new("target/venv/bin/python");
+        command.arg("tests/system/manage.py").env("SSHBOX_DEMO_DATA", format!("{STATE}/django"));
+        command.env("SSHBOX_TOKEN_FILE", format!("{STATE}/token")).env("PYTHONPATH", "django/src");
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // It ends at the end of its input, with this program.
+        Mutex::new((child.stdin.unwrap(), BufReader::new(child.stdout.unwrap())))
+    });
+    let mut django = DJANGO.lock().unwrap();
+    writeln!(django.0, "{}", serde_json::to_string(arguments).unwrap()).unwrap();
+    let mut reply = String::new();
+    django.1.read_line(&mut reply).unwrap();
+    // A call that failed is the failure of one test, not of all that come after.
+    drop(django);
+    let (status, printed): (i32, String) = serde_json::from_str(&reply).unwrap();
+    assert_eq!(status, 0, "{arguments:?}: {printed}");
+    printed
 }
 
 /// What the system log has by now: the texts of all entries.
@@ -105,8 +124,7 @@ impl User {
         Self { name: name.to_owned() }
     }
 
-    /// Registers many users with that key at once: Django's command line takes its time for
-    /// each call. Gives their ids as well, as the web app tells them.
+    /// Registers many users with that key at once. Gives their ids as well, as the web app tells them.
     pub fn many(names: &[String]) -> Vec<(Self, String)> {
         let script = format!(
             "from django.contrib.auth import get_user_model\n\

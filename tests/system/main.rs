@@ -33,5 +33,6 @@ mod sites;
 mod stopping;
 mod terminal;
 mod vanish;
+mod versions;
 mod waiting;
 mod words;
