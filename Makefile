@@ -35,10 +35,10 @@ help: ## Show this list
 build: export RUSTFLAGS = $(NAMELESS)
 build: ## Build all programs and the NSS module
 	cargo build --profile $(PROFILE) --locked --package sshbox-nss
-	cargo build --profile $(PROFILE) --locked --bin sshbox-keys --bin sshbox-wake --bin sshbox-reap --bin sshbox
+	cargo build --profile $(PROFILE) --locked --package sshbox-site --package sshbox-lifecycle --package sshbox
 	# These two run in places where nobody promises a C library.
-	cargo rustc --profile $(PROFILE) --locked --bin sshbox-init -- $(STATIC)
-	cargo rustc --profile $(PROFILE) --locked --bin sshbox-shell -- $(STATIC)
+	cargo rustc --profile $(PROFILE) --locked --package sshbox-session --bin sshbox-init -- $(STATIC)
+	cargo rustc --profile $(PROFILE) --locked --package sshbox-session --bin sshbox-shell -- $(STATIC)
 
 .PHONY: deb
 deb: build ## Build the Debian package into target/debian; PROFILE=quick for one to try, in target/debian-quick

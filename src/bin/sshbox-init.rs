@@ -1,5 +1,5 @@
-//! `sshbox-init`: see `src/init.rs`.
+//! `sshbox-init`: see `crates/session/src/init.rs`.
 
 fn main() -> std::process::ExitCode {
-    sshbox::init::run()
+    session::init::run()
 }

@@ -1,5 +1,5 @@
-//! `sshbox-keys`: see `src/keys.rs`.
+//! `sshbox-keys`: see `crates/site/src/keys.rs`.
 
 fn main() -> std::process::ExitCode {
-    sshbox::keys::run()
+    site::keys::run()
 }

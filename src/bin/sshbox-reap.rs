@@ -1,5 +1,5 @@
-//! `sshbox-reap`: see `src/reap.rs`.
+//! `sshbox-reap`: see `crates/lifecycle/src/reap.rs`.
 
 fn main() -> std::process::ExitCode {
-    sshbox::reap::run()
+    lifecycle::reap::run()
 }

@@ -1,5 +1,5 @@
-//! `sshbox-shell`: see `src/shell.rs`.
+//! `sshbox-shell`: see `crates/session/src/shell.rs`.
 
 fn main() -> std::process::ExitCode {
-    sshbox::shell::run()
+    session::shell::run()
 }

@@ -1,5 +1,5 @@
-//! `sshbox-wake`: see `src/wake.rs`.
+//! `sshbox-wake`: see `crates/lifecycle/src/wake.rs`.
 
 fn main() -> std::process::ExitCode {
-    sshbox::wake::run()
+    lifecycle::wake::run()
 }

@@ -1,5 +1,5 @@
-//! `sshbox`, the admin's command: see `src/admin.rs`.
+//! `sshbox`, the admin's command: see `crates/admin/src/lib.rs`.
 
 fn main() -> std::process::ExitCode {
-    sshbox::admin::run()
+    admin::run()
 }

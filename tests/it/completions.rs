@@ -10,7 +10,7 @@ fn completions_are_those_of_the_command() {
     for (shell, name) in [(Shell::Bash, "sshbox.bash"), (Shell::Zsh, "_sshbox"), (Shell::Fish, "sshbox.fish")]
     {
         let mut made = Vec::new();
-        clap_complete::generate(shell, &mut sshbox::admin::command(), "sshbox", &mut made);
+        clap_complete::generate(shell, &mut admin::command(), "sshbox", &mut made);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/completions").join(name);
         if std::env::var_os("SSHBOX_COMPLETIONS").is_some_and(|what| what == "write") {
             fs::write(&path, &made).unwrap();

@@ -1,6 +1,6 @@
 //! Our reading of public keys beside OpenSSH's own.
 
-use sshbox::authorized_key::AuthorizedKey;
+use session::authorized_key::AuthorizedKey;
 use std::fs;
 use std::process::Command;
 

@@ -1,10 +1,10 @@
 //! Engines old and new: one that speaks no API newer than Debian 12's, and one that refuses what is
 //! older than Docker 29 takes. Both give their real refusals to a version that they do not speak.
 
-use sshbox::account::Account;
-use sshbox::config;
-use sshbox::engine::{Engine, EngineError};
-use sshbox::spec::{Found, Spec, State};
+use host::account::Account;
+use host::config;
+use lifecycle::engine::{Engine, EngineError};
+use lifecycle::spec::{BoxSpec, Container, ContainerState};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -159,12 +159,17 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// All that sshbox ever asks an engine.
-async fn everything(fake: &Fake) -> Result<Found, EngineError> {
-    let engine = Engine::connect(&config::Engine { socket: fake.socket() }).await?;
+async fn everything(fake: &Fake) -> Result<Container, EngineError> {
+    let engine = Engine::connect(&config::EngineConfig { socket: fake.socket() }).await?;
     let account: Account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
     let login = identity::Login::parse(b"alice").unwrap();
-    let spec =
-        Spec::new(&config::Box::default(), &login, &account, "/homes/alice".into(), "/run/alice".into());
+    let spec = BoxSpec::new(
+        &config::ContainerConfig::default(),
+        &login,
+        &account,
+        "/homes/alice".into(),
+        "/run/alice".into(),
+    );
     assert_eq!(engine.running().await?[0].user, "alice");
     assert_eq!(engine.image_id("sshbox-user").await?.as_deref(), Some("sha256:01"));
     assert_eq!(engine.image_id("missing").await?, None);
@@ -188,7 +193,12 @@ fn every_engine_from_debian_12_to_docker_29_is_understood() {
     for kind in &KINDS {
         let fake = Fake::new(kind);
         let found = now(everything(&fake)).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
-        assert_eq!((found.state, found.limits), (State::Running, (2_000_000_000, 8, 512)), "{}", kind.name);
+        assert_eq!(
+            (found.state, found.limits),
+            (ContainerState::Running, (2_000_000_000, 8, 512)),
+            "{}",
+            kind.name
+        );
         assert_eq!(found.labels.unwrap().account, "42", "{}", kind.name);
         let asked = fake.asked.lock().unwrap();
         // No version is sent, so each engine takes its own newest one.

@@ -1,6 +1,6 @@
 //! What is written down of the journal, beside the events and fields that there are.
 
-use sshbox::journal::{Event, Field, Level};
+use session::journal::{Event, Field, Level};
 use std::fs;
 use std::process::Command;
 

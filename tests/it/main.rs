@@ -12,7 +12,6 @@
 mod completions;
 mod differential;
 mod engines;
-mod hostile_http;
 mod journal;
 mod manuals;
 mod structure;

@@ -2,7 +2,7 @@
 //! page tells of one that there is not.
 
 use clap::Command;
-use sshbox::config;
+use host::config;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,9 +45,9 @@ fn section<'a>(page: &'a str, heading: &str) -> &'a str {
 #[test]
 fn every_option_of_every_program_is_in_its_page_and_no_other() {
     for (name, command) in [
-        ("sshbox-keys.8", Some(sshbox::keys::command())),
-        ("sshbox-wake.8", Some(sshbox::wake::command())),
-        ("sshbox-reap.8", Some(sshbox::reap::command())),
+        ("sshbox-keys.8", Some(site::keys::command())),
+        ("sshbox-wake.8", Some(lifecycle::wake::command())),
+        ("sshbox-reap.8", Some(lifecycle::reap::command())),
         // These take none; `--json` is part of a word that a user types.
         ("sshbox-init.8", None),
         ("sshbox-shell.8", None),
@@ -71,7 +71,7 @@ const HAVE_PAGES: [&str; 3] = ["adopt", "doctor", "logs"];
 
 #[test]
 fn every_command_of_the_admin_is_in_the_page_with_its_options_and_no_other() {
-    let mut command = sshbox::admin::command();
+    let mut command = admin::command();
     command.build();
     let page = page("sshbox.8");
     let global = ["config", "help", "version"].map(str::to_owned);

@@ -1,121 +1,202 @@
-//! The shape of the source, as ARCHITECTURE.md promises it: who may know whom.
+//! The structure of the source, as ARCHITECTURE.md describes it: what each program links, which
+//! crate may use which, and that the files of a crate do not depend on each other in a circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// All source files below `src`, by the module at their top.
-fn files() -> BTreeMap<String, Vec<String>> {
-    let mut modules: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The packages that a package links, itself included, as `cargo tree` lists them.
+fn linked_by(package: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["--package", package])
+        .current_dir(ROOT)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let listed = String::from_utf8(output.stdout).unwrap();
+    listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+const WEB_CLIENT_AND_TLS: [&str; 6] =
+    ["sshbox-site", "ureq", "rustls", "rustls-webpki", "hyper-rustls", "native-tls"];
+const ENGINE_CLIENT: [&str; 5] = ["sshbox-lifecycle", "bollard", "tokio", "hyper", "http"];
+
+#[test]
+fn each_program_links_only_what_it_may() {
+    let lacks = |package: &str, forbidden: &[&str]| {
+        let linked = linked_by(package);
+        assert!(linked.contains(package), "{package}: {linked:?}");
+        for name in forbidden {
+            assert!(!linked.contains(*name), "{package} links {name}");
+        }
+    };
+    // sshbox-shell and sshbox-init run as the user and in the container.
+    lacks("sshbox-session", &WEB_CLIENT_AND_TLS);
+    lacks("sshbox-session", &ENGINE_CLIENT);
+    // sshbox-keys asks the web app. It parses HTTP, so `http` is its own.
+    lacks("sshbox-site", &ENGINE_CLIENT[..4]);
+    // sshbox-wake, sshbox-reap and sshbox run as root.
+    lacks("sshbox-lifecycle", &WEB_CLIENT_AND_TLS);
+    lacks("sshbox", &WEB_CLIENT_AND_TLS);
+    // The lists above name what the programs that may link it do link.
+    assert!(["ureq", "rustls", "rustls-webpki"].iter().all(|name| linked_by("sshbox-site").contains(*name)));
+    assert!(ENGINE_CLIENT.iter().all(|name| linked_by("sshbox").contains(*name)));
+}
+
+#[test]
+fn each_crate_uses_only_the_crates_below_it() {
+    for (package, below) in [
+        ("sshbox-identity", &[][..]),
+        ("sshbox-nss", &["identity"]),
+        ("sshbox-session", &["identity"]),
+        ("sshbox-host", &["identity", "session"]),
+        ("sshbox-site", &["host", "identity", "session"]),
+        ("sshbox-lifecycle", &["host", "identity", "session"]),
+        ("sshbox-admin", &["host", "identity", "lifecycle", "session"]),
+    ] {
+        let linked = linked_by(package);
+        let ours: Vec<&str> = linked
+            .iter()
+            .filter_map(|name| name.strip_prefix("sshbox-"))
+            .filter(|name| format!("sshbox-{name}") != package)
+            .collect();
+        assert_eq!(ours, below, "{package}");
+    }
+}
+
+/// All source files, by their path below the project.
+fn sources() -> BTreeMap<PathBuf, String> {
+    let mut sources = BTreeMap::new();
+    let mut folders = vec![Path::new(ROOT).join("crates"), Path::new(ROOT).join("src")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-                continue;
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                sources.insert(path.strip_prefix(ROOT).unwrap().to_owned(), text);
             }
-            let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-            let top =
-                inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
-            modules.entry(top.to_owned()).or_default().push(fs::read_to_string(&path).unwrap());
         }
     }
-    modules
+    sources
 }
 
-/// The same with the files of a module put together.
-fn modules() -> BTreeMap<String, String> {
-    files().into_iter().map(|(module, sources)| (module, sources.concat())).collect()
-}
-
-/// The lists in `lib.rs`: apps, edges, rules.
-fn lists() -> [Vec<String>; 3] {
-    let lib = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs")).unwrap();
-    let list = |title: &str| {
-        let section = lib.split(&format!("// {title}")).nth(1).unwrap();
-        let section = section.split("\n\n").next().unwrap();
-        section
-            .lines()
-            .filter_map(|line| line.strip_prefix("pub mod "))
-            .map(|name| name.trim_end_matches(';').to_owned())
-            .collect()
+/// The files of one crate, by the path of their module: `["wake", "start"]`.
+fn modules(name: &str) -> BTreeMap<Vec<String>, String> {
+    let root = Path::new("crates").join(name).join("src");
+    let module = |path: &Path| -> Option<Vec<String>> {
+        let inside = path.strip_prefix(&root).ok()?.with_extension("");
+        let mut parts: Vec<String> =
+            inside.components().map(|part| part.as_os_str().to_str().unwrap().to_owned()).collect();
+        if ["lib", "mod"].contains(&&**parts.last()?) {
+            parts.pop();
+        }
+        Some(parts)
     };
-    [list("Apps"), list("Edges"), list("Rules")]
+    sources().into_iter().filter_map(|(path, text)| Some((module(&path)?, text))).collect()
 }
 
-fn knows(source: &str, module: &str) -> bool {
-    [format!("crate::{module}::"), format!("crate::{module};"), format!("sshbox::{module}::")]
-        .iter()
-        .any(|path| source.contains(path))
+/// The modules that a file names by `crate::…` and `super::…`, as paths from the crate's root.
+fn named(module: &[String], source: &str) -> Vec<Vec<String>> {
+    // What tests use does not count.
+    let source = source.split("#[cfg(test)]\nmod ").next().unwrap();
+    let mut found = Vec::new();
+    for (prefix, base) in [("crate::", &[][..]), ("super::", &module[..module.len().saturating_sub(1)])] {
+        for (at, _) in source.match_indices(prefix) {
+            let rest = &source[at + prefix.len()..];
+            let group = rest.strip_prefix('{').map_or(rest, |rest| rest.split('}').next().unwrap());
+            // `super::{one, two::Three}` names several modules, anything else one.
+            let names = if rest.starts_with('{') { group.split(',').collect() } else { vec![rest] };
+            for name in names {
+                let path: String = name
+                    .trim_start()
+                    .chars()
+                    .take_while(|letter| {
+                        letter.is_ascii_lowercase() || matches!(letter, '_' | ':' | '0'..='9')
+                    })
+                    .collect();
+                let parts = path.split("::").filter(|part| !part.is_empty()).map(str::to_owned);
+                found.push(base.iter().cloned().chain(parts).collect());
+            }
+        }
+    }
+    found
 }
 
 #[test]
-fn arrows_point_down() {
-    let (modules, [apps, edges, rules]) = (modules(), lists());
-    assert!(apps.len() >= 5 && edges.len() >= 8 && rules.len() >= 5);
-    let listed = apps.len() + edges.len() + rules.len();
-    assert_eq!(modules.len(), listed + 2, "each module is in a list; the rest are lib.rs and bin/");
-    for app in &apps {
-        for other in apps.iter().filter(|other| *other != app) {
-            assert!(!knows(&modules[app], other), "app {app} knows app {other}");
+fn no_modules_depend_on_each_other_in_a_circle() {
+    for name in ["session", "host", "site", "lifecycle", "admin"] {
+        let modules = modules(name);
+        assert!(modules.len() > 2, "{name}");
+        let mut uses: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+        for (module, source) in &modules {
+            for path in named(module, source) {
+                // The module that is meant is the longest that there is.
+                let target =
+                    (0..=path.len()).rev().map(|end| &path[..end]).find(|path| modules.contains_key(*path));
+                // What two modules have in common is the parent; below it they are siblings.
+                let Some(target) = target else { continue };
+                let common = module.iter().zip(target).take_while(|(one, other)| one == other).count();
+                if let (Some(_), Some(_)) = (module.get(common), target.get(common)) {
+                    uses.entry(module[..=common].to_vec()).or_default().insert(target[..=common].to_vec());
+                }
+            }
         }
-    }
-    for edge in &edges {
-        for other in apps.iter().chain(edges.iter().filter(|other| *other != edge)) {
-            // Two exceptions: a reading of the clock is a value that others keep, and all who keep
-            // files replace them in one way.
-            let allowed = other == "clock" && ["cache", "sessions"].contains(&&**edge)
-                || other == "atomic" && ["cache", "home", "presence"].contains(&&**edge);
-            assert!(allowed || !knows(&modules[edge], other), "edge {edge} knows {other}");
+        // Take away what uses nothing that is left, until nothing changes.
+        loop {
+            let free: Vec<_> = uses
+                .iter()
+                .filter(|(_, used)| !used.iter().any(|used| uses.contains_key(used)))
+                .map(|(one, _)| one.clone())
+                .collect();
+            if free.is_empty() {
+                break;
+            }
+            uses.retain(|one, _| !free.contains(one));
         }
-    }
-    for rule in &rules {
-        for other in apps.iter().chain(&edges) {
-            // A failure carries the reference that the journal made.
-            let allowed = rule == "exit" && other == "journal";
-            assert!(allowed || !knows(&modules[rule], other), "rule {rule} knows {other}");
-        }
+        assert!(uses.is_empty(), "{name}: a circle among {uses:?}");
     }
 }
 
 #[test]
 fn each_outside_party_is_known_in_one_place() {
-    let only = |word: &str, place: &str| {
-        for (module, source) in modules() {
-            assert_eq!(source.contains(word), module == place, "{word} in {module}");
+    let only = |word: &str, places: &[&str]| {
+        let mut found = false;
+        for (path, source) in sources() {
+            let path = path.to_str().unwrap();
+            let allowed = places.iter().any(|place| path.starts_with(place));
+            assert!(allowed || !source.contains(word), "{word} in {path}");
+            found |= source.contains(word);
         }
+        assert!(found, "{word}");
     };
-    only("bollard::", "engine");
-    only("ureq::", "source");
-    only("unsafe {", "process");
+    only("bollard::", &["crates/lifecycle/src/engine"]);
+    only("ureq::", &["crates/site/src/source"]);
+    only("unsafe {", &["crates/session/src/process", "crates/nss/src/ffi"]);
 }
 
+/// Longer than 400 lines, each with its reason.
+const LONG: [(&str, &str); 0] = [];
+
 #[test]
-fn what_runs_as_the_user_knows_no_engine_and_no_network() {
-    let modules = modules();
-    for module in ["shell", "init", "wire", "tty", "presence", "process", "waiting"] {
-        for word in ["tokio", "crate::engine", "crate::source", "crate::config", "TcpStream"] {
-            assert!(!modules[module].contains(word), "{module} knows {word}");
-        }
+fn every_file_says_what_it_is_for_and_is_short() {
+    let sources = sources();
+    assert!(sources.len() > 60, "{}", sources.len());
+    for (path, source) in sources {
+        assert!(source.starts_with("//!"), "{}: {source:.60}", path.display());
+        let long = LONG.iter().any(|(name, _)| Path::new(name) == path);
+        assert!(long || source.lines().count() <= 400, "{}: more than 400 lines", path.display());
     }
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
-    let mut count = 0;
-    for (module, sources) in files() {
-        for source in sources {
-            assert!(source.starts_with("//!"), "{module}: {source:.60}");
-            count += 1;
-        }
-    }
-    assert!(count > 25, "{count}");
-}
-
-#[test]
-fn bins_are_doorbells() {
-    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin")).unwrap() {
+fn mains_are_three_lines() {
+    for entry in fs::read_dir(Path::new(ROOT).join("src/bin")).unwrap() {
         let source = fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(source.lines().count() <= 6, "{source}");
     }

@@ -1,7 +1,7 @@
 //! The watchdog of the programs that root runs, beside a system call that blocks.
 
 use rustix::net::sockopt::set_socket_linger;
-use sshbox::process::end_after;
+use session::process::end_after;
 use std::env;
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -8,8 +8,8 @@ use crate::numbers::{Boxes, is_named, tell};
 use identity::Login;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use sshbox::presence::{Place, RUN};
-use sshbox::wire::{Fields, Socket, hello};
+use session::presence::{RUN, UserRuntimeDir};
+use session::wire::{Fields, Socket, hello};
 use std::fs::{self, File};
 use std::io::{IoSlice, Read as _};
 use std::mem::MaybeUninit;
@@ -122,13 +122,13 @@ struct Hostile {
 impl Hostile {
     fn new(user: User, id: &str, act: Act) -> Self {
         let login = Login::parse(user.name.as_bytes()).unwrap();
-        let place = Place::of(Path::new(RUN), &login);
-        place.prepare().unwrap();
-        place.belongs_to(id).unwrap();
-        let path = place.init_socket();
+        let runtime_dir = UserRuntimeDir::of(Path::new(RUN), &login);
+        runtime_dir.prepare().unwrap();
+        runtime_dir.write_box_account(id).unwrap();
+        let path = runtime_dir.init_socket();
         let _ = fs::remove_file(&path);
         let listener = Socket::listen(&path).unwrap();
-        place.give_init_socket().unwrap();
+        runtime_dir.give_init_socket().unwrap();
         listener.set_patience(Duration::from_millis(100)).unwrap();
         let (over, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let listening = {
@@ -362,7 +362,7 @@ fn is_free(user: &User) -> Result<(), String> {
         thread::sleep(Duration::from_millis(20));
     }
     let login = Login::parse(user.name.as_bytes()).unwrap();
-    match Place::of(Path::new(RUN), &login).empty() {
+    match UserRuntimeDir::of(Path::new(RUN), &login).try_lock_live() {
         Ok(Some(_)) => Ok(()),
         other => Err(format!("presence is still held: {other:?}")),
     }

@@ -3,8 +3,8 @@
 
 use crate::harness::{STATE, Undo, User, run, text, until, world, world_alone};
 use nix::sys::signal::Signal;
-use sshbox::escape::printable;
-use sshbox::journal::Event;
+use session::escape::printable;
+use session::journal::Event;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Output};

@@ -3,7 +3,7 @@
 
 use crate::harness::{Changed, STATE, Undo, User, journal, manage, run, text, until, world, world_alone};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use sshbox::wire::{Fields, Socket};
+use session::wire::{Fields, Socket};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;

@@ -4,8 +4,8 @@
 use crate::harness::{
     Running, STATE, Terminal, User, journal, processes, reap, run, text, until, world, world_alone,
 };
-use sshbox::presence::{Place, RUN};
-use sshbox::wire::Socket;
+use session::presence::{RUN, UserRuntimeDir};
+use session::wire::Socket;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -337,7 +337,7 @@ fn an_init_whose_host_hangs_up_early_rests_and_can_be_called_again() {
     user.says("true");
     let init: i32 = user.inspect("{{.State.Pid}}").parse().unwrap();
     let login = ::identity::Login::parse(user.name.as_bytes()).unwrap();
-    let boot = Place::of(Path::new(RUN), &login).boot_socket();
+    let boot = UserRuntimeDir::of(Path::new(RUN), &login).boot_socket();
     let listener = Socket::listen(&boot).unwrap();
     fs::set_permissions(&boot, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     run("docker", &["kill", "--signal", "USR1", &user.container()]);
@@ -349,7 +349,7 @@ fn an_init_whose_host_hangs_up_early_rests_and_can_be_called_again() {
     assert!(spent < 10, "{spent} of 200 ticks");
     // Its listening socket has not changed; without one it fetches another.
     assert_eq!(user.says("echo in"), "in\n");
-    fs::remove_file(Place::of(Path::new(RUN), &login).init_socket()).unwrap();
+    fs::remove_file(UserRuntimeDir::of(Path::new(RUN), &login).init_socket()).unwrap();
     assert_eq!(user.says("echo again"), "again\n");
     assert_eq!(user.inspect("{{.State.Pid}}"), init.to_string());
 }
@@ -422,7 +422,7 @@ fn a_program_that_poses_as_the_init_and_hangs_who_drops_its_descriptors_hinders_
     };
     until("sshbox-wake has ended", || wakes() == 0);
     let login = ::identity::Login::parse(user.name.as_bytes()).unwrap();
-    assert!(Place::of(Path::new(RUN), &login).try_transition().unwrap().is_some());
+    assert!(UserRuntimeDir::of(Path::new(RUN), &login).try_lock_state().unwrap().is_some());
     // The reaper judges it, and its stop works: by SIGKILL, as the program wants.
     let output = reap(&["--dry-run"]);
     assert!(text(&output.stdout).contains("poser: kept: idle for less than"), "{output:?}");

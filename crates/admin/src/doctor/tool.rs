@@ -1,0 +1,182 @@
+//! Programs of the host that the doctor calls, each within a deadline, and the signals that
+//! end a check early, so that what it made can be removed. Knows no check.
+
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use rustix::fs::{MemfdFlags, memfd_create};
+use session::times::later;
+use std::cell::Cell;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longest output that is read, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Time between two looks at a program.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The wish of an admin to stop.
+#[derive(Debug)]
+pub struct Interrupt {
+    signals: SignalFd,
+    came: Cell<Option<i32>>,
+}
+
+impl Interrupt {
+    /// From now on these signals do not end the program.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn watch() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            set.add(signal);
+        }
+        set.thread_block()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self { signals: SignalFd::with_flags(&set, flags)?, came: Cell::new(None) })
+    }
+
+    /// The signal that came, if one did.
+    pub fn came(&self) -> Option<i32> {
+        if let Ok(Some(signal)) = self.signals.read_signal() {
+            self.came.set(i32::try_from(signal.ssi_signo).ok());
+        }
+        self.came.get()
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// With which status.
+    pub status: ExitStatus,
+    /// What it said.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
+}
+
+impl Ended {
+    /// The last line of what it said or complained of.
+    pub fn last_words(&self) -> String {
+        let lines = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
+        lines(&self.err).or_else(|| lines(&self.out)).unwrap_or_else(|| self.status.to_string())
+    }
+}
+
+/// Why a program did not end.
+#[derive(Debug)]
+pub enum ToolError {
+    /// It cannot be started.
+    Start(String, io::Error),
+    /// It took too long and was killed.
+    Timeout(String, Duration),
+    /// The admin does not want to wait.
+    Interrupted,
+}
+
+impl fmt::Display for ToolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(program, error) => write!(f, "cannot run {program}: {error}"),
+            Self::Timeout(program, time) => write!(f, "{program} did not end within {time:?}"),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// Runs `command` with this input to its end, or until `interrupt` if it is given. Its output goes to
+/// memory, not to a pipe: what it leaves behind can hold nobody up.
+///
+/// # Errors
+/// [`ToolError`]; the program is gone then.
+pub fn run(
+    command: &mut Command,
+    input: &str,
+    deadline: Duration,
+    interrupt: Option<&Interrupt>,
+) -> Result<Ended, ToolError> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let failed = |error: io::Error| ToolError::Start(name.clone(), error);
+    let stdin = memory(input).map_err(failed)?;
+    let (out, err) = (memory("").map_err(failed)?, memory("").map_err(failed)?);
+    let share = |file: &File| file.try_clone().map(Stdio::from).map_err(failed);
+    command.stdin(Stdio::from(stdin)).stdout(share(&out)?).stderr(share(&err)?).env("LC_ALL", "C.UTF-8");
+    // What it starts goes with it: sftp has an ssh.
+    let mut child = command.process_group(0).spawn().map_err(failed)?;
+    let end = later(Instant::now(), deadline);
+    let stopped = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return Ok(Ended { status, out: text(out), err: text(err) });
+        }
+        if interrupt.is_some_and(|interrupt| interrupt.came().is_some()) {
+            break ToolError::Interrupted;
+        }
+        if Instant::now() > end {
+            break ToolError::Timeout(name.clone(), deadline);
+        }
+        thread::sleep(LOOK);
+    };
+    let group = i32::try_from(child.id()).map(Pid::from_raw);
+    let _ = group.map(|group| killpg(group, Signal::SIGKILL));
+    let _ = child.wait();
+    Err(stopped)
+}
+
+fn memory(text: &str) -> io::Result<File> {
+    let mut file = File::from(memfd_create("sshbox-doctor", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn text(mut file: File) -> String {
+    let mut bytes = Vec::new();
+    // What cannot be read was not said.
+    let _ = file.rewind().and_then(|()| file.take(LONGEST).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, input: &str, deadline: Duration) -> Result<Ended, ToolError> {
+        run(Command::new("sh").args(["-c", script]), input, deadline, None)
+    }
+
+    #[test]
+    fn output_input_and_status_come_back() {
+        let ended = shell("cat; echo oops >&2; exit 3", "in", Duration::from_secs(60)).unwrap();
+        assert_eq!((ended.out.as_str(), ended.err.as_str(), ended.status.code()), ("in", "oops\n", Some(3)));
+        assert_eq!(ended.last_words(), "oops");
+    }
+
+    #[test]
+    fn an_admin_who_has_enough_does_not_wait() {
+        // The signal goes to this thread alone, where it is blocked and waits to be read.
+        let interrupt = Interrupt::watch().unwrap();
+        assert_eq!(interrupt.came(), None);
+        nix::sys::signal::raise(Signal::SIGINT).unwrap();
+        let ended = run(Command::new("sleep").arg("600"), "", Duration::from_secs(600), Some(&interrupt));
+        assert!(matches!(ended, Err(ToolError::Interrupted)));
+        assert_eq!(interrupt.came(), Some(2));
+    }
+
+    #[test]
+    fn what_does_not_end_is_ended_and_what_it_left_holds_nobody_up() {
+        assert!(matches!(
+            shell("sleep 600", "", Duration::from_millis(50)),
+            Err(ToolError::Timeout(program, _)) if program == "sh"
+        ));
+        // Its child holds standard output for a while longer.
+        shell("sleep 5 & exit 0", "", Duration::from_secs(4)).unwrap();
+    }
+}

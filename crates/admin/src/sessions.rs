@@ -1,0 +1,133 @@
+//! `sshbox sessions`: who is there, from where, and what they run.
+
+use super::{because, login, show};
+use clap::Args;
+use host::sys::ssh_sessions::{self, Session};
+use identity::Login;
+use serde::Serialize;
+use session::clock;
+use session::exit::{ExitStatus, Failure};
+use session::times::rfc3339;
+use session::wire;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+/// List the sessions that are open
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only those of this login name
+    #[arg(value_parser = login)]
+    user: Option<Login>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const TITLES: [&str; 7] = ["SESSION", "USER", "SINCE", "FROM", "TERMINAL", "PID", "WHAT"];
+
+/// A session, as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown {
+    session: String,
+    user: String,
+    /// RFC 3339; `None` if the host's clock is out of its range.
+    since: Option<String>,
+    /// Address of the client.
+    from: String,
+    terminal: bool,
+    pid: i32,
+    /// `shell`, `command`, `sftp`, or a word such as `@sshd`.
+    what: String,
+    /// As it was typed, if it is a command.
+    command: Option<String>,
+}
+
+/// The subcommand.
+pub fn run(arguments: &Arguments, _config: &Path) -> Result<ExitCode, Failure> {
+    let sessions = ssh_sessions::all().map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
+    let (wall, boot) = (SystemTime::now(), clock::boottime());
+    let sessions = sessions
+        .into_iter()
+        .filter(|session| arguments.user.as_ref().is_none_or(|user| *user == session.login))
+        .map(|session| shown(session, wall, boot));
+    if arguments.json {
+        return show::json(&sessions.collect::<Vec<_>>());
+    }
+    let rows: Vec<_> = sessions.map(|session| row(session, wall)).collect();
+    show::say(&show::table(&TITLES, &rows, show::colours()))
+}
+
+fn shown(session: Session, wall: SystemTime, boot: Duration) -> Shown {
+    let began = wall.checked_sub(boot.saturating_sub(session.began())).unwrap_or(wall);
+    let (what, command) = what(session.command.as_deref());
+    Shown {
+        session: session.id.to_string(),
+        user: session.login.to_string(),
+        since: rfc3339(began),
+        terminal: session.terminal,
+        pid: session.pid(),
+        from: session.from,
+        what,
+        command,
+    }
+}
+
+/// Says what runs, as `sshbox-shell` reads it.
+fn what(command: Option<&[u8]>) -> (String, Option<String>) {
+    let Some(command) = command else { return ("shell".to_owned(), None) };
+    let text = String::from_utf8_lossy(command).into_owned();
+    match command {
+        _ if command == wire::SFTP.as_bytes() => ("sftp".to_owned(), None),
+        [b'@', ..] => (text, None),
+        _ => ("command".to_owned(), Some(text)),
+    }
+}
+
+fn row(session: Shown, now: SystemTime) -> Vec<String> {
+    vec![
+        session.session,
+        session.user,
+        show::from_now(session.since.as_deref(), now),
+        session.from,
+        if session.terminal { "yes" } else { "no" }.to_owned(),
+        session.pid.to_string(),
+        session.command.unwrap_or(session.what),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn all_kinds_of_sessions() {
+        let wall = humantime::parse_rfc3339("2026-03-01T12:00:00Z").unwrap();
+        let boot = Duration::from_secs(1000);
+        let commands: [Option<&[u8]>; 5] =
+            [None, Some(b"make -j2"), Some(b"internal-sftp"), Some(b"@sshd"), Some(b"echo '\x1b[2J\xff\"")];
+        let rows: Vec<_> = commands
+            .into_iter()
+            .enumerate()
+            .map(|(at, command)| {
+                let session = Session {
+                    id: format!("{}-{:x}", 4711 + at, 990_000 - 100_000 * at).parse().unwrap(),
+                    login: login("alice").unwrap(),
+                    from: "192.0.2.9".to_owned(),
+                    terminal: command.is_none(),
+                    command: command.map(<[u8]>::to_vec),
+                };
+                row(shown(session, wall, boot), wall)
+            })
+            .collect();
+        assert_snapshot!(show::table(&TITLES, &rows, false), @r#"
+        SESSION     USER   SINCE       FROM       TERMINAL  PID   WHAT
+        4711-f1b30  alice  10s ago     192.0.2.9  yes       4711  shell
+        4712-d9490  alice  1m 50s ago  192.0.2.9  no        4712  make -j2
+        4713-c0df0  alice  3m 30s ago  192.0.2.9  no        4713  sftp
+        4714-a8750  alice  5m 10s ago  192.0.2.9  no        4714  @sshd
+        4715-900b0  alice  6m 50s ago  192.0.2.9  no        4715  echo '\x1b[2J\xef\xbf\xbd\"
+        "#);
+    }
+}

@@ -1,0 +1,114 @@
+//! `sshbox status`: one box, all that is known of it.
+
+use super::boxes::{self, Known, Looker};
+use super::{known, load, login, show, with_engine};
+use clap::Args;
+use identity::Login;
+use session::escape::printable;
+use session::exit::Failure;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Show the box of one user
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Login name
+    #[arg(value_parser = login)]
+    user: Login,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The subcommand.
+pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
+    let (config, user) = (load(config)?, &arguments.user);
+    let found = with_engine(async {
+        let Some(one) = Looker::new(&config).await?.one(user).await? else { return Ok(None) };
+        let mut boxes = [one];
+        boxes::measure_now(&mut boxes).await;
+        let [one] = boxes;
+        Ok(Some(one))
+    })?;
+    known(&config, user, found.is_some())?;
+    let found = found.unwrap_or_default();
+    if arguments.json {
+        return show::json(&found);
+    }
+    show::say(&text(&found))
+}
+
+/// What `@status` shows, and below it what concerns the host.
+fn text(one: &Known) -> String {
+    let account = match (&one.account, &one.made_for) {
+        (Some(now), Some(then)) if now != then => format!("{now}, but the box was made for {then}"),
+        (Some(now), _) => now.clone(),
+        (None, Some(then)) => format!("{then}, by the box"),
+        (None, None) => show::NOTHING.to_owned(),
+    };
+    let made = match one.out_of_date {
+        Some(true) => "out of date: the next cold start makes it anew",
+        Some(false) => "up to date",
+        None => show::NOTHING,
+    };
+    let lines = [
+        ("container", show::cell(one.container.as_ref())),
+        ("account", account),
+        ("home", show::cell(one.home.as_ref().map(|home| home.display()))),
+        ("made", made.to_owned()),
+    ];
+    lines.into_iter().fold(one.status.text(), |mut text, (name, value)| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<10} {}", printable(value.as_bytes()));
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+    use session::box_status::{Amount, BoxStatus, Cpu, LastStop};
+
+    #[test]
+    fn what_an_admin_sees_beside_what_the_user_sees() {
+        let status = BoxStatus {
+            name: "sshbox-alice".to_owned(),
+            state: "stopped".to_owned(),
+            image: "sshbox-user:latest".to_owned(),
+            cpu: Cpu { limit: 2.0, used: None },
+            memory: Amount { limit: 8 << 30, used: None },
+            idle_timeout_seconds: Some(1800),
+            last_stop: Some(LastStop { seconds_ago: 90, reason: "an admin stopped it".to_owned() }),
+            ..BoxStatus::default()
+        };
+        let one = Known {
+            user: "alice".to_owned(),
+            status,
+            container: Some("4f0c1d9e".to_owned()),
+            account: Some("43".to_owned()),
+            made_for: Some("42".to_owned()),
+            home: Some("/var/lib/sshbox/homes/alice".into()),
+            out_of_date: Some(true),
+            ..Known::default()
+        };
+        assert_snapshot!(text(&one), @"
+        box        sshbox-alice
+        state      stopped
+        image      sshbox-user:latest
+        sessions   0
+        cpu        up to 2 cores
+        memory     up to 8.0 GiB
+        tasks      up to 0
+        idle stop  30m after the last session
+        last stop  1m 30s ago: an admin stopped it
+        container  4f0c1d9e
+        account    43, but the box was made for 42
+        home       /var/lib/sshbox/homes/alice
+        made       out of date: the next cold start makes it anew
+        ");
+        let lines = text(&Known { made_for: None, out_of_date: None, container: None, ..one });
+        assert!(lines.ends_with("made       -\n") && lines.contains("\naccount    43\n"), "{lines}");
+    }
+}

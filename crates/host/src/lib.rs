@@ -1,0 +1,20 @@
+//! What sshbox knows on the host: configuration, accounts, cache, homes, the kernel's counters.
+//!
+//! Nothing here links HTTP, TLS, tokio or a container engine: see `Cargo.toml`.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods,
+        reason = "a test stops at the first surprise"
+    )
+)]
+
+pub mod account;
+pub mod cache;
+pub mod config;
+pub mod features;
+pub mod home;
+pub mod host_key;
+pub mod sys;

@@ -1,0 +1,339 @@
+//! What `@status` shows of a box: gathered by `sshbox-wake`, shown by `sshbox-shell`, as text
+//! for people and as JSON for programs. Knows no engine and no clock.
+
+use crate::texts::{self, span};
+use crate::times::rfc3339;
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+/// A box at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BoxStatus {
+    /// Name of the container.
+    #[serde(rename = "box")]
+    pub name: String,
+    /// `running`, `paused`, `stopped`, `changing`, `broken` or `missing`.
+    pub state: String,
+    /// Start of the running box, RFC 3339.
+    pub started_at: Option<String>,
+    /// Time since then, in seconds.
+    pub up_seconds: Option<u64>,
+    /// Image that it is made from.
+    pub image: String,
+    /// Sessions that are open.
+    pub sessions: usize,
+    /// CPU time.
+    pub cpu: Cpu,
+    /// Memory in bytes.
+    pub memory: Amount,
+    /// Tasks: processes and threads. People read "tasks"; programs know the name `processes`.
+    pub processes: Amount,
+    /// The file system of the home.
+    pub disk: Option<Disk>,
+    /// Time without a session after which it stops, in seconds; `None` if it never does.
+    pub idle_timeout_seconds: Option<u64>,
+    /// When the last session ended, RFC 3339; not while one is open or when that is not known.
+    pub idle_since: Option<String>,
+    /// When it stops if nobody comes, RFC 3339; not while it is stopped or a session is open.
+    pub stops_at: Option<String>,
+    /// Why it was stopped last, if that is known.
+    pub last_stop: Option<LastStop>,
+}
+
+/// CPU time: how many cores it may use, and how much of one it used a moment ago.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// Cores.
+    pub limit: f64,
+    /// Cores, over a fifth of a second.
+    pub used: Option<f64>,
+}
+
+/// How much of something it may use, and uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// The most.
+    pub limit: u64,
+    /// Now, if it runs.
+    pub used: Option<u64>,
+}
+
+/// The file system that the home is on, in bytes. All homes share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Used, by all.
+    pub used: u64,
+    /// Left to be used.
+    pub free: u64,
+}
+
+/// The last stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastStop {
+    /// Time since then, in seconds.
+    pub seconds_ago: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a box has used and uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time since its start.
+    pub cpu: Duration,
+    /// Memory in bytes, without what the kernel could drop.
+    pub memory: u64,
+    /// Tasks: processes and threads.
+    pub processes: u64,
+}
+
+impl BoxStatus {
+    /// A box with these limits: CPU time in billionths of a core, memory in bytes, tasks.
+    #[must_use]
+    pub fn with_limits(name: &str, state: &str, image: &str, (cpus, memory, pids): (i64, i64, i64)) -> Self {
+        let limit = |limit: i64| u64::try_from(limit).unwrap_or_default();
+        let amount = |most: i64| Amount { limit: limit(most), used: None };
+        Self {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            image: image.to_owned(),
+            cpu: Cpu { limit: Duration::from_nanos(limit(cpus)).as_secs_f64(), used: None },
+            memory: amount(memory),
+            processes: amount(pids),
+            ..Self::default()
+        }
+    }
+
+    /// Fills in what it uses, from two looks at it.
+    pub fn measured(&mut self, before: &Usage, now: &Usage, between: Duration) {
+        let cores = now.cpu.saturating_sub(before.cpu).as_secs_f64() / between.as_secs_f64();
+        self.cpu.used = Some((cores * 100.0).round() / 100.0);
+        self.memory.used = Some(now.memory);
+        self.processes.used = Some(now.processes);
+    }
+
+    /// Fills in since when it runs; the start is the engine's.
+    pub fn runs_since(&mut self, started_at: &str, now: SystemTime) {
+        if let Ok(started) = humantime::parse_rfc3339(started_at) {
+            self.started_at = rfc3339(started);
+            self.up_seconds = now.duration_since(started).ok().map(|up| up.as_secs());
+        }
+    }
+
+    /// Fills in for how long nobody is there and, if it runs, until when that can go on; no timeout
+    /// is for ever. Goes by `sessions` and `started_at`.
+    pub fn idle_for(&mut self, idle: Option<Duration>, timeout: Option<Duration>, now: SystemTime) {
+        self.idle_timeout_seconds = timeout.map(|timeout| timeout.as_secs());
+        // Who was last there is unknown: the reaper counts from its next look on.
+        let Some(idle) = idle.filter(|_| self.sessions == 0) else { return };
+        self.idle_since = now.checked_sub(idle).and_then(rfc3339);
+        if self.started_at.is_some() {
+            let left = timeout.map(|timeout| timeout.saturating_sub(idle));
+            self.stops_at = left.and_then(|left| now.checked_add(left)).and_then(rfc3339);
+        }
+    }
+
+    /// Whether it runs and is not stopped for being idle.
+    #[must_use]
+    pub fn never_stops(&self) -> bool {
+        self.started_at.is_some() && self.idle_timeout_seconds.is_none()
+    }
+
+    /// Aligned text, one line for each thing.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut lines: Vec<(&str, String)> = vec![("box", self.name.clone())];
+        lines.push(match (&self.started_at, self.up_seconds) {
+            (Some(at), Some(up)) => {
+                ("state", format!("{} since {at} ({})", self.state, span(Duration::from_secs(up))))
+            }
+            _ => ("state", self.state.clone()),
+        });
+        lines.push(("image", self.image.clone()));
+        lines.push(("sessions", self.sessions.to_string()));
+        lines.push(("cpu", of(self.cpu.used.map(|used| format!("{used:.2}")), &cores(self.cpu.limit))));
+        lines.push(("memory", of(self.memory.used.map(bytes), &bytes(self.memory.limit))));
+        let tasks = self.processes.used.map(|used| used.to_string());
+        lines.push(("tasks", of(tasks, &self.processes.limit.to_string())));
+        if let Some(disk) = &self.disk {
+            let (free, used) = (bytes(disk.free), bytes(disk.used));
+            lines.push(("disk", format!("{free} free, {used} used, shared by all homes")));
+        }
+        let timeout = self.idle_timeout_seconds.map(|timeout| span(Duration::from_secs(timeout)));
+        lines.push((
+            "idle stop",
+            match (&self.stops_at, timeout) {
+                (_, None) => "never".to_owned(),
+                (Some(at), Some(timeout)) => format!("at {at}, {timeout} after the last session"),
+                (None, Some(timeout)) => format!("{timeout} after the last session"),
+            },
+        ));
+        if let Some(LastStop { seconds_ago, reason }) = &self.last_stop {
+            lines.push(("last stop", format!("{} ago: {reason}", span(Duration::from_secs(*seconds_ago)))));
+        }
+        lines.into_iter().fold(String::new(), |mut text, (name, value)| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name:<10} {value}");
+            text
+        })
+    }
+}
+
+/// What is used of a limit, or the limit alone.
+#[must_use]
+pub fn of(used: Option<String>, limit: &str) -> String {
+    used.map_or_else(|| format!("up to {limit}"), |used| format!("{used} of {limit}"))
+}
+
+/// What a person is told of a box with these limits, at the first login.
+#[must_use]
+pub fn first_words(user: &str, status: &BoxStatus, idle_timeout: Option<Duration>) -> String {
+    let BoxStatus { cpu, memory, processes, .. } = status;
+    texts::first_words(user, &cores(cpu.limit), &bytes(memory.limit), processes.limit, idle_timeout)
+}
+
+fn cores(limit: f64) -> String {
+    if (limit - 1.0).abs() < f64::EPSILON { "1 core".to_owned() } else { format!("{limit} cores") }
+}
+
+/// A number of bytes, for people.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    ByteSize(count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+
+    fn running() -> BoxStatus {
+        BoxStatus {
+            name: "sshbox-alice".to_owned(),
+            state: "running".to_owned(),
+            started_at: Some("2026-03-01T10:00:00Z".to_owned()),
+            up_seconds: Some(7512),
+            image: "sshbox-user:latest".to_owned(),
+            sessions: 2,
+            cpu: Cpu { limit: 2.0, used: Some(0.25) },
+            memory: Amount { limit: 8 << 30, used: Some(512 << 20) },
+            processes: Amount { limit: 512, used: Some(12) },
+            disk: Some(Disk { used: 12 << 30, free: 80 << 30 }),
+            idle_timeout_seconds: Some(1800),
+            idle_since: None,
+            stops_at: None,
+            last_stop: None,
+        }
+    }
+
+    #[test]
+    fn a_running_box_as_text() {
+        assert_snapshot!(running().text(), @"
+        box        sshbox-alice
+        state      running since 2026-03-01T10:00:00Z (2h 5m)
+        image      sshbox-user:latest
+        sessions   2
+        cpu        0.25 of 2 cores
+        memory     512.0 MiB of 8.0 GiB
+        tasks      12 of 512
+        disk       80.0 GiB free, 12.0 GiB used, shared by all homes
+        idle stop  30m after the last session
+        ");
+    }
+
+    #[test]
+    fn a_stopped_box_as_text() {
+        let stopped = BoxStatus {
+            state: "stopped".to_owned(),
+            started_at: None,
+            sessions: 0,
+            cpu: Cpu { limit: 1.0, used: None },
+            memory: Amount { limit: 8 << 30, used: None },
+            processes: Amount { limit: 512, used: None },
+            disk: None,
+            last_stop: Some(LastStop { seconds_ago: 90, reason: texts::FROM_OUTSIDE.to_owned() }),
+            ..running()
+        };
+        assert_snapshot!(stopped.text(), @"
+        box        sshbox-alice
+        state      stopped
+        image      sshbox-user:latest
+        sessions   0
+        cpu        up to 1 core
+        memory     up to 8.0 GiB
+        tasks      up to 512
+        idle stop  30m after the last session
+        last stop  1m 30s ago: it was stopped from outside, by an admin or by Docker
+        ");
+        let idle = BoxStatus { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
+        assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));
+    }
+
+    #[test]
+    fn f35_a_box_that_never_stops_says_so() {
+        let mut status = running();
+        status.sessions = 0;
+        status.idle_for(Some(Duration::from_secs(60)), None, SystemTime::UNIX_EPOCH);
+        assert!(status.never_stops() && status.stops_at.is_none());
+        assert!(status.text().contains("\nidle stop  never\n"), "{}", status.text());
+        assert!(serde_json::to_string(&status).unwrap().contains(r#""idle_timeout_seconds":null"#));
+    }
+
+    #[test]
+    fn f35_absurd_times_are_left_open() {
+        let day = Duration::from_secs(86_400);
+        for (idle, timeout, now) in [
+            (Duration::ZERO, Duration::MAX, SystemTime::UNIX_EPOCH + day),
+            (Duration::ZERO, day * 366 * 9999, SystemTime::UNIX_EPOCH + day),
+            (Duration::MAX, day, SystemTime::UNIX_EPOCH + day),
+            // A clock that was never set.
+            (day, Duration::ZERO, SystemTime::UNIX_EPOCH - day),
+        ] {
+            let mut status = BoxStatus { sessions: 0, ..running() };
+            status.idle_for(Some(idle), Some(timeout), now);
+            assert!(status.stops_at.is_none() || status.idle_since.is_none(), "{status:?}");
+        }
+        let mut status = running();
+        status.runs_since("9999-12-31T23:59:59Z", SystemTime::UNIX_EPOCH);
+        assert_eq!(status.up_seconds, None);
+    }
+
+    #[test]
+    fn json_for_programs() {
+        assert_snapshot!(serde_json::to_string_pretty(&running()).unwrap(), @r#"
+        {
+          "box": "sshbox-alice",
+          "state": "running",
+          "started_at": "2026-03-01T10:00:00Z",
+          "up_seconds": 7512,
+          "image": "sshbox-user:latest",
+          "sessions": 2,
+          "cpu": {
+            "limit": 2.0,
+            "used": 0.25
+          },
+          "memory": {
+            "limit": 8589934592,
+            "used": 536870912
+          },
+          "processes": {
+            "limit": 512,
+            "used": 12
+          },
+          "disk": {
+            "used": 12884901888,
+            "free": 85899345920
+          },
+          "idle_timeout_seconds": 1800,
+          "idle_since": null,
+          "stops_at": null,
+          "last_stop": null
+        }
+        "#);
+        let again: BoxStatus = serde_json::from_str(&serde_json::to_string(&running()).unwrap()).unwrap();
+        assert_eq!(again, running());
+    }
+}

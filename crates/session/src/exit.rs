@@ -1,0 +1,157 @@
+//! How a program of ours ends: the one table from failure to exit status, and the one line
+//! that a user sees. A command's own status passes through untouched and never comes here.
+
+use crate::escape::printable;
+use crate::journal::{Event, Field, Reference, log};
+use crate::texts;
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// Exit statuses of our own, numbered as in `sysexits.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// The request itself is wrong.
+    Usage = 64,
+    /// Something that is needed is not there: engine, image, a program in the box.
+    Unavailable = 69,
+    /// A defect of ours.
+    Internal = 70,
+    /// The same request may work a little later.
+    TryAgain = 75,
+    /// Not allowed.
+    Refused = 77,
+    /// The installation is wrong; only the admin can help.
+    Config = 78,
+}
+
+impl ExitStatus {
+    /// The number that the program exits with.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The status with this number, as it came over a socket.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Usage, Self::Unavailable, Self::Internal, Self::TryAgain, Self::Refused, Self::Config]
+            .into_iter()
+            .find(|status| status.code() == code)
+    }
+}
+
+/// Why a request ended without its result: one text for the user, one for the journal.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the program exits with.
+    pub status: ExitStatus,
+    /// What happened and what to do, as the user reads it. One clause or two, no full stop.
+    pub advice: String,
+    /// The whole chain of causes, for the journal.
+    pub cause: String,
+    /// What ties the two together.
+    pub reference: Reference,
+}
+
+impl Failure {
+    /// A failure that has no deeper cause than its own text.
+    #[must_use]
+    pub fn new(status: ExitStatus, advice: impl Into<String>) -> Self {
+        let advice = advice.into();
+        Self { status, cause: advice.clone(), advice, reference: Reference::ours() }
+    }
+
+    /// What another of our programs said of its own failure.
+    #[must_use]
+    pub fn told(advice: &[u8], status: Option<u8>, reference: Option<&str>) -> Self {
+        let status = status.and_then(ExitStatus::from_code).unwrap_or(ExitStatus::Internal);
+        let reference = reference.and_then(Reference::parse).unwrap_or_else(Reference::ours);
+        Self { reference, ..Self::new(status, printable(advice)) }
+    }
+
+    /// The same with the chain of `error` for the journal.
+    #[must_use]
+    pub fn because(status: ExitStatus, advice: impl Into<String>, error: &dyn Error) -> Self {
+        Self { cause: chain(error), ..Self::new(status, advice) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sshbox: {} (ref {})", self.advice, self.reference)
+    }
+}
+
+/// From now on a panic of a library is one entry of the journal and an exit status, and no death by
+/// a signal. On another thread than the main one it stops that thread alone, where the library's
+/// own way is to end the program: the main thread goes on without its result.
+pub fn on_panic(program: &'static str) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let error = panic.to_string();
+        log(program, Event::ProgramFailed, &[(Field::Error, &error)]);
+        if std::thread::current().name() != Some("main") {
+            loop {
+                std::thread::park();
+            }
+        }
+        let _ = writeln!(io::stderr(), "{}", Failure::new(ExitStatus::TryAgain, texts::BROKEN));
+        #[expect(clippy::exit, reason = "a panic has no other end but a signal")]
+        std::process::exit(ExitStatus::TryAgain.code().into());
+    }));
+}
+
+/// The arguments of a program; else what it ends with, after it has said why or helped.
+///
+/// # Errors
+/// Not an error alone: `--help` and `--version` end a program as well.
+pub fn arguments<A: clap::Parser>() -> Result<A, ExitCode> {
+    A::try_parse().map_err(|error| {
+        let wrong = error.use_stderr();
+        // There is nobody to tell if this fails.
+        let _ = error.print();
+        if wrong { ExitStatus::Usage.code().into() } else { ExitCode::SUCCESS }
+    })
+}
+
+/// An error with all its causes, outermost first.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_a_failure_says_why_what_to_do_and_a_reference() {
+        let error = std::io::Error::other("no such image");
+        let failure =
+            Failure::because(ExitStatus::Unavailable, "your box has no image; tell your admin", &error);
+        let reference = failure.reference.to_string();
+        assert_eq!(reference.len(), 8);
+        assert_eq!(
+            failure.to_string(),
+            format!("sshbox: your box has no image; tell your admin (ref {reference})")
+        );
+        assert_eq!(failure.cause, "no such image");
+    }
+
+    #[test]
+    fn statuses_survive_a_socket() {
+        for status in [ExitStatus::Usage, ExitStatus::TryAgain, ExitStatus::Config] {
+            assert_eq!(ExitStatus::from_code(status.code()), Some(status));
+        }
+        assert_eq!(ExitStatus::from_code(1), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! What runs as the user or in the box, and what all programs of sshbox share.
+//!
+//! Nothing here links HTTP, TLS, tokio or a container engine: see `Cargo.toml`.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods,
+        reason = "a test stops at the first surprise"
+    )
+)]
+
+// Programs.
+pub mod init;
+pub mod shell;
+
+// Messages and files that programs share.
+pub mod atomic;
+pub mod box_status;
+pub mod journal;
+pub mod presence;
+pub mod wire;
+
+// The kernel and terminals.
+pub mod clock;
+pub mod process;
+pub mod tty;
+pub mod waiting;
+
+// Rules and texts: no clock, no I/O.
+pub mod authorized_key;
+pub mod deadlines;
+pub mod escape;
+pub mod exit;
+pub mod texts;
+pub mod times;
+pub mod variables;

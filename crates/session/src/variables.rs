@@ -1,0 +1,64 @@
+//! Which variables of a client reach the programs of a box. One list for the sshd on the host, for
+//! `sshbox-shell`, and for the SSH server in the box. Knows no process and no file.
+
+/// What sshd accepts from clients: `AcceptEnv` of `sshd_config(5)`, in its words.
+pub const ACCEPTED: &str = "LANG LC_* COLORTERM NO_COLOR GIT_PROTOCOL TERM_PROGRAM TERM_PROGRAM_VERSION";
+
+/// Longest value of a variable that is not about the language, in bytes.
+const LONGEST: usize = 256;
+
+/// Whether a client's variable reaches the box. Language and type of terminal travel as plain sshd passes
+/// them on; of the others only short printable values do, since programs print them or act on them.
+#[must_use]
+pub fn travels(name: &[u8], value: &[u8]) -> bool {
+    // TERM comes with the request for a terminal and not by AcceptEnv. The box looks at it.
+    if matches!(name, b"LANG" | b"TERM") || name.starts_with(b"LC_") {
+        return true;
+    }
+    let known = ACCEPTED.split(' ').any(|accepted| accepted.as_bytes() == name);
+    known && value.len() <= LONGEST && value.iter().all(|byte| (b' '..=b'~').contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a6_only_harmless_variables_travel() {
+        for name in ["TERM", "LANG", "LC_ALL", "LC_CTYPE", "COLORTERM", "NO_COLOR", "GIT_PROTOCOL"] {
+            assert!(travels(name.as_bytes(), b"value") && travels(name.as_bytes(), b""), "{name}");
+        }
+        assert!(travels(b"TERM_PROGRAM", b"iTerm.app") && travels(b"TERM_PROGRAM_VERSION", b"3.5.0"));
+        for name in [
+            "LD_PRELOAD",
+            "PATH",
+            "SSH_USER_AUTH",
+            "SSH_ORIGINAL_COMMAND",
+            "SSH_CONNECTION",
+            "HOME",
+            "USER",
+            "LC",
+            "LANGUAGE",
+            "GIT_SSH_COMMAND",
+            "COLORTERM2",
+            "",
+        ] {
+            assert!(!travels(name.as_bytes(), b"value"), "{name}");
+        }
+    }
+
+    #[test]
+    fn values_are_short_and_printable_but_for_language_and_terminal() {
+        for value in [&b"true\x1b[31m"[..], b"two\nlines", b"\xff", &[b'x'; 257]] {
+            assert!(!travels(b"COLORTERM", value) && !travels(b"TERM_PROGRAM", value), "{value:?}");
+            assert!(travels(b"LC_ANY", value));
+        }
+    }
+
+    #[test]
+    fn sshd_accepts_this_list() {
+        let config = include_str!("../../../sshd_config.d/sshbox.conf");
+        let lines: Vec<_> = config.lines().filter(|line| line.starts_with("AcceptEnv")).collect();
+        assert_eq!(lines, [format!("AcceptEnv {ACCEPTED}")]);
+    }
+}
