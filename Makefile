@@ -84,6 +84,10 @@ test: ## Run all tests, as root; installs what they need
 test-long: ## Run what is too long for each change, after `make test`: STEPS="again trixie" for some
 	tests/long $(STEPS)
 
+.PHONY: release-check
+release-check: ## Say whether all of `make test-long` has passed on these sources
+	tests/long check
+
 .PHONY: reproducible
 reproducible: ## Build the package again, elsewhere and from nothing, and compare the bytes
 	tests/package/again $(DEB)

@@ -9,7 +9,8 @@ use std::path::Path;
 /// Installs the previous version of a program, until this is dropped. Renames, since a file that
 /// somebody executes cannot be written to.
 fn previous(program: &str) -> Undo<impl Fn()> {
-    let folder = std::env::var("SSHBOX_PREVIOUS").expect("SSHBOX_PREVIOUS names a folder: tests/system/previous");
+    let folder =
+        std::env::var("SSHBOX_PREVIOUS").expect("SSHBOX_PREVIOUS names a folder: tests/system/previous");
     let installed = format!("/usr/lib/sshbox/{program}");
     let aside = format!("{installed}.aside");
     fs::rename(&installed, &aside).unwrap();
