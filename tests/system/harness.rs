@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,16 +43,17 @@ pub fn reap(arguments: &[&str]) -> Output {
 
 /// Django's own command line, in one process for all calls of this program.
 pub fn manage(arguments: &[&str]) -> String {
-    static DJANGO: LazyLock<Mutex<(ChildStdin, BufReader<ChildStdout>)>> = LazyLock::new(|| {
+    static DJANGO: LazyLock<Mutex<(Child, BufReader<ChildStdout>)>> = LazyLock::new(|| {
         let mut command = Command::new("target/venv/bin/python");
         command.arg("tests/system/manage.py").env("SSHBOX_DEMO_DATA", format!("{STATE}/django"));
         command.env("SSHBOX_TOKEN_FILE", format!("{STATE}/token")).env("PYTHONPATH", "django/src");
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let replies = BufReader::new(child.stdout.take().unwrap());
         // It ends at the end of its input, with this program.
-        Mutex::new((child.stdin.unwrap(), BufReader::new(child.stdout.unwrap())))
+        Mutex::new((child, replies))
     });
     let mut django = DJANGO.lock().unwrap();
-    writeln!(django.0, "{}", serde_json::to_string(arguments).unwrap()).unwrap();
+    writeln!(django.0.stdin.as_mut().unwrap(), "{}", serde_json::to_string(arguments).unwrap()).unwrap();
     let mut reply = String::new();
     django.1.read_line(&mut reply).unwrap();
     // A call that failed is the failure of one test, not of all that come after.
