@@ -1,7 +1,8 @@
 //! Keys and accounts: what Django says counts, at once.
 
 use crate::harness::{
-    Changed, STATE, Undo, User, WHOSE, alice, journal, manage, run, text, until, world, world_alone,
+    Changed, STATE, Undo, User, WHOSE, alice, journal, manage, private_world, run, text, until, world,
+    world_alone,
 };
 use std::fs;
 use std::time::{Duration, Instant};
@@ -122,7 +123,7 @@ fn requests_for(user: &str) -> usize {
 
 #[test]
 fn keys_can_come_from_files_and_no_web_app_at_all() {
-    let _world = world_alone();
+    let _world = private_world();
     let _config = Changed::config(
         "url = \"http://127.0.0.1:8000/sshbox/accounts/{user}\"",
         "url = \"file:///etc/sshbox/keys/{user}\"",

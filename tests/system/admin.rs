@@ -2,8 +2,8 @@
 //! `src/admin`.
 
 use crate::harness::{
-    Changed, STATE, Terminal, Undo, User, alice, journal, run, signal, text, to_the_end, until, world,
-    world_alone,
+    Changed, STATE, Terminal, Undo, User, alice, journal, private_world, run, signal, text, to_the_end,
+    until, world, world_alone,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -255,7 +255,7 @@ fn stop_start_and_restart_do_it_and_tell_those_who_are_there() {
 
 #[test]
 fn what_takes_long_shows_that_it_goes_on() {
-    let _world = world_alone();
+    let _world = private_world();
     let _config = Changed::config("grace = \"10s\"", "grace = \"2s\"");
     let user = User::new("slow-to-stop");
     user.says("true");
@@ -271,7 +271,7 @@ fn what_takes_long_shows_that_it_goes_on() {
 
 #[test]
 fn a_failure_of_the_wake_service_is_told_with_its_cause() {
-    let _world = world_alone();
+    let _world = private_world();
     let user = User::new("unmade");
     user.says("true");
     run("docker", &["rm", "-f", &user.container()]);

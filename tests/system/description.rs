@@ -4,7 +4,7 @@
 use crate::harness::{CONFIG, User, text, world};
 use host::cache::Cache;
 use host::config;
-use host::features;
+use host::features::HostFeatures;
 use identity::Login;
 use lifecycle::oci::{Config, Linux, Mount, Process};
 use lifecycle::spec::{BoxSpec, HostSide};
@@ -16,7 +16,7 @@ fn spec_of(user: &User) -> BoxSpec {
     let login = Login::parse(user.name.as_bytes()).unwrap();
     let account = Cache::new(&config.accounts.cache).read(&login).unwrap().account;
     let run = format!("/run/sshbox/boxes/{login}");
-    let (home, features) = (user.home(), features::offers());
+    let (home, features) = (user.home(), HostFeatures::detect());
     let host = HostSide { home: Path::new(&home), run: Path::new(&run), features: &features };
     BoxSpec::new(&config.container, &login, &account, host).of_image(&user.inspect("{{.Image}}"))
 }

@@ -1,6 +1,6 @@
 //! What a box has from its host beside Docker: IPv6 on loopback, and the files of lxcfs.
 
-use crate::harness::{Changed, Running, Undo, User, alice, journal, run, until, world_alone};
+use crate::harness::{Changed, Running, Undo, User, alice, journal, private_world, run, until, world_alone};
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
@@ -31,7 +31,7 @@ const INTERFACES: &str = "awk '{print $6}' /proc/net/if_inet6 | sort -u";
 
 #[test]
 fn localhost_is_both_addresses_in_every_box() {
-    let _world = world_alone();
+    let _world = private_world();
     assert_eq!(alice().says(LOCALHOST), BOTH);
     // Nothing else got IPv6 by that: boxes would reach each other by it.
     assert_eq!(alice().says(INTERFACES), "lo\n");

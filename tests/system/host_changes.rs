@@ -1,7 +1,7 @@
 //! What the host does to its own files while our sshd runs: editors, dpkg and logrotate replace them by
 //! rename, truncate them, remove them. No login is refused for it, and what is new is used.
 
-use crate::harness::{Changed, Undo, User, run, text, until, world_alone};
+use crate::harness::{Changed, Undo, User, private_world, run, text, until, world_alone};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -32,15 +32,18 @@ fn logs_in(user: &User, after: &str) {
     );
 }
 
+/// Our sshd that listens: its process id, and the moment it began.
 fn our_sshd() -> String {
-    run("pgrep", &["--full", "sshd: /usr/sbin/sshd -D -f /etc/sshbox/sshd_config.*listener"])
-        .trim()
-        .to_owned()
+    let noted = fs::read_to_string("/run/sshbox-by-hand/sshd.pid").unwrap();
+    let pid = noted.split(' ').next().unwrap();
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(line.contains("sshd -D -f /etc/sshbox/sshd_config") && line.contains("listener"), "{line:?}");
+    noted
 }
 
 #[test]
 fn no_change_of_nsswitch_conf_on_the_host_refuses_a_login() {
-    let _alone = world_alone();
+    let _world = private_world();
     let _back = restored(NSSWITCH);
     let user = User::new("unlocked");
     let sshd = our_sshd();
@@ -71,7 +74,7 @@ fn no_change_of_nsswitch_conf_on_the_host_refuses_a_login() {
 
 #[test]
 fn an_etc_group_that_is_missing_or_empty_refuses_no_login() {
-    let _alone = world_alone();
+    let _world = private_world();
     let user = User::new("grouped");
     logs_in(&user, "before");
     let _back = restored("/etc/group");

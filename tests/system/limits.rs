@@ -1,6 +1,6 @@
 //! What a box may use, and what it may do: seen from inside.
 
-use crate::harness::{Changed, User, alice, run, text, world, world_alone};
+use crate::harness::{Changed, User, alice, private_world, run, text, world};
 
 #[test]
 fn limits_are_seen_from_inside() {
@@ -68,7 +68,7 @@ fn only_home_and_memory_can_be_written() {
 #[test]
 fn shm_and_tmp_are_what_the_configuration_says_and_half_of_memory_by_default() {
     const SIZES: &str = "df --block-size 1 --output=size /dev/shm /tmp /var/tmp | tail -n 3 | tr -d ' '";
-    let _world = world_alone();
+    let _world = private_world();
     assert_eq!(alice().says(SIZES), "4294967296\n1073741824\n1073741824\n");
     let _config = Changed::config("shm = \"50%\"\ntmp = \"1GiB\"", "shm = \"64MiB\"\ntmp = \"1%\"");
     let user = User::new("loader");
@@ -82,7 +82,7 @@ fn shm_and_tmp_are_what_the_configuration_says_and_half_of_memory_by_default() {
 
 #[test]
 fn the_host_name_is_what_the_configuration_says() {
-    let _world = world_alone();
+    let _world = private_world();
     assert_eq!(alice().says("hostname; grep -c '[[:space:]]box$' /etc/hosts"), "box\n1\n");
     let _config = Changed::config("hostname = \"box\"", "hostname = \"{user}.boxes\"");
     let user = User::new("named");
@@ -117,7 +117,7 @@ fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
 
 #[test]
 fn f6_a_memory_bomb_ends_the_bomb_and_not_the_box() {
-    let _world = world_alone();
+    let _world = private_world();
     let _config = Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
     let user = User::new("hungry");
     assert_eq!(user.says("echo in"), "in\n");

@@ -34,5 +34,6 @@ mod sites;
 mod stopping;
 mod terminal;
 mod vanish;
+mod versions;
 mod waiting;
 mod words;

@@ -2,7 +2,8 @@
 //! here needs 2 s for what it does at SIGTERM, and says on its output that it does it.
 
 use crate::harness::{
-    Running, STATE, Terminal, User, journal, processes, reap, run, text, until, world, world_alone,
+    Running, STATE, Terminal, User, journal, private_world, processes, reap, run, text, until, world,
+    world_alone,
 };
 use session::presence::{RUN, UserRuntimeDir};
 use session::wire::Socket;
@@ -193,7 +194,7 @@ thread.join()
 
 #[test]
 fn a_stop_takes_the_longest_grace_and_the_kill_after_it() {
-    let _world = world_alone();
+    let _world = private_world();
     let _config = crate::harness::Changed::config("grace = \"10s\"", "grace = \"30s\"");
     let user = User::new("stop-longest");
     user.says("setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' </dev/null >/dev/null 2>&1 &");

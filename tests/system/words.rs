@@ -1,7 +1,7 @@
 //! The words of sshbox itself, as a person types them, and what a person is told of the end of
 //! a box. The texts are held as snapshots in `src/texts.rs` and `src/status.rs`.
 
-use crate::harness::{Changed, Undo, User, alice, run, text, until, world, world_alone};
+use crate::harness::{Changed, Undo, User, alice, private_world, run, text, until, world, world_alone};
 use serde_json::Value;
 use std::process::Command;
 
@@ -179,7 +179,7 @@ fn greeting(user: &User) -> String {
 
 #[test]
 fn a_person_is_told_whose_box_it_is_once_and_when_that_changes() {
-    let _world = world_alone();
+    let _world = private_world();
     let user = User::new("newcomer");
     let first = "This is the box of newcomer, a container of its own.";
     // Programs are told nothing, whatever they ask for.
@@ -217,7 +217,7 @@ fn a_person_is_told_whose_box_it_is_once_and_when_that_changes() {
 
 #[test]
 fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
-    let _world = world_alone();
+    let _world = private_world();
     let user = User::new("lister");
     let second = format!("{}/second-of-lister", crate::harness::STATE);
     run("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "", "-C", "old desk", "-f", &second]);
@@ -346,7 +346,7 @@ fn f6_f23_a_session_that_ends_with_its_box_says_why() {
 
 #[test]
 fn f6_who_runs_out_of_memory_is_told() {
-    let _world = world_alone();
+    let _world = private_world();
     let _config = Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
     let user = User::new("starved");
     user.says("true");
