@@ -4,7 +4,7 @@ use crate::harness::{User, alice, signal, status_of, until, world};
 use nix::sys::signal::Signal;
 
 #[test]
-fn the_first_size_is_right_every_time() {
+fn the_initial_size_is_always_right() {
     let _world = world();
     for n in 0..20_u16 {
         let (rows, columns) = (20 + n, 70 + 3 * n);
@@ -76,7 +76,7 @@ fn all_output_arrives_before_the_end() {
 }
 
 #[test]
-fn what_still_holds_the_terminal_does_not_hold_the_session() {
+fn a_process_that_holds_the_terminal_does_not_keep_the_session_open() {
     let _world = world();
     let mut terminal = alice().ssh().terminal(24, 80, &["setsid sleep 300 & sleep 0.2; echo last; exit 6"]);
     terminal.shows("last");
