@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 #[test]
-fn a3_what_ssh_keygen_makes_is_read_as_ssh_keygen_reads_it() {
+fn a3_keys_made_by_ssh_keygen_are_parsed_as_ssh_keygen_parses_them() {
     let dir = tempfile::tempdir().unwrap();
     for (kind, bits, wanted) in [
         ("ed25519", "", true),
@@ -36,7 +36,7 @@ fn a3_what_ssh_keygen_makes_is_read_as_ssh_keygen_reads_it() {
 }
 
 #[test]
-fn a3_what_we_take_ssh_keygen_takes_too() {
+fn a3_every_accepted_key_is_valid_for_ssh_keygen() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key.pub");
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";

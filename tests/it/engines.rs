@@ -189,7 +189,7 @@ async fn everything(fake: &Fake) -> Result<Container, EngineError> {
 }
 
 #[test]
-fn every_engine_from_debian_12_to_docker_29_is_understood() {
+fn every_engine_from_debian_12_to_docker_29_is_supported() {
     for kind in &KINDS {
         let fake = Fake::new(kind);
         let found = now(everything(&fake)).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
@@ -211,7 +211,7 @@ fn every_engine_from_debian_12_to_docker_29_is_understood() {
 }
 
 #[test]
-fn a_version_that_an_engine_does_not_speak_would_be_refused() {
+fn a_version_that_an_engine_does_not_support_is_refused() {
     let ask = |kind: &Kind, path: &str| answer(kind, &format!("GET {path} HTTP/1.1"));
     let [debian, _, newest] = &KINDS;
     assert_eq!(ask(newest, "/v1.41/_ping").0, 400);

@@ -201,7 +201,7 @@ fn no_answers() -> Vec<(&'static str, Behaviour)> {
 }
 
 #[test]
-fn a4_no_answer_is_an_answer_and_none_outlives_its_deadline() {
+fn a4_an_invalid_reply_is_no_answer_and_every_request_ends_in_time() {
     let logins: Vec<_> = no_answers()
         .into_iter()
         .map(|(name, behaviour)| {
@@ -230,7 +230,7 @@ fn a4_no_answer_is_an_answer_and_none_outlives_its_deadline() {
 }
 
 #[test]
-fn p3_a_no_is_an_answer_and_the_cache_forgets() {
+fn p3_a_refusal_is_an_answer_and_clears_the_cache() {
     let key = format!("\"{KEY}\"");
     let answers: Vec<(&str, Behaviour)> = vec![
         ("403", Box::new(raw(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))),
@@ -253,7 +253,7 @@ fn p3_a_no_is_an_answer_and_the_cache_forgets() {
 }
 
 #[test]
-fn a3_hostile_keys_are_left_out_and_good_ones_stay() {
+fn a3_hostile_keys_are_skipped_and_valid_ones_are_kept() {
     let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIcgzVXjOoTJ3PWhG8oJFcvLrhMTTkfVPuuXvrZ0Lz5z";
     let lines = [
         format!("command=\\\"id\\\" {other}"),
@@ -278,7 +278,7 @@ fn a3_hostile_keys_are_left_out_and_good_ones_stay() {
 }
 
 #[test]
-fn a_forge_serves_as_it_is() {
+fn the_key_list_of_a_code_forge_works_unchanged() {
     let site = Site::new("http", "");
     site.behaves(|stream, _| {
         respond(stream, "text/plain; charset=utf-8", format!("{KEY}\nssh-dss x\n").as_bytes());
@@ -287,7 +287,7 @@ fn a_forge_serves_as_it_is() {
 }
 
 #[test]
-fn a16_the_token_goes_to_the_site_and_nowhere_else() {
+fn a16_the_token_is_sent_to_the_site_only() {
     let site = Site::new("http", "");
     site.behaves(|stream, request| {
         let asked = request.to_ascii_lowercase().contains("authorization: bearer canary-token")
@@ -302,7 +302,7 @@ fn a16_the_token_goes_to_the_site_and_nowhere_else() {
 }
 
 #[test]
-fn a4_https_wants_tls_that_can_be_checked() {
+fn a4_https_requires_a_certificate_that_can_be_verified() {
     // The site speaks plain HTTP to who wants TLS, and the authorities are not its own.
     let site = Site::new("https", "ca_file = '/etc/ssl/certs/ca-certificates.crt'\n");
     assert!(!site.lets_in());
@@ -311,7 +311,7 @@ fn a4_https_wants_tls_that_can_be_checked() {
 }
 
 #[test]
-fn f30_fifty_logins_at_once_ask_once_or_twice() {
+fn f30_fifty_concurrent_logins_make_at_most_five_requests() {
     let site = Arc::new(Site::new("http", ""));
     site.behaves(|stream, request| {
         thread::sleep(Duration::from_millis(300));
@@ -330,7 +330,7 @@ fn f30_fifty_logins_at_once_ask_once_or_twice() {
 }
 
 #[test]
-fn a1_ten_thousand_names_leave_no_file_and_no_question() {
+fn a1_ten_thousand_names_cause_no_file_and_no_request() {
     let site = Site::new("http", "");
     let mut state = 42_u64;
     let mut names = Vec::new();
@@ -386,7 +386,7 @@ fn login_within(site: &Site, limits: &[String]) -> Output {
 }
 
 #[test]
-fn f34_without_threads_files_or_memory_the_kept_answer_serves_or_the_status_says_so() {
+fn f34_without_threads_files_or_memory_the_cached_answer_is_used_or_the_exit_status_reports_it() {
     let site = Site::new("http", "");
     assert!(site.lets_in());
     // From here on it is the kept answer that serves.
@@ -418,7 +418,7 @@ fn f34_without_threads_files_or_memory_the_kept_answer_serves_or_the_status_says
 }
 
 #[test]
-fn f33_without_a_cache_each_login_asks_and_nobody_is_refused() {
+fn f33_without_a_cache_each_login_makes_a_request_and_none_is_refused() {
     let site = Site::new("http", "");
     let cache = site.dir.path().join("cache");
     for spoil in ["missing", "a file", "full of nothing that can be written"] {
@@ -447,7 +447,7 @@ fn f33_without_a_cache_each_login_asks_and_nobody_is_refused() {
 }
 
 #[test]
-fn f35_a_time_that_is_too_long_lets_in_and_is_bounded() {
+fn f35_an_idle_timeout_that_is_too_long_is_capped_and_the_login_works() {
     let site = Site::new("http", "");
     site.behaves(|stream, _| {
         let account = format!(r#"{{"user":"alice","keys":["{KEY}"],"idle_timeout":"9999y"}}"#);

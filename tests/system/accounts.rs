@@ -11,7 +11,7 @@ fn refused(output: &std::process::Output) -> bool {
 }
 
 #[test]
-fn p3_a_key_works_at_once_and_is_dead_at_the_next_login() {
+fn p3_a_new_key_works_at_once_and_a_removed_one_fails_at_the_next_login() {
     let _world = world();
     let user = User::new("keyed");
     assert_eq!(user.says("echo in"), "in\n");
@@ -23,7 +23,7 @@ fn p3_a_key_works_at_once_and_is_dead_at_the_next_login() {
 }
 
 #[test]
-fn strangers_wrong_keys_and_inactive_users_hear_the_same() {
+fn unknown_users_wrong_keys_and_inactive_users_get_the_same_error() {
     let _world = world();
     let inactive = User::new("inactive");
     manage(&[
@@ -46,7 +46,7 @@ fn strangers_wrong_keys_and_inactive_users_hear_the_same() {
 }
 
 #[test]
-fn f29_without_django_known_users_get_in_and_others_do_not() {
+fn f29_without_django_known_users_can_log_in_and_others_cannot() {
     let _world = world_alone();
     let user = alice();
     run("tests/system/web", &["stop"]);
@@ -72,7 +72,7 @@ fn user_is_known_to_django() -> bool {
 }
 
 #[test]
-fn f29_p6_a_django_that_hangs_costs_one_deadline() {
+fn f29_p6_a_hanging_django_delays_a_login_by_one_timeout() {
     let _world = world_alone();
     let user = alice();
     run("tests/system/web", &["freeze"]);
@@ -84,7 +84,7 @@ fn f29_p6_a_django_that_hangs_costs_one_deadline() {
 }
 
 #[test]
-fn a5_a_flood_of_keys_is_one_question() {
+fn a5_a_login_with_many_keys_makes_one_request() {
     let _world = world_alone();
     let user = User::new("flooded");
     let before = requests_for("flooded");
@@ -103,7 +103,7 @@ fn a5_a_flood_of_keys_is_one_question() {
 }
 
 #[test]
-fn f30_one_login_is_one_question_and_so_is_a_refused_one() {
+fn f30_each_login_makes_one_request_even_if_it_is_refused() {
     let _world = world_alone();
     let user = alice();
     for (user, key, accepted) in
@@ -121,7 +121,7 @@ fn requests_for(user: &str) -> usize {
 }
 
 #[test]
-fn keys_can_come_from_files_and_no_web_app_at_all() {
+fn keys_can_come_from_files_without_a_web_app() {
     let _world = world_alone();
     let _config = Changed::config(
         "url = \"http://127.0.0.1:8000/sshbox/accounts/{user}\"",
@@ -138,7 +138,7 @@ fn keys_can_come_from_files_and_no_web_app_at_all() {
 }
 
 #[test]
-fn a18_a_name_that_went_to_somebody_else_is_refused_and_told() {
+fn a18_a_login_name_of_a_new_account_is_refused_with_the_reason() {
     let _world = world();
     let user = User::new("reborn");
     user.says("echo secret > diary");
@@ -168,7 +168,7 @@ fn a18_a_name_that_went_to_somebody_else_is_refused_and_told() {
 }
 
 #[test]
-fn a16_the_token_is_seen_nowhere() {
+fn a16_the_token_appears_in_no_log_process_or_container() {
     let _world = world();
     let user = alice();
     let token = fs::read_to_string(format!("{STATE}/token")).unwrap();

@@ -58,7 +58,7 @@ fn sessions_of(user: &User) -> Vec<Value> {
 }
 
 #[test]
-fn list_shows_who_is_there_and_what_they_use() {
+fn list_shows_sessions_and_usage_of_each_box() {
     let _world = world();
     let (busy, rested) = (User::new("listed"), User::new("rested"));
     rested.says("true");
@@ -93,7 +93,7 @@ fn list_shows_who_is_there_and_what_they_use() {
 }
 
 #[test]
-fn list_shows_what_somebody_else_has_labelled_and_is_not_harmed_by_it() {
+fn list_escapes_the_labels_of_foreign_containers() {
     let _world = world_alone();
     let label = "sshbox.user=../\u{1b}]0;x\u{7}\u{202e}";
     let _gone = Undo(|| drop(run("docker", &["rm", "-f", "labelled"])));
@@ -105,7 +105,7 @@ fn list_shows_what_somebody_else_has_labelled_and_is_not_harmed_by_it() {
 }
 
 #[test]
-fn colours_are_for_terminals_of_those_who_want_them() {
+fn colours_appear_only_on_a_terminal_and_without_no_color() {
     let _world = world();
     alice().says("true");
     let shown = |command: &mut Command| {
@@ -119,7 +119,7 @@ fn colours_are_for_terminals_of_those_who_want_them() {
 }
 
 #[test]
-fn status_shows_what_the_user_sees_and_what_concerns_the_host() {
+fn status_shows_what_the_user_sees_and_details_of_the_host() {
     let _world = world_alone();
     let user = User::new("looked-at");
     user.says("true");
@@ -147,7 +147,7 @@ fn status_shows_what_the_user_sees_and_what_concerns_the_host() {
 }
 
 #[test]
-fn a2_a_container_that_is_not_ours_is_shown_to_nobody_and_stopped_by_nobody() {
+fn a2_a_foreign_container_is_neither_shown_nor_stopped() {
     let _world = world();
     let user = User::new("squatted");
     let _gone = Undo(|| drop(run("docker", &["rm", "-f", "sshbox-squatted"])));
@@ -174,7 +174,7 @@ fn a2_a_container_that_is_not_ours_is_shown_to_nobody_and_stopped_by_nobody() {
 }
 
 #[test]
-fn who_is_not_known_is_refused_in_clear_words() {
+fn an_unknown_user_is_refused_with_a_clear_error() {
     let _world = world();
     for verb in ["status", "stop", "start", "restart"] {
         let (status, said) = refuses(&[verb, "nobody-knows"]);
@@ -191,7 +191,7 @@ fn who_is_not_known_is_refused_in_clear_words() {
 }
 
 #[test]
-fn who_is_not_root_is_refused() {
+fn users_other_than_root_are_refused() {
     let _world = world();
     for arguments in [&["list"][..], &["stop", "alice"], &["keys", "alice"], &["sessions"], &["kill", "1-1"]]
     {
@@ -207,7 +207,7 @@ fn who_is_not_root_is_refused() {
 }
 
 #[test]
-fn stop_start_and_restart_do_it_and_tell_those_who_are_there() {
+fn stop_start_and_restart_work_and_notify_open_sessions() {
     let _world = world();
     let user = User::new("steered");
     let mut terminal = user.ssh().terminal(24, 80, &[]);
@@ -252,7 +252,7 @@ fn stop_start_and_restart_do_it_and_tell_those_who_are_there() {
 }
 
 #[test]
-fn what_takes_long_shows_that_it_goes_on() {
+fn a_slow_command_shows_progress() {
     let _world = world_alone();
     let _config = Changed::config("grace = \"10s\"", "grace = \"2s\"");
     let user = User::new("slow-to-stop");
@@ -268,7 +268,7 @@ fn what_takes_long_shows_that_it_goes_on() {
 }
 
 #[test]
-fn a_failure_of_the_wake_service_is_told_with_its_cause() {
+fn a_failure_of_the_wake_service_is_reported_with_its_cause() {
     let _world = world_alone();
     let user = User::new("unmade");
     user.says("true");
@@ -320,7 +320,7 @@ fn sessions_are_listed_with_what_they_run() {
 }
 
 #[test]
-fn p8_kill_ends_one_session_and_leaves_what_was_detached() {
+fn p8_kill_ends_one_session_and_leaves_detached_programs() {
     let _world = world();
     let user = User::new("ended");
     let control = "/tmp/ended-control";
@@ -359,7 +359,7 @@ fn p8_kill_ends_one_session_and_leaves_what_was_detached() {
 }
 
 #[test]
-fn kill_ends_a_session_with_a_terminal_and_nothing_that_is_none() {
+fn kill_ends_a_session_with_a_terminal_and_refuses_processes_that_are_no_session() {
     let _world = world();
     let user = User::new("kicked");
     let mut terminal = user.ssh().terminal(24, 80, &[]);
@@ -384,7 +384,7 @@ fn kill_ends_a_session_with_a_terminal_and_nothing_that_is_none() {
 }
 
 #[test]
-fn reap_says_of_each_box_what_would_be_done() {
+fn reap_reports_its_decision_for_each_box() {
     let _world = world_alone();
     let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
     let (idle, busy) = (User::new("reapable"), User::new("kept"));
@@ -488,7 +488,7 @@ fn config_is_checked_and_shown() {
 }
 
 #[test]
-fn top_draws_until_q_and_leaves_the_terminal_as_it_was() {
+fn top_refreshes_until_q_and_restores_the_terminal() {
     let _world = world();
     let user = User::new("on-top");
     let mut session = user.ssh().begin(&["echo in; while :; do :; done"]);
@@ -522,7 +522,7 @@ fn top_draws_until_q_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn completions_and_pages_are_where_they_are_looked_for() {
+fn completions_and_manual_pages_are_in_the_standard_directories() {
     let _world = world();
     let completed = "source /usr/share/bash-completion/completions/sshbox; complete -p sshbox";
     assert!(run("bash", &["-c", completed]).contains("sshbox"));

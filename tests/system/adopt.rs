@@ -54,7 +54,7 @@ fn forget(names: &[&str]) {
 }
 
 #[test]
-fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
+fn a2_a_container_is_set_aside_only_when_the_admin_confirms() {
     let _world = world();
     let user = of_the_old_gateway("moved", &[]);
     let _gone = Undo(|| forget(&["moved"]));
@@ -118,7 +118,7 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
 }
 
 #[test]
-fn p5_what_would_lose_something_is_refused_with_the_reason() {
+fn p5_an_adoption_that_would_lose_data_is_refused_with_the_reason() {
     let _world = world();
     let names =
         ["nobox", "otherhome", "ownvolume", "fleeting", "rooted", "nohome", "unlisted", "earlier", "linked"];
@@ -190,7 +190,7 @@ fn f29_without_the_web_app_nothing_is_adopted() {
 }
 
 #[test]
-fn all_are_set_aside_after_one_question_and_others_are_left_alone() {
+fn all_are_set_aside_after_one_confirmation_and_others_are_left_alone() {
     let _world = world_alone();
     let (runs, paused, stopped) = (
         of_the_old_gateway("runs", &[]),
@@ -233,7 +233,7 @@ fn all_are_set_aside_after_one_question_and_others_are_left_alone() {
 }
 
 #[test]
-fn a_login_that_comes_meanwhile_waits_and_gets_a_box() {
+fn a_login_during_an_adoption_waits_and_gets_a_box() {
     let _world = world();
     // Its first process hears no SIGTERM: stopping takes the whole grace.
     let user = of_the_old_gateway("meanwhile", &["--init=false"]);

@@ -40,7 +40,7 @@ fn logs(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn p7_a_login_is_accepted_once_and_each_session_begins_and_ends_once() {
+fn p7_one_accepted_login_and_one_start_and_end_of_each_session_are_logged() {
     let _world = world();
     let user = User::new("audited");
     let control = "/tmp/audited";
@@ -78,7 +78,7 @@ fn p7_a_login_is_accepted_once_and_each_session_begins_and_ends_once() {
 }
 
 #[test]
-fn p7_the_end_of_a_session_is_told_however_it_comes() {
+fn p7_every_kind_of_session_end_is_logged() {
     let _world = world();
     let user = User::new("departed");
     user.says("true");
@@ -125,7 +125,7 @@ fn p7_the_end_of_a_session_is_told_however_it_comes() {
 }
 
 #[test]
-fn a_login_that_is_refused_is_told_with_its_key_and_sshd_has_the_address() {
+fn a_refused_login_is_logged_with_its_key_and_sshd_logs_the_address() {
     let _world = world();
     let user = User::new("choosy");
     let refused = |output: Output| assert_eq!(output.status.code(), Some(255), "{output:?}");
@@ -242,7 +242,7 @@ fn a15_thousands_of_hostile_commands_are_one_entry_each() {
 }
 
 #[test]
-fn sshbox_logs_shows_a_user_and_what_a_reference_leads_to() {
+fn sshbox_logs_shows_the_entries_of_a_user_and_of_a_reference() {
     let _world = world();
     let user = User::new("watched");
     user.says("true");
@@ -297,7 +297,7 @@ fn sshbox_logs_shows_a_user_and_what_a_reference_leads_to() {
 }
 
 #[test]
-fn without_journald_the_same_is_json_in_a_file_that_is_rotated() {
+fn without_journald_the_entries_are_json_in_a_file_that_is_rotated() {
     let _alone = world_alone();
     let user = User::new("filed");
     user.says("true");
@@ -378,7 +378,7 @@ fn stop(pid_file: &str) {
 }
 
 #[test]
-fn fail2ban_sees_logins_that_came_to_nothing_and_no_others() {
+fn fail2ban_counts_failed_logins_and_no_others() {
     let _world = world();
     let user = User::new("banned");
     let from = |address: &str, user: &User, key: &str| {
@@ -416,7 +416,7 @@ fn banned(log: &str) -> Vec<String> {
 }
 
 #[test]
-fn fail2ban_bans_no_address_that_a_stranger_names() {
+fn fail2ban_bans_no_address_that_a_hostile_client_names() {
     let _world = world();
     // What OpenSSH 9.2 and 10.0 wrote of hostile_clients.py.
     let folder = "tests/system/sshd_lines";
@@ -439,7 +439,7 @@ fn fail2ban_bans_no_address_that_a_stranger_names() {
 }
 
 #[test]
-fn a16_sshbox_keys_leaves_no_core_and_shows_its_memory_to_nobody() {
+fn a16_sshbox_keys_writes_no_core_and_its_memory_cannot_be_read() {
     let _alone = world_alone();
     let user = User::new("memory");
     run("tests/system/web", &["freeze"]);

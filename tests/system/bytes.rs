@@ -57,7 +57,7 @@ fn a_file_as_input_ends() {
 }
 
 #[test]
-fn output_that_ends_early_is_heard_early() {
+fn a_command_that_closes_its_output_can_still_read_input() {
     let _world = world();
     let mut session = alice().ssh().begin(&["exec >&- 2>&1; exec 2>&-; read x; exit 5"]);
     // The command has closed its output and still waits for a line.
@@ -82,7 +82,7 @@ fn a_script_can_open_its_own_streams_by_name() {
 }
 
 #[test]
-fn long_commands_and_odd_characters_arrive() {
+fn long_commands_and_special_characters_arrive() {
     let _world = world();
     let user = alice();
     let long = "x".repeat(100_000);

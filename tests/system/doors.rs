@@ -78,7 +78,7 @@ fn a6_no_forwarding_of_any_kind() {
 }
 
 #[test]
-fn a6_nothing_of_the_users_runs_on_the_host() {
+fn a6_no_file_of_the_user_runs_on_the_host() {
     let _world = world();
     let user = alice();
     user.says("mkdir -p ~/.ssh; for f in .bashrc .profile .bash_profile .ssh/rc .ssh/environment; do cp ~/$f ~/$f.before 2>/dev/null; echo 'touch /tmp/ran-by-alice' >> ~/$f; done");
@@ -97,7 +97,7 @@ fn as_login(name: &str, command: &str) -> Output {
 }
 
 #[test]
-fn a7_the_login_uid_opens_nothing_of_others() {
+fn a7_a_login_uid_cannot_open_files_or_sockets_of_others() {
     let _world = world();
     let (_alice, bob) = (alice(), User::new("bob"));
     bob.says("true");
@@ -142,7 +142,7 @@ fn ask_wake(login: &str, packet: &str) -> String {
 }
 
 #[test]
-fn a8_the_wake_socket_serves_everybody_only_themselves() {
+fn a8_through_the_wake_socket_users_reach_only_their_own_box() {
     let _world = world();
     let alice = alice();
     let bob = User::new("bert");
@@ -173,7 +173,7 @@ fn a8_the_wake_socket_serves_everybody_only_themselves() {
 }
 
 #[test]
-fn the_login_shell_is_of_no_use_by_hand() {
+fn the_login_shell_refuses_to_run_by_hand() {
     let _world = world();
     let by_hand = Command::new("/usr/lib/sshbox/sshbox-shell").env("LOGNAME", "alice").output().unwrap();
     assert_eq!(by_hand.status.code(), Some(64), "{by_hand:?}");
@@ -199,7 +199,7 @@ fn a13_boxes_do_not_see_each_other() {
 }
 
 #[test]
-fn the_configuration_of_sshd_is_what_we_say_it_is() {
+fn the_effective_configuration_of_sshd_is_as_documented() {
     let _world = world();
     let effective = run("/usr/sbin/sshd", &["-T", "-f", "/etc/sshbox/sshd_config"]);
     for line in [

@@ -9,7 +9,7 @@ fn engine_answers() -> bool {
 }
 
 #[test]
-fn p4_f10_a_session_lives_through_the_death_of_dockerd() {
+fn p4_f10_a_session_survives_the_death_of_dockerd() {
     let _world = world_alone();
     let user = alice();
     let mut terminal = user.ssh().terminal(24, 80, &[]);
@@ -34,7 +34,7 @@ fn p4_f10_a_session_lives_through_the_death_of_dockerd() {
 }
 
 #[test]
-fn f12_a_cold_login_without_an_engine_is_told() {
+fn f12_a_cold_login_without_an_engine_fails_with_the_reason() {
     let _world = world_alone();
     let user = User::new("unlucky");
     run("tests/system/engine", &["stop"]);
@@ -55,7 +55,7 @@ fn f12_a_cold_login_without_an_engine_is_told() {
 }
 
 #[test]
-fn f11_a_hung_engine_costs_a_cold_login_its_deadline_and_a_warm_one_nothing() {
+fn f11_a_hung_engine_delays_a_cold_login_by_its_timeout_and_a_warm_one_not_at_all() {
     let _world = world_alone();
     let (warm, cold) = (alice(), User::new("patient"));
     run("tests/system/engine", &["freeze"]);
@@ -87,7 +87,7 @@ fn unrelated_containers_are_not_touched() {
 }
 
 #[test]
-fn f11_a_frozen_box_and_a_hung_engine_end_with_a_word() {
+fn f11_a_login_to_a_frozen_box_with_a_hung_engine_fails_with_the_reason() {
     let _world = world_alone();
     let user = User::new("frozen");
     user.says("true");

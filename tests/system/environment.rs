@@ -58,7 +58,7 @@ fn every_way(machine: &Machine, options: &[&str]) -> Vec<(&'static str, Variable
 }
 
 #[test]
-fn every_way_in_has_one_environment_and_the_images_language() {
+fn every_kind_of_session_has_the_same_environment_and_the_images_language() {
     let _world = world();
     let machine = Machine::of(&User::new("ways"));
     let ways = every_way(&machine, &[]);
@@ -99,7 +99,7 @@ fn every_way_in_has_one_environment_and_the_images_language() {
 }
 
 #[test]
-fn what_clients_send_travels_by_every_way_in() {
+fn variables_of_the_client_reach_every_kind_of_session() {
     let _world = world();
     let machine = Machine::of(&User::new("colours"));
     let sent = [
@@ -127,7 +127,7 @@ fn what_clients_send_travels_by_every_way_in() {
 }
 
 #[test]
-fn git_speaks_version_2_of_its_protocol() {
+fn git_uses_version_2_of_its_protocol() {
     let _world = world();
     let user = User::new("git-two");
     user.says("git init -q -b main p && cd p && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m one");
@@ -146,7 +146,7 @@ fn git_speaks_version_2_of_its_protocol() {
 }
 
 #[test]
-fn a_locale_that_the_image_lacks_becomes_c_utf_8_without_a_word() {
+fn a_locale_that_the_image_lacks_is_replaced_silently_by_c_utf_8() {
     let _world = world();
     let machine = Machine::of(&User::new("locales"));
     let path = format!("{}/config", machine.folder);
@@ -181,7 +181,7 @@ fn a_locale_that_the_image_lacks_becomes_c_utf_8_without_a_word() {
 }
 
 #[test]
-fn without_an_archive_of_locales_c_utf_8_is_left() {
+fn without_a_locale_archive_c_utf_8_is_used() {
     let alone = world_alone();
     let user = user_without("unspoken", "/usr/lib/locale/locale-archive", &alone);
     let output = user.ssh().args(&["-o", "SetEnv=LANG=en_US.UTF-8"]).run("perl -e 1; echo $LANG");
@@ -189,7 +189,7 @@ fn without_an_archive_of_locales_c_utf_8_is_left() {
 }
 
 #[test]
-fn a_terminal_type_that_the_box_does_not_know_falls_back_and_is_told_once() {
+fn an_unknown_terminal_type_is_replaced_and_reported_once() {
     let _world = world();
     let user = User::new("typist");
     user.says("true");
@@ -243,7 +243,7 @@ fn a_terminal_type_that_the_box_does_not_know_falls_back_and_is_told_once() {
 }
 
 #[test]
-fn what_is_too_long_is_named_with_its_limit() {
+fn commands_and_variables_that_are_too_long_are_refused_with_the_limit() {
     let _world = world();
     let (user, plain) = (alice(), User::plain());
     let refused = |options: &[&str], command: &[&str], advice: &str| {

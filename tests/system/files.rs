@@ -79,7 +79,7 @@ fn f32_a_start_that_is_killed_at_any_step_leaves_a_home_that_the_next_login_comp
 }
 
 #[test]
-fn f32_a_torn_note_and_a_home_of_roots_lock_nobody_out() {
+fn f32_a_torn_account_note_or_a_home_owned_by_root_prevents_no_login() {
     let _world = world();
     let user = User::new("torn");
     user.says("echo thesis > file");
@@ -140,7 +140,7 @@ fn is_well_again(name: &str) {
 }
 
 #[test]
-fn f33_logins_go_on_without_a_cache_and_the_journal_says_so_once() {
+fn f33_logins_work_without_a_cache_and_the_journal_reports_it_once() {
     let _world = world_alone();
     let cache = "cache = \"/var/cache/sshbox\"";
     {
@@ -179,7 +179,7 @@ fn f33_logins_go_on_without_a_cache_and_the_journal_says_so_once() {
 }
 
 #[test]
-fn f35_a_time_without_end_is_shown_and_one_out_of_range_is_refused_or_bounded() {
+fn f35_an_unlimited_time_is_shown_and_one_out_of_range_is_refused_or_capped() {
     let _world = world_alone();
     let user = User::new("endless");
     let sshbox = |arguments: &[&str]| run("sshbox", arguments);

@@ -30,7 +30,7 @@ const BOTH: &str = "::1 answers\n127.0.0.1 answers\nlocalhost answers\n";
 const INTERFACES: &str = "awk '{print $6}' /proc/net/if_inet6 | sort -u";
 
 #[test]
-fn localhost_is_both_addresses_in_every_box() {
+fn localhost_has_both_addresses_in_every_box() {
     let _world = world_alone();
     assert_eq!(alice().says(LOCALHOST), BOTH);
     // Nothing else got IPv6 by that: boxes would reach each other by it.
@@ -46,7 +46,7 @@ fn localhost_is_both_addresses_in_every_box() {
 }
 
 #[test]
-fn a_host_without_ipv6_starts_boxes_all_the_same() {
+fn boxes_start_on_a_host_without_ipv6() {
     let _world = world_alone();
     let user = User::new("fourer");
     let sysctls = || user.inspect("{{.HostConfig.Sysctls}}");
@@ -118,7 +118,7 @@ fn with_lxcfs_a_box_shows_its_own_memory_and_processors() {
 }
 
 #[test]
-fn a_box_goes_on_when_lxcfs_is_restarted_and_the_next_start_mends_it() {
+fn a_box_survives_a_restart_of_lxcfs_and_the_next_start_repairs_its_mounts() {
     let _world = world_alone();
     let mut lxcfs = Lxcfs::start(&[]);
     let user = User::new("reframed");
@@ -172,7 +172,7 @@ const APART: &str = "lxcfs --foreground /var/lib/lxcfs >/dev/null 2>&1 &
         --listen /run/sshbox/wake.sock /usr/lib/sshbox/sshbox-wake 2>/dev/null";
 
 #[test]
-fn a_docker_that_does_not_see_lxcfs_keeps_nobody_out() {
+fn an_engine_that_does_not_see_lxcfs_prevents_no_login() {
     const DOOR: &str = "/run/sshbox/wake.sock";
     let _world = world_alone();
     let user = User::new("unframed");

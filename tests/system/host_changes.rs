@@ -39,7 +39,7 @@ fn our_sshd() -> String {
 }
 
 #[test]
-fn no_change_of_nsswitch_conf_on_the_host_refuses_a_login() {
+fn no_change_to_nsswitch_conf_on_the_host_prevents_a_login() {
     let _alone = world_alone();
     let _back = restored(NSSWITCH);
     let user = User::new("unlocked");
@@ -70,7 +70,7 @@ fn no_change_of_nsswitch_conf_on_the_host_refuses_a_login() {
 }
 
 #[test]
-fn an_etc_group_that_is_missing_or_empty_refuses_no_login() {
+fn a_missing_or_empty_etc_group_prevents_no_login() {
     let _alone = world_alone();
     let user = User::new("grouped");
     logs_in(&user, "before");
@@ -85,7 +85,7 @@ fn an_etc_group_that_is_missing_or_empty_refuses_no_login() {
 }
 
 #[test]
-fn a_package_that_edits_nsswitch_conf_refuses_no_login() {
+fn a_package_that_edits_nsswitch_conf_prevents_no_login() {
     let _alone = world_alone();
     let _back = restored(NSSWITCH);
     let user = User::new("mdns");
@@ -131,7 +131,7 @@ fn lines_of_last(file: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_the_host_replaces_or_adds_below_etc_is_what_our_sshd_sees() {
+fn sshd_sees_files_that_the_host_replaces_or_adds_in_etc() {
     let _alone = world_alone();
     let pid = our_sshd();
     let sees =
@@ -165,7 +165,7 @@ fn what_the_host_replaces_or_adds_below_etc_is_what_our_sshd_sees() {
 }
 
 #[test]
-fn keys_and_doctor_tell_when_the_running_sshd_knows_no_names_and_what_cures_it() {
+fn keys_and_doctor_report_an_sshd_that_resolves_no_names_and_the_fix() {
     let _alone = world_alone();
     let user = User::new("nameless");
     logs_in(&user, "before");

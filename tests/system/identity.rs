@@ -49,7 +49,7 @@ fn every_name_has_its_own_uid_and_no_group_of_the_host() {
 }
 
 #[test]
-fn local_accounts_never_log_in_here() {
+fn local_accounts_cannot_log_in() {
     let _world = world();
     // Django knows it, sshd finds it in the files, AllowGroups refuses it.
     for name in ["sshd", "sshbox-keys", "nobody"] {
@@ -67,7 +67,7 @@ fn local_accounts_never_log_in_here() {
 }
 
 #[test]
-fn the_host_knows_nothing_of_our_names() {
+fn the_host_does_not_resolve_login_names() {
     let _world = world();
     let _user = alice();
     for name in ["alice", "nosuchuser"] {

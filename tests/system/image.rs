@@ -12,7 +12,7 @@ fn refused(command: &str, status: i32) -> String {
 }
 
 #[test]
-fn terminals_of_today_are_known_in_the_box() {
+fn common_terminal_types_are_known_in_the_box() {
     let _world = world();
     let types = [
         "xterm-ghostty",
@@ -48,7 +48,7 @@ fn terminals_of_today_are_known_in_the_box() {
 }
 
 #[test]
-fn what_people_work_with_is_in_the_box() {
+fn common_programs_are_in_the_box() {
     let _world = world();
     let programs = "nano vim man pip pip3 gcc make ip ss htop unzip python3 git curl rsync tmux screen";
     let missing =
@@ -65,7 +65,7 @@ fn what_people_work_with_is_in_the_box() {
 }
 
 #[test]
-fn what_cannot_work_says_why_and_what_does() {
+fn programs_that_cannot_work_say_why_and_what_to_use_instead() {
     let _world = world();
     for command in ["apt install cowsay", "apt-get -y update", "apt-get -qq install cowsay"] {
         assert!(refused(command, 1).contains("use a venv with pip, or conda, or ask your admin"));
@@ -84,7 +84,7 @@ fn what_cannot_work_says_why_and_what_does() {
 }
 
 #[test]
-fn a_command_that_is_not_there_says_how_software_gets_in() {
+fn a_missing_command_says_how_to_install_software() {
     let _world = world();
     let mut terminal = alice().ssh().terminal(24, 200, &[]);
     terminal.types("nosuchprogram; echo status $((100 + $?))\n");
@@ -100,7 +100,7 @@ fn a_command_that_is_not_there_says_how_software_gets_in() {
 }
 
 #[test]
-fn the_authorized_keys_of_a_new_home_explains_itself() {
+fn the_authorized_keys_file_of_a_new_home_explains_itself() {
     let _world = world();
     let user = User::new("skeleton");
     assert!(

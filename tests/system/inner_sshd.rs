@@ -97,7 +97,7 @@ fn get(port: u16, path: &str) -> String {
 }
 
 #[test]
-fn the_lines_of_config_lead_into_the_box() {
+fn the_output_of_config_connects_to_the_box() {
     let _world = world();
     let user = User::new("inner");
     let machine = Machine::of(&user);
@@ -130,7 +130,7 @@ fn the_lines_of_config_lead_into_the_box() {
 }
 
 #[test]
-fn only_the_key_of_the_login_opens_it() {
+fn only_the_key_of_the_login_is_accepted_in_the_box() {
     let _world = world();
     let user = User::new("two-keys");
     crate::harness::manage(&["sshbox_key", "add", "two-keys", &format!("{STATE}/stranger.pub")]);
@@ -323,7 +323,7 @@ print(name.split(":")[0], s.recv(4))
 }
 
 #[test]
-fn what_vs_code_needs() {
+fn everything_that_vs_code_needs_works() {
     let _world = world();
     let machine = Machine::of(&User::new("editor"));
     let port = free_port();
@@ -369,7 +369,7 @@ fn what_vs_code_needs() {
 }
 
 #[test]
-fn p8_a_connection_that_is_cut_leaves_no_server_behind() {
+fn p8_a_cut_connection_leaves_no_sshd_behind() {
     let _world = world();
     let user = User::new("cut-off");
     let machine = Machine::of(&user);
@@ -382,7 +382,7 @@ fn p8_a_connection_that_is_cut_leaves_no_server_behind() {
 }
 
 #[test]
-fn what_cannot_work_is_told() {
+fn a_terminal_and_a_missing_host_key_are_refused_with_the_reason() {
     let _world = world();
     let user = User::new("hopeless");
     let mut terminal = user.ssh().terminal(24, 80, &["@sshd"]);
@@ -425,7 +425,7 @@ fn the_host_key_outlives_the_home_the_container_and_the_cache() {
 }
 
 #[test]
-fn a_host_key_of_an_earlier_release_is_known_until_it_is_deleted_and_nobody_is_alarmed() {
+fn a_host_key_of_an_earlier_release_is_used_until_it_is_deleted_without_a_warning() {
     let _world = world();
     let user = User::new("upgraded");
     let machine = Machine::of(&user);
@@ -445,7 +445,7 @@ fn a_host_key_of_an_earlier_release_is_known_until_it_is_deleted_and_nobody_is_a
 }
 
 #[test]
-fn the_users_own_files_are_read_once_by_every_way_in() {
+fn startup_files_of_the_user_are_read_once_by_every_kind_of_session() {
     let _world = world();
     let user = User::new("reader");
     user.says("(echo 'echo $SHLVL >>~/read'; cat ~/.bashrc) >~/.new; mv ~/.new ~/.bashrc; rm -f ~/read");
@@ -458,7 +458,7 @@ fn the_users_own_files_are_read_once_by_every_way_in() {
 }
 
 #[test]
-fn twenty_first_connections_at_once_have_one_host_key() {
+fn twenty_concurrent_first_connections_get_one_host_key() {
     let _world = world();
     let user = User::new("hurried");
     user.says("true");

@@ -3,7 +3,7 @@
 use crate::harness::{Changed, User, alice, run, text, world, world_alone};
 
 #[test]
-fn limits_are_seen_from_inside() {
+fn limits_are_visible_in_the_box() {
     let _world = world();
     let user = alice();
     // Docker's own hard limit is the most.
@@ -57,7 +57,7 @@ fn a9_no_privilege_is_left() {
 }
 
 #[test]
-fn only_home_and_memory_can_be_written() {
+fn only_the_home_and_the_tmpfs_mounts_are_writable() {
     let _world = world();
     let user = alice();
     let writable = user.says("for d in / /etc /usr /var /opt /srv /home /root /tmp /var/tmp /run /dev/shm ~; do [ -w $d ] && echo $d; done; true");
@@ -66,7 +66,7 @@ fn only_home_and_memory_can_be_written() {
 }
 
 #[test]
-fn shm_and_tmp_are_what_the_configuration_says_and_half_of_memory_by_default() {
+fn shm_and_tmp_have_the_configured_sizes_and_half_of_memory_by_default() {
     const SIZES: &str = "df --block-size 1 --output=size /dev/shm /tmp /var/tmp | tail -n 3 | tr -d ' '";
     let _world = world_alone();
     assert_eq!(alice().says(SIZES), "4294967296\n1073741824\n1073741824\n");
@@ -81,7 +81,7 @@ fn shm_and_tmp_are_what_the_configuration_says_and_half_of_memory_by_default() {
 }
 
 #[test]
-fn the_host_name_is_what_the_configuration_says() {
+fn the_host_name_is_the_configured_one() {
     let _world = world_alone();
     assert_eq!(alice().says("hostname; grep -c '[[:space:]]box$' /etc/hosts"), "box\n1\n");
     let _config = Changed::config("hostname = \"box\"", "hostname = \"{user}.boxes\"");
@@ -93,7 +93,7 @@ fn the_host_name_is_what_the_configuration_says() {
 }
 
 #[test]
-fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
+fn a_box_at_its_process_limit_reports_it_and_recovers() {
     let _world = world();
     let user = User::new("bomber");
     let mut session =
@@ -116,7 +116,7 @@ fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
 }
 
 #[test]
-fn f6_a_memory_bomb_ends_the_bomb_and_not_the_box() {
+fn f6_a_memory_bomb_is_killed_and_the_box_survives() {
     let _world = world_alone();
     let _config = Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
     let user = User::new("hungry");

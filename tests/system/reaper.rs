@@ -49,7 +49,7 @@ fn an_idle_box_is_stopped_and_one_with_a_session_is_not() {
 }
 
 #[test]
-fn the_time_runs_from_the_end_of_the_last_session() {
+fn the_idle_time_starts_at_the_end_of_the_last_session() {
     let _world = world_alone();
     let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"4s\"");
     let user = User::new("recent");
@@ -61,7 +61,7 @@ fn the_time_runs_from_the_end_of_the_last_session() {
 }
 
 #[test]
-fn f26_what_is_not_known_counts_as_present() {
+fn f26_a_box_with_an_unreadable_lock_file_is_treated_as_in_use() {
     let _world = world_alone();
     let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
     let user = User::new("unknown");
@@ -74,7 +74,7 @@ fn f26_what_is_not_known_counts_as_present() {
 }
 
 #[test]
-fn f24_one_bad_box_does_not_keep_the_reaper_from_the_others() {
+fn f24_one_invalid_box_does_not_keep_the_reaper_from_the_others() {
     let _world = world_alone();
     let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
     let user = User::new("good");
@@ -111,7 +111,7 @@ fn f24_one_bad_box_does_not_keep_the_reaper_from_the_others() {
 }
 
 #[test]
-fn f25_a_second_reaper_leaves_at_once() {
+fn f25_a_second_reaper_exits_at_once() {
     let _world = world_alone();
     let first = fs::File::options()
         .read(true)

@@ -4,7 +4,7 @@ use crate::harness::{User, WHOSE, alice, run, text, until, world};
 use std::thread;
 
 #[test]
-fn the_first_login_makes_the_box_and_the_second_enters_it() {
+fn the_first_login_creates_the_box_and_the_second_uses_it() {
     let _world = world();
     let user = User::new("twice");
     assert_eq!(
@@ -49,7 +49,7 @@ fn f5_a_box_wakes_from_every_state() {
 }
 
 #[test]
-fn a_box_whose_network_is_gone_is_made_anew() {
+fn a_box_whose_network_is_missing_is_recreated() {
     let _world = crate::harness::world_alone();
     let user = User::new("netless");
     user.says("echo kept > file");
@@ -74,7 +74,7 @@ fn a_box_whose_network_is_gone_is_made_anew() {
 }
 
 #[test]
-fn f1_thirty_two_first_logins_at_once_make_one_box() {
+fn f1_thirty_two_concurrent_first_logins_create_one_box() {
     let _world = world();
     let user = User::new("crowd");
     let logins: Vec<_> = (0..32)
@@ -92,7 +92,7 @@ fn f1_thirty_two_first_logins_at_once_make_one_box() {
 }
 
 #[test]
-fn a2_a_foreign_container_of_our_name_is_refused() {
+fn a2_a_foreign_container_with_the_name_of_a_box_is_refused() {
     let _world = world();
     let user = User::new("taken");
     run("docker", &["create", "--name", "sshbox-taken", "--network", "none", "sshbox-user:latest"]);
@@ -108,7 +108,7 @@ fn a2_a_foreign_container_of_our_name_is_refused() {
 }
 
 #[test]
-fn f8_a_missing_image_is_told_and_a_new_one_is_used_at_the_next_cold_start() {
+fn f8_a_missing_image_is_reported_and_a_new_one_is_used_at_the_next_cold_start() {
     let _world = crate::harness::world_alone();
     let user = User::new("imaged");
     user.says("echo kept > file");
@@ -171,7 +171,7 @@ fn f22_exit_statuses_and_signals_are_those_of_plain_sshd() {
 }
 
 #[test]
-fn everyday_clients_work() {
+fn common_clients_work() {
     let _world = world();
     let user = alice();
     run("sh", &["-c", "mkdir -p /tmp/tree && seq 100000 > /tmp/tree/a && echo b > /tmp/tree/b"]);
@@ -205,7 +205,7 @@ fn everyday_clients_work() {
 }
 
 #[test]
-fn variables_of_a_session_are_those_that_people_expect() {
+fn a_session_has_the_usual_variables() {
     let _world = world();
     let user = alice();
     let output = user
@@ -235,7 +235,7 @@ fn variables_of_a_session_are_those_that_people_expect() {
 }
 
 #[test]
-fn p9_words_of_our_own_are_refused_with_a_reason() {
+fn p9_an_unknown_special_command_is_refused_with_a_reason() {
     let _world = world();
     let output = alice().ssh().run("@nonsense\u{1b}[31m now");
     assert_eq!(output.status.code(), Some(64));
@@ -272,7 +272,7 @@ fn one_connection_carries_many_sessions() {
 }
 
 #[test]
-fn a_home_that_cannot_be_entered_does_not_lock_its_owner_out() {
+fn a_home_without_permissions_does_not_prevent_a_login() {
     let _world = world();
     let user = User::new("closed");
     user.says("chmod 000 ~");

@@ -211,7 +211,7 @@ fn configure(file: &str, keys: &str) {
 }
 
 #[test]
-fn a_fresh_site_is_connected_by_the_page_alone() {
+fn a_new_site_is_connected_by_following_the_page() {
     let _world = world_alone();
     let site = Site::new("fresh");
     for heading in ["A site to try it with", "1.", "2.", "3.", "4.", "5.", "6.", "7."] {
@@ -227,7 +227,7 @@ fn a_fresh_site_is_connected_by_the_page_alone() {
 }
 
 #[test]
-fn a_user_whose_name_is_a_mail_address_logs_in_by_the_page() {
+fn a_user_named_by_a_mail_address_can_log_in_by_following_the_page() {
     let _world = world_alone();
     let site = Site::new("mail");
     for heading in ["A site to try it with", "1.", "2.", "3.", "4."] {
@@ -302,7 +302,7 @@ for name in ('Ada-L', 'Grace_2'):
 }
 
 #[test]
-fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() {
+fn an_existing_site_is_connected_by_following_the_page_and_its_containers_are_adopted() {
     let _world = world_alone();
     let (site, adoption) = connected_with_a_past("scitex");
 
@@ -339,7 +339,7 @@ fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() 
 }
 
 #[test]
-fn a_gateway_is_replaced_by_the_page_and_nobody_is_warned() {
+fn a_gateway_is_replaced_by_following_the_page_without_a_host_key_warning() {
     let _world = world_alone();
     let (site, _) = connected_with_a_past("gateway");
     // The gateway's key, in the format that paramiko writes; a client that knows it, and no other.

@@ -102,7 +102,7 @@ fn a_program_in_tmux_saves() {
 }
 
 #[test]
-fn a_program_in_tmux_with_somebody_before_it_saves() {
+fn a_program_in_an_attached_tmux_saves() {
     let _world = world();
     let user = user("stop-tmux-seen");
     let mut terminal = typed(&user, "tmux\n");
@@ -152,7 +152,7 @@ fn a_program_of_a_script_saves_with_a_terminal_and_without() {
 }
 
 #[test]
-fn a_script_with_a_trap_saves_though_its_program_catches_nothing() {
+fn a_script_with_a_trap_saves_although_its_program_catches_no_signal() {
     let _world = world();
     let user = user("stop-trap");
     // Called by its own name, as a job is; what it says goes through a program that catches nothing.
@@ -192,7 +192,7 @@ thread.join()
 }
 
 #[test]
-fn a_stop_takes_the_longest_grace_and_the_kill_after_it() {
+fn the_longest_grace_runs_out_before_a_program_that_ignores_sigterm_is_killed() {
     let _world = world_alone();
     let _config = crate::harness::Changed::config("grace = \"10s\"", "grace = \"30s\"");
     let user = User::new("stop-longest");
@@ -202,7 +202,7 @@ fn a_stop_takes_the_longest_grace_and_the_kill_after_it() {
 }
 
 #[test]
-fn a_kernel_whose_server_ends_first_saves() {
+fn a_jupyter_kernel_whose_server_ends_first_saves() {
     let _world = world();
     let user = user("stop-kernel");
     // As jupyter_client starts one: in a session of its own, its output read by the server.
@@ -232,7 +232,7 @@ fn a_program_behind_the_ssh_server_in_the_box_saves() {
 }
 
 #[test]
-fn a_program_started_by_what_saves_is_left_alone() {
+fn a_program_that_a_saving_program_starts_is_left_alone() {
     let _world = world();
     let user = user("stop-helper");
     let script = "trap 'sleep 2; cp save.py saved; exit' TERM; touch began; while :; do sleep 0.1; done";
@@ -241,7 +241,7 @@ fn a_program_started_by_what_saves_is_left_alone() {
 }
 
 #[test]
-fn a_shell_without_programs_is_hung_up_at_once_and_keeps_its_history() {
+fn an_idle_shell_is_hung_up_at_once_and_saves_its_history() {
     let _world = world();
     let user = user("stop-idle");
     let mut terminal = typed(&user, "PS1='$ '; echo rem''ember\n");
@@ -305,7 +305,7 @@ forge()
 ";
 
 #[test]
-fn a_forged_signal_of_the_host_does_not_end_a_box() {
+fn a_signal_with_a_forged_sender_does_not_end_a_box() {
     let _world = world();
     let user = User::new("signal-forger");
     user.says("true");
@@ -331,7 +331,7 @@ fn ticks(pid: i32) -> u64 {
 }
 
 #[test]
-fn an_init_whose_host_hangs_up_early_rests_and_can_be_called_again() {
+fn an_init_whose_host_disconnects_early_stays_idle_and_can_be_woken_again() {
     let _world = world();
     let user = User::new("hung-up-on");
     user.says("true");
@@ -395,7 +395,7 @@ while True:
 ";
 
 #[test]
-fn a_program_that_poses_as_the_init_and_hangs_who_drops_its_descriptors_hinders_nobody() {
+fn a_fake_init_whose_file_descriptors_block_on_close_delays_only_its_own_login() {
     let _world = world_alone();
     let user = User::new("poser");
     let output = user.ssh().input(POSE.as_bytes()).run("cat > pose.py");

@@ -15,7 +15,7 @@ fn the_initial_size_is_always_right() {
 }
 
 #[test]
-fn f21_a_new_size_arrives_and_the_last_one_counts() {
+fn f21_a_new_size_arrives_and_the_last_one_is_in_effect() {
     let _world = world();
     let mut terminal =
         alice().ssh().terminal(24, 80, &["trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done"]);
@@ -137,7 +137,7 @@ fn f18_closing_the_window_hangs_up() {
 }
 
 #[test]
-fn a_job_that_goes_on_printing_does_not_hold_the_session() {
+fn a_job_that_goes_on_printing_does_not_keep_the_session_open() {
     let _world = world();
     let user = User::new("chatty");
     let mut terminal = user.ssh().terminal(24, 80, &[]);

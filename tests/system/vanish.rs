@@ -76,7 +76,7 @@ fn f19_p8_sshbox_shell_or_sshd_killed() {
 }
 
 #[test]
-fn a_session_that_ends_by_itself_leaves_its_background_alone() {
+fn a_session_that_ends_by_itself_keeps_its_background_jobs() {
     let _world = world();
     // As plain sshd: who puts a job into the background and leaves means it.
     for (user, time) in [(alice(), "5.5"), (User::plain(), "5.6")] {
@@ -99,7 +99,7 @@ fn nothing_is_left_on_the_host() {
 }
 
 #[test]
-fn a_user_who_signals_everything_keeps_the_box() {
+fn signals_to_every_process_do_not_end_the_box() {
     let _world = world();
     let user = User::new("wild");
     user.says("true");

@@ -9,7 +9,7 @@ const LINE: &str = "starting your box ...";
 const ERASED: &str = "\r                       \r";
 
 #[test]
-fn a_cold_login_with_a_terminal_shows_a_sign_that_turns_and_goes() {
+fn a_cold_login_with_a_terminal_shows_a_spinner_and_erases_it() {
     let _world = world_alone();
     let user = User::new("waited");
     run("tests/system/engine", &["freeze"]);

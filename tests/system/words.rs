@@ -17,7 +17,7 @@ fn line(status: &str, name: &str) -> String {
 }
 
 #[test]
-fn help_names_all_words_and_starts_no_box() {
+fn help_lists_all_special_commands_and_starts_no_box() {
     let _world = world();
     let user = User::new("helped");
     let help = user.says("@help");
@@ -96,7 +96,7 @@ fn status_shows_a_running_box_with_its_sessions() {
 }
 
 #[test]
-fn words_work_whatever_is_wrong_with_the_box() {
+fn special_commands_work_in_every_state_of_the_box() {
     let _world = world();
     let user = User::new("broken");
     assert_eq!(json(&user)["state"], "missing");
@@ -117,7 +117,7 @@ fn words_work_whatever_is_wrong_with_the_box() {
 }
 
 #[test]
-fn f7_a_box_full_of_processes_is_freed_by_its_user() {
+fn f7_a_user_can_restart_a_box_at_its_process_limit() {
     let _world = world();
     let user = User::new("fork-bomber");
     let bomb = "echo began; for n in $(seq 600); do setsid sleep 300 & done 2>/dev/null; sleep 300";
@@ -178,7 +178,7 @@ fn greeting(user: &User) -> String {
 }
 
 #[test]
-fn a_person_is_told_whose_box_it_is_once_and_when_that_changes() {
+fn the_greeting_is_shown_once_and_again_after_a_change() {
     let _world = world_alone();
     let user = User::new("newcomer");
     let first = "This is the box of newcomer, a container of its own.";
@@ -216,7 +216,7 @@ fn a_person_is_told_whose_box_it_is_once_and_when_that_changes() {
 }
 
 #[test]
-fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
+fn keys_lists_the_keys_of_the_account_and_where_they_are_managed() {
     let _world = world_alone();
     let user = User::new("lister");
     let second = format!("{}/second-of-lister", crate::harness::STATE);
@@ -244,7 +244,7 @@ fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
 }
 
 #[test]
-fn who_copies_a_key_into_the_box_is_told_that_it_does_not_count() {
+fn copying_a_key_into_the_box_prints_that_it_has_no_effect() {
     let _world = world();
     let user = User::new("copier");
     let new = format!("{}/new-of-copier", crate::harness::STATE);
@@ -276,7 +276,7 @@ fn who_copies_a_key_into_the_box_is_told_that_it_does_not_count() {
 }
 
 #[test]
-fn the_reason_of_the_last_stop_is_told_once_at_the_next_login_of_a_person() {
+fn the_reason_of_the_last_stop_is_shown_once_at_the_next_interactive_login() {
     let _world = world_alone();
     let user = User::new("told");
     user.says("true");
@@ -307,7 +307,7 @@ fn the_reason_of_the_last_stop_is_told_once_at_the_next_login_of_a_person() {
 }
 
 #[test]
-fn f6_f23_a_session_that_ends_with_its_box_says_why() {
+fn f6_f23_a_session_that_ends_with_its_box_shows_the_reason() {
     let _world = world_alone();
     let user = User::new("ending");
     user.says("true");
@@ -345,7 +345,7 @@ fn f6_f23_a_session_that_ends_with_its_box_says_why() {
 }
 
 #[test]
-fn f6_who_runs_out_of_memory_is_told() {
+fn f6_an_out_of_memory_kill_is_reported() {
     let _world = world_alone();
     let _config = Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
     let user = User::new("starved");
@@ -361,7 +361,7 @@ fn f6_who_runs_out_of_memory_is_told() {
 }
 
 #[test]
-fn an_image_without_a_program_that_clients_call_names_the_package() {
+fn a_program_missing_in_the_image_is_reported_with_its_package() {
     let _world = world_alone();
     // The image without a few of its programs.
     run(
@@ -416,7 +416,7 @@ fn an_image_without_a_program_that_clients_call_names_the_package() {
 }
 
 #[test]
-fn a8_nobody_stops_or_sees_the_box_of_another() {
+fn a8_users_cannot_stop_or_inspect_boxes_of_others() {
     let _world = world();
     let (alice, other) = (alice(), User::new("nosy"));
     other.says("true");
@@ -439,7 +439,7 @@ fn a8_nobody_stops_or_sees_the_box_of_another() {
 }
 
 #[test]
-fn a8_many_words_of_one_user_leave_room_for_others() {
+fn a8_many_special_commands_of_one_user_do_not_block_others() {
     let _world = world_alone();
     let (flooder, other) = (User::new("flooder"), User::new("flooded"));
     flooder.says("true");
