@@ -1,5 +1,5 @@
-//! Engines old and new: one that speaks no API newer than Debian 12's, and one that refuses what is
-//! older than Docker 29 takes. Both give their real refusals to a version that they do not speak.
+//! Fake engines, old and new: one whose newest API version is that of Debian 12, and one whose oldest is that of
+//! Docker 29. Both refuse an unsupported version with the real error message.
 
 use host::account::Account;
 use host::config;

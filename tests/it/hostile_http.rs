@@ -1,5 +1,5 @@
-//! `sshbox-keys` against a web app that lies, hangs, floods or breaks off: the key of the last
-//! good answer serves, nothing else is ever printed, and no question outlives its deadline.
+//! `sshbox-keys` with a web app that sends invalid replies, hangs, floods or closes the connection: the key of the
+//! last valid answer is used, nothing else is ever printed, and every request ends in time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -73,7 +73,7 @@ impl Site {
         self.dir.path().join("sshbox.toml")
     }
 
-    /// One login of alice with this key, as sshd asks.
+    /// Runs `sshbox-keys` as sshd does for a login of alice with this key.
     fn login(&self, fingerprint: &str) -> Output {
         keys(&self.config(), fingerprint, "alice")
     }
@@ -87,8 +87,8 @@ impl Site {
     }
 }
 
-/// Each run gets a parent of its own, as each login has its own sshd: an answer that an
-/// earlier login was given does not count as fresh.
+/// Each run gets a parent of its own, as each login has its own sshd, so that the answer to an earlier login does not
+/// count as fresh.
 fn keys(config: &Path, fingerprint: &str, user: &str) -> Output {
     thread::sleep(Duration::from_millis(30));
     Command::new("sh")
@@ -130,8 +130,8 @@ fn json(body: String) -> impl Fn(TcpStream, &str) + Send + Sync + 'static {
     move |stream, _| respond(stream, "application/json", body.as_bytes())
 }
 
-/// Answers that are none: each by name, for the message of a test that fails.
-fn no_answers() -> Vec<(&'static str, Behaviour)> {
+/// Invalid replies, each with a name for the message of a failed test.
+fn invalid_replies() -> Vec<(&'static str, Behaviour)> {
     let key = format!("\"{KEY}\"");
     let endless = |chunk: &'static [u8], head: &'static [u8]| -> Behaviour {
         Box::new(move |mut stream, _| {
@@ -202,18 +202,18 @@ fn no_answers() -> Vec<(&'static str, Behaviour)> {
 
 #[test]
 fn a4_an_invalid_reply_is_no_answer_and_every_request_ends_in_time() {
-    let logins: Vec<_> = no_answers()
+    let logins: Vec<_> = invalid_replies()
         .into_iter()
         .map(|(name, behaviour)| {
             thread::spawn(move || {
                 let site = Site::new("http", "");
                 site.behaves(behaviour);
-                // Nobody is known: nobody gets in.
+                // Without a cached answer the login is refused.
                 let began = Instant::now();
                 assert!(!site.lets_in(), "{name}");
-                // Room for a busy machine; what has no deadline here takes 20 s.
+                // More time for a busy machine; a request without a timeout would take 20 s.
                 assert!(began.elapsed() < TIMEOUT + Duration::from_secs(8), "{name}: {:?}", began.elapsed());
-                // Somebody is known: the last answer serves, and stays.
+                // With a cached answer the login succeeds, and the answer stays cached.
                 let before = site.behaviour.lock().unwrap().clone();
                 site.behaves(good);
                 assert!(site.lets_in(), "{name}");
@@ -303,7 +303,7 @@ fn a16_the_token_is_sent_to_the_site_only() {
 
 #[test]
 fn a4_https_requires_a_certificate_that_can_be_verified() {
-    // The site speaks plain HTTP to who wants TLS, and the authorities are not its own.
+    // The site speaks plain HTTP where TLS is expected, and none of the CAs has signed for it.
     let site = Site::new("https", "ca_file = '/etc/ssl/certs/ca-certificates.crt'\n");
     assert!(!site.lets_in());
     let site = Site::new("https", "ca_file = '/dev/null'\n");
@@ -324,9 +324,9 @@ fn f30_fifty_concurrent_logins_make_at_most_five_requests() {
         })
         .collect();
     assert!(logins.into_iter().all(|login| login.join().unwrap()));
-    // All began before the first answer came, but for stragglers on a slow machine.
+    // All logins started before the first reply, except for some on a slow machine.
     let asked = site.requests.load(Ordering::SeqCst);
-    assert!(asked <= 5, "{asked} questions");
+    assert!(asked <= 5, "{asked} requests");
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn a1_ten_thousand_names_cause_no_file_and_no_request() {
     }
     let (good, bad): (Vec<_>, Vec<_>) = names.iter().partition(|name| identity::is_login(name));
     assert!(bad.len() > 9_000, "{} bad, {} good", bad.len(), good.len());
-    // The rule is pure, so all of them are checked by it, and a sample by the program.
+    // The pure function checks all names, the program a sample of them.
     for name in bad.iter().filter(|name| !name.contains(&0)).step_by(200) {
         use std::os::unix::ffi::OsStrExt as _;
         let output = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
@@ -367,7 +367,7 @@ fn a1_ten_thousand_names_cause_no_file_and_no_request() {
     assert_eq!(fs::read_dir(site.dir.path().join("cache")).unwrap().count(), 0);
 }
 
-/// One login of alice under these limits of prlimit(1). As another user than root, whom they do not bind.
+/// A login of alice with these limits of prlimit(1). It runs as another user than root, to whom they do not apply.
 fn login_within(site: &Site, limits: &[String]) -> Output {
     let mut words: Vec<String> = ["-c", "sleep 0.03; \"$@\"; exit $?", "sh"].map(str::to_owned).into();
     if nix::unistd::geteuid().is_root() {
@@ -389,7 +389,7 @@ fn login_within(site: &Site, limits: &[String]) -> Output {
 fn f34_without_threads_files_or_memory_the_cached_answer_is_used_or_the_exit_status_reports_it() {
     let site = Site::new("http", "");
     assert!(site.lets_in());
-    // From here on it is the kept answer that serves.
+    // From here on the cached answer is used.
     site.behaves(raw(b"HTTP/1.1 500 x\r\n\r\n"));
     let served = |limits: &[String]| {
         let output = login_within(&site, limits);
@@ -402,47 +402,47 @@ fn f34_without_threads_files_or_memory_the_cached_answer_is_used_or_the_exit_sta
         output.status.success()
     };
     assert!(served(&[]));
-    assert!(served(&["--nproc=0".to_owned()]), "the kept answer needs no thread");
-    // With what the program can start at all.
+    assert!(served(&["--nproc=0".to_owned()]), "the cached answer needs no thread");
+    // Find the lowest limit with which the program starts.
     let starts = |limit: &str| {
         let program = env!("CARGO_BIN_EXE_sshbox-keys");
         let output = Command::new("prlimit").args([limit, program, "--version"]).output().unwrap();
         output.status.success() && !output.stdout.is_empty()
     };
     let files = (3..64).find(|files| starts(&format!("--nofile={files}"))).unwrap();
-    let ways: Vec<_> = (files..files + 8).map(|files| served(&[format!("--nofile={files}")])).collect();
-    assert!(ways.contains(&true) && ways.contains(&false), "{ways:?}");
+    let outcomes: Vec<_> = (files..files + 8).map(|files| served(&[format!("--nofile={files}")])).collect();
+    assert!(outcomes.contains(&true) && outcomes.contains(&false), "{outcomes:?}");
     let memory = (1..4096).map(|n| n << 18).find(|bytes| starts(&format!("--as={bytes}"))).unwrap();
-    let ways: Vec<_> = (0..24).map(|n| served(&[format!("--as={}", memory + (n << 17))])).collect();
-    assert!(ways.contains(&true), "{ways:?}");
+    let outcomes: Vec<_> = (0..24).map(|n| served(&[format!("--as={}", memory + (n << 17))])).collect();
+    assert!(outcomes.contains(&true), "{outcomes:?}");
 }
 
 #[test]
 fn f33_without_a_cache_each_login_makes_a_request_and_none_is_refused() {
     let site = Site::new("http", "");
     let cache = site.dir.path().join("cache");
-    for spoil in ["missing", "a file", "full of nothing that can be written"] {
+    for defect in ["missing", "a file", "full of nothing that can be written"] {
         let _ = fs::remove_dir_all(&cache).or_else(|_| fs::remove_file(&cache));
-        match spoil {
+        match defect {
             "missing" => {}
             "a file" => fs::write(&cache, "").unwrap(),
             _ => {
-                // Also root cannot write where directories stand in place of the files.
+                // Directories in place of the files: not even root can write them.
                 for name in [".lock", ".recent", ".check", "alice.json", ".alice.json.new"] {
                     fs::create_dir_all(cache.join(name)).unwrap();
                 }
             }
         }
         let before = site.requests.load(Ordering::SeqCst);
-        assert!(site.lets_in() && site.lets_in(), "{spoil}");
-        assert_eq!(site.requests.load(Ordering::SeqCst), before + 2, "{spoil}");
-        assert_eq!(text(&site.login("SHA256:of-another-key").stdout), "", "{spoil}");
-        // It is told, and keeps the service from nothing.
+        assert!(site.lets_in() && site.lets_in(), "{defect}");
+        assert_eq!(site.requests.load(Ordering::SeqCst), before + 2, "{defect}");
+        assert_eq!(text(&site.login("SHA256:of-another-key").stdout), "", "{defect}");
+        // --check reports it, but does not fail.
         let check = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
             .args(["--check".as_ref(), "--config".as_ref(), site.config().as_os_str()])
             .output()
             .unwrap();
-        assert!(text(&check.stderr).contains("cannot be written"), "{spoil}: {check:?}");
+        assert!(text(&check.stderr).contains("cannot be written"), "{defect}: {check:?}");
     }
 }
 

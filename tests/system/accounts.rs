@@ -1,4 +1,4 @@
-//! Keys and accounts: what Django says counts, at once.
+//! Keys and accounts: changes in Django take effect at once.
 
 use crate::harness::{
     Changed, STATE, Undo, User, WHOSE, alice, journal, manage, run, text, until, world, world_alone,
@@ -17,7 +17,7 @@ fn p3_a_new_key_works_at_once_and_a_removed_one_fails_at_the_next_login() {
     assert_eq!(user.says("echo in"), "in\n");
     manage(&["sshbox_key", "remove", "keyed", &format!("{STATE}/key.pub")]);
     assert!(refused(&user.ssh().run("echo in")));
-    // Not even five seconds of memory in the other direction.
+    // A new key works at once too: an earlier refusal is not cached, not even for five seconds.
     manage(&["sshbox_key", "add", "keyed", &format!("{STATE}/key.pub")]);
     assert_eq!(user.says("echo in"), "in\n");
 }
@@ -52,9 +52,9 @@ fn f29_without_django_known_users_can_log_in_and_others_cannot() {
     run("tests/system/web", &["stop"]);
     let _back = Undo(|| {
         run("tests/system/web", &["start"]);
-        until("Django answers", user_is_known_to_django);
+        until("Django replies", django_replies);
     });
-    until("Django is gone", || fs::metadata(format!("{STATE}/web.pid")).is_err());
+    until("Django has ended", || fs::metadata(format!("{STATE}/web.pid")).is_err());
     assert_eq!(user.says("echo in"), "in\n");
     assert!(refused(&User { name: "nosuchuser".to_owned() }.ssh().run("id")));
     assert!(refused(&user.ssh().key("stranger").run("id")));
@@ -63,7 +63,7 @@ fn f29_without_django_known_users_can_log_in_and_others_cannot() {
     assert!(journal().contains(r#"account source failed user="alice""#));
 }
 
-fn user_is_known_to_django() -> bool {
+fn django_replies() -> bool {
     std::process::Command::new("curl")
         .args(["--silent", "--fail", "--output", "/dev/null", "http://127.0.0.1:8000/"])
         .status()
@@ -79,7 +79,7 @@ fn f29_p6_a_hanging_django_delays_a_login_by_one_timeout() {
     let _back = Undo(|| drop(run("tests/system/web", &["thaw"])));
     let began = Instant::now();
     assert_eq!(user.says("echo in"), "in\n");
-    // The promise itself: one login asks once, for 1.5 s, which sshd stretches up to 3 s.
+    // The promise itself: one login makes one request of at most 1.5 s, and sshd can double that to 3 s.
     assert!(began.elapsed() < Duration::from_millis(3500), "{:?}", began.elapsed());
 }
 
@@ -148,7 +148,7 @@ fn a18_a_login_name_of_a_new_account_is_refused_with_the_reason() {
         "from django.contrib.auth.models import User; User.objects.get(username='reborn').delete()",
     ]);
     assert!(refused(&user.ssh().run("cat diary")));
-    // Another account of the same name; the box of the first still runs.
+    // A new account with the same login name, while the box of the old account still runs.
     let user = User::new("reborn");
     for _ in 0..2 {
         let output = user.ssh().run("cat diary");

@@ -1,4 +1,4 @@
-//! Doors that must be shut: forwarding of every kind, sockets and files of others.
+//! What users must not reach: forwarding of every kind, and sockets and files of others.
 
 use crate::harness::{STATE, Undo, User, alice, journal, run, text, world};
 use identity::Login;
@@ -10,12 +10,12 @@ use std::time::Duration;
 fn a6_no_forwarding_of_any_kind() {
     let _world = world();
     let user = alice();
-    // -W asks at once.
+    // -W opens its channel at once.
     for target in ["127.0.0.1:22", "127.0.0.1:8000", "localhost:2200"] {
         let output = user.ssh().args(&["-W", target, "-o", "LogLevel=INFO"]).run("x");
         assert_ne!(output.status.code(), Some(0), "{output:?}");
     }
-    // -L and -D ask when somebody connects.
+    // -L and -D open a channel when a client connects.
     for (option, value) in [
         ("-L", "127.0.0.1:4001:127.0.0.1:22"),
         ("-L", "127.0.0.1:4001:/run/docker.sock"),
@@ -32,7 +32,7 @@ fn a6_no_forwarding_of_any_kind() {
         assert!(answer.stdout.is_empty(), "{option} {value}: {answer:?}");
         session.kill();
     }
-    // -R and stream-local listening are refused when asked for.
+    // -R and stream-local listening are refused when they are requested.
     for value in ["4002:127.0.0.1:22", "/tmp/reverse.sock:127.0.0.1:22", "0"] {
         let output = user.ssh().args(&["-R", value, "-o", "ExitOnForwardFailure=yes"]).run("echo in");
         assert_eq!(
@@ -41,7 +41,7 @@ fn a6_no_forwarding_of_any_kind() {
             "{value}: {output:?}"
         );
     }
-    // Agent, X11 and tunnels leave no trace in the session.
+    // Agent, X11 and tunnel requests have no effect in the session.
     let agent = run("ssh-agent", &["-s"]);
     let socket = agent.split(['=', ';']).nth(1).unwrap().to_owned();
     let pid = agent.split("SSH_AGENT_PID=").nth(1).unwrap().split(';').next().unwrap().to_owned();
@@ -68,7 +68,7 @@ fn a6_no_forwarding_of_any_kind() {
     assert_eq!(text(&output.stdout), "<>\n");
     let output = user.ssh().args(&["-w", "0:0", "-o", "ExitOnForwardFailure=yes"]).run("echo in");
     assert_eq!(text(&output.stdout), "", "{output:?}");
-    // Without a session there is nothing to hold on to either.
+    // A connection without a session cannot forward either.
     let mut idle = user.ssh().args(&["-N", "-L", "127.0.0.1:4003:/run/docker.sock"]).begin(&[]);
     thread::sleep(Duration::from_millis(700));
     let answer =
@@ -87,7 +87,7 @@ fn a6_no_file_of_the_user_runs_on_the_host() {
     user.says("for f in .bashrc .profile .bash_profile .ssh/rc .ssh/environment; do rm -f ~/$f; mv ~/$f.before ~/$f 2>/dev/null; done; true");
 }
 
-/// Runs a program under the uid of a login, with its group and no other.
+/// Runs a program with the uid of a login and its only group.
 fn as_login(name: &str, command: &str) -> Output {
     let uid = Login::parse(name.as_bytes()).unwrap().uid();
     Command::new("setpriv")
@@ -113,7 +113,7 @@ fn a7_a_login_uid_cannot_open_files_or_sockets_of_others() {
         "/etc/ssh/ssh_host_ed25519_key",
         "/var/lib/sshbox/host-key-secret",
     ] {
-        assert!(std::fs::symlink_metadata(path).is_ok(), "{path} is not there to be tried");
+        assert!(std::fs::symlink_metadata(path).is_ok(), "{path} does not exist");
         let output =
             as_login("alice", &format!("if [ -d {path} ]; then ls {path}; else cat {path}; fi 2>&1"));
         let told = text(&output.stdout);
@@ -127,12 +127,12 @@ fn a7_a_login_uid_cannot_open_files_or_sockets_of_others() {
         let output = as_login("alice", &format!("/usr/bin/python3 -c \"{script}\""));
         assert_eq!(output.status.code(), Some(13), "{socket}: {output:?}");
     }
-    // Lists of users are closed as well.
+    // Lists of users cannot be read either.
     assert!(!as_login("alice", "ls /run/sshbox/users").status.success());
     assert!(!as_login("alice", "ls /var/lib/sshbox/homes").status.success());
 }
 
-/// What `sshbox-wake` answers to this packet from the login's uid.
+/// Reply of `sshbox-wake` to this packet from the login's uid.
 fn ask_wake(login: &str, packet: &str) -> String {
     let script = format!(
         "import socket\ns=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET)\ns.settimeout(20)\ns.connect('/run/sshbox/wake.sock')\ns.send({packet})\nprint(s.recv(9999))"
@@ -163,7 +163,7 @@ fn a8_through_the_wake_socket_users_reach_only_their_own_box() {
     }
     assert_eq!(bob.inspect("{{.State.Status}}"), "exited");
     assert!(journal().contains("asked for the box of bert"));
-    // Somebody without the group does not get as far as to ask.
+    // A user without the group cannot connect.
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"])
         .arg("import socket\nsocket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET).connect('/run/sshbox/wake.sock')")

@@ -1,8 +1,8 @@
-//! What the image brings: programs and terminal types, and what it says of what cannot work.
+//! Programs and terminal types of the image, and its messages for programs that cannot work.
 
 use crate::harness::{User, alice, text, world};
 
-/// What a command of alice's that must fail says on stderr, in one line.
+/// The single line on stderr of a command that must fail.
 fn refused(command: &str, status: i32) -> String {
     let output = alice().ssh().run(command);
     let error = text(&output.stderr);
@@ -39,7 +39,7 @@ fn common_terminal_types_are_known_in_the_box() {
     let ask =
         format!("for type in {}; do TERM=$type tput colors >/dev/null || echo $type; done", types.join(" "));
     assert_eq!(alice().says(&ask), "", "unknown");
-    // What a program asks of them: colours, and the strings with which it draws.
+    // Programs query these capabilities: colours, and strings for drawing.
     for kind in ["xterm-ghostty", "wezterm", "contour", "rio"] {
         let said = alice()
             .says(&format!("export TERM={kind}; tput colors; tput setaf 208; tput cup 4 2; tput smcup"));
@@ -75,7 +75,7 @@ fn programs_that_cannot_work_say_why_and_what_to_use_instead() {
     }
     assert!(refused("passwd", 1).starts_with("passwd: there is no password: you log in with a key; "));
     assert!(refused("chsh -s /bin/sh", 1).starts_with("chsh: the entry of your account is read-only; "));
-    // What can be done without root goes on.
+    // What needs no root still works.
     let list = alice().ssh().run("apt list --installed; dpkg -s bash");
     assert!(list.status.success() && text(&list.stdout).contains("\nbash/"), "{list:?}");
     let pip = alice().ssh().run("pip install --user cowsay");
@@ -95,7 +95,7 @@ fn a_missing_command_says_how_to_install_software() {
     terminal.shows(
         "@status: words of sshbox are typed on your own machine, in place of a command: ssh ... @status",
     );
-    // A command without a terminal gets what plain sshd gives.
+    // Without a terminal the error is that of plain sshd.
     assert_eq!(refused("nosuchprogram", 127), "bash: line 1: nosuchprogram: command not found\n");
 }
 

@@ -1,4 +1,4 @@
-//! What a box may use, and what it may do: seen from inside.
+//! Limits and privileges of a box, seen from inside.
 
 use crate::harness::{Changed, User, alice, run, text, world, world_alone};
 
@@ -6,7 +6,7 @@ use crate::harness::{Changed, User, alice, run, text, world, world_alone};
 fn limits_are_visible_in_the_box() {
     let _world = world();
     let user = alice();
-    // Docker's own hard limit is the most.
+    // Docker's own hard limit is the maximum.
     let most = run("sh", &["-c", "prlimit --nofile --output HARD --noheadings --pid $(cat /run/docker.pid)"]);
     let hard = most.trim().parse().unwrap_or(u64::MAX).min(65536);
     assert_eq!(user.says("ulimit -Sn; ulimit -Hn"), format!("1024\n{hard}\n"));
@@ -52,7 +52,7 @@ fn a9_no_privilege_is_left() {
     ] {
         assert_ne!(user.ssh().status(&format!("{command} 2>/dev/null")), 0, "{what}");
     }
-    // Root of the box is nobody here, and no file makes one root.
+    // The box has no set-uid file.
     assert_eq!(user.says("find / -xdev -type f -perm /6000 2>/dev/null | wc -l"), "0\n");
 }
 
@@ -75,7 +75,7 @@ fn shm_and_tmp_have_the_configured_sizes_and_half_of_memory_by_default() {
     assert_eq!(user.says(SIZES), "67108864\n85901312\n85901312\n");
     user.says("head -c 60M /dev/zero > /dev/shm/full");
     assert_ne!(user.ssh().status("head -c 100M /dev/zero > /dev/shm/full 2>/dev/null"), 0);
-    // What is in there counts as memory, and is not there twice.
+    // The contents count as memory, and only once.
     assert!(user.says("@status").contains("memory     6"), "{}", user.says("@status"));
     run("docker", &["rm", "-f", &user.container()]);
 }
@@ -99,7 +99,7 @@ fn a_box_at_its_process_limit_reports_it_and_recovers() {
     let mut session =
         user.ssh().begin(&["echo began; for n in $(seq 600); do sleep 300 & done 2>/dev/null; sleep 300"]);
     session.line();
-    crate::harness::until("the box is full", || user.ssh().status("true") != 0);
+    crate::harness::until("the box is at its process limit", || user.ssh().status("true") != 0);
     let output = user.ssh().run("true");
     let error = text(&output.stderr);
     assert!(
@@ -108,10 +108,10 @@ fn a_box_at_its_process_limit_reports_it_and_recovers() {
             || error.contains("Resource temporarily"),
         "{output:?}"
     );
-    // Its end frees all of it.
+    // The end of the session frees all processes.
     session.kill();
-    crate::harness::until("the box is free", || user.ssh().status("true") == 0);
-    // Nobody else felt it.
+    crate::harness::until("the box accepts sessions again", || user.ssh().status("true") == 0);
+    // Other boxes are not affected.
     alice().says("true");
 }
 

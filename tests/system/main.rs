@@ -1,5 +1,5 @@
-//! The whole way of a login, with nothing faked: OpenSSH, Docker and Django, the installed
-//! package, in a world of its own. `make test` runs it; see `tests/system/world` and `boot`.
+//! Complete logins without fakes: OpenSSH, Docker, Django and the installed package, in a world of
+//! its own. `make test` runs these tests; see `tests/system/world` and `boot`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Boxes and sessions: made once, entered again, woken, and ended as plain sshd would.
+//! Boxes and sessions: a box is created once, used again and woken, and sessions end as with plain sshd.
 
 use crate::harness::{User, WHOSE, alice, run, text, until, world};
 use std::thread;
@@ -29,7 +29,7 @@ fn f5_a_box_wakes_from_every_state() {
     }
     run("docker", &["rm", "-f", &user.container()]);
     assert_eq!(user.says("cat file"), "kept\n");
-    // Made, but never started.
+    // Created, but never started.
     run("docker", &["stop", "-t", "0", &user.container()]);
     let labels = user
         .inspect("--label sshbox.user=woken --label sshbox.spec={{index .Config.Labels \"sshbox.spec\"}}");
@@ -113,7 +113,7 @@ fn f8_a_missing_image_is_reported_and_a_new_one_is_used_at_the_next_cold_start()
     let user = User::new("imaged");
     user.says("echo kept > file");
     let first = user.inspect("{{.Id}}");
-    // An image with another id under the same name.
+    // An image with another id and the same name.
     run(
         "sh",
         &[
@@ -128,7 +128,7 @@ fn f8_a_missing_image_is_reported_and_a_new_one_is_used_at_the_next_cold_start()
     assert_eq!(user.says("cat file"), "kept\n");
     let second = user.inspect("{{.Id}}");
     assert_ne!(second, first);
-    // Without the image: who has a box keeps it, who has none is told.
+    // Without the image, users with a box can log in, and others get an error.
     run("docker", &["stop", &user.container()]);
     let _config = crate::harness::Changed::config("image = \"sshbox-user:latest\"", "image = \"nosuch:1\"");
     assert_eq!(user.says("cat file"), "kept\n");
@@ -162,7 +162,7 @@ fn f22_exit_statuses_and_signals_are_those_of_plain_sshd() {
         };
         let (ours, plain) = (says(&user), says(&User::plain()));
         assert_eq!(ours, plain, "{signal}");
-        // Some of them a shell ignores; those that it does not must be told as signals.
+        // A shell ignores some of these signals. The others must be reported as signals.
         assert!(
             ours.1[0].contains("exit-signal") || !["KILL", "TERM", "SEGV"].contains(&signal),
             "{signal}: {ours:?}"
@@ -245,7 +245,7 @@ fn p9_an_unknown_special_command_is_refused_with_a_reason() {
         "{error}"
     );
     let reference = error.split("(ref ").nth(1).unwrap()[..8].to_owned();
-    until("the journal has it", || crate::harness::journal().contains(&reference));
+    until("the journal has the reference", || crate::harness::journal().contains(&reference));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn one_connection_carries_many_sessions() {
     let user = alice();
     let control =
         ["-o", "ControlPath=/tmp/control-%p", "-o", "ControlMaster=auto", "-o", "ControlPersist=20"];
-    // The first of several options counts, so these must replace the harness's own.
+    // ssh uses the first of several options, so these must come before those of the harness.
     let output = std::process::Command::new("bash")
         .arg("-c")
         .arg(format!(

@@ -1,4 +1,4 @@
-//! Sessions with a terminal, as a person at the keyboard meets them.
+//! Sessions with a terminal, as an interactive user sees them.
 
 use crate::harness::{User, alice, signal, status_of, until, world};
 use nix::sys::signal::Signal;
@@ -41,7 +41,7 @@ fn keys_reach_the_program() {
     terminal.types("\x03");
     terminal.types("echo status $((100 + $?))\n");
     terminal.shows("status 230");
-    // Ctrl-Z stops, fg goes on, Ctrl-\ quits, Ctrl-D ends.
+    // Ctrl-Z stops, fg continues, Ctrl-\ quits, Ctrl-D ends the input.
     terminal.types("sleep 60\n");
     std::thread::sleep(std::time::Duration::from_millis(500));
     terminal.types("\x1a");
@@ -133,7 +133,7 @@ fn f18_closing_the_window_hangs_up() {
     terminal.types("sleep 4242\n");
     until("the program runs", || user.runs_in_box("sleep 4242"));
     terminal.kill();
-    until("the program is gone", || !user.runs_in_box("sleep 4242"));
+    until("the program has ended", || !user.runs_in_box("sleep 4242"));
 }
 
 #[test]
@@ -144,6 +144,6 @@ fn a_job_that_goes_on_printing_does_not_keep_the_session_open() {
     terminal.types("set +m; (trap '' HUP; exec yes) & sleep 0.5; exit 3\n");
     let began = std::time::Instant::now();
     assert_eq!(terminal.ends(), 3);
-    // The bound on what is still shown is in bytes; 10 s would be the bound in time.
+    // A limit in bytes ends the remaining output here. The limit in time would be 10 s.
     assert!(began.elapsed() < std::time::Duration::from_secs(9), "{:?}", began.elapsed());
 }
