@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const HANGS: &str = "SSHBOX_TEST_HANGS";
 
-/// Runs this test program again as the process that hangs: it closes a socket with SO_LINGER whose peer does not read.
+/// Runs this test program again as the process that hangs: it closes a socket with `SO_LINGER` whose peer does not read.
 #[test]
 fn the_watchdog_ends_a_process_whose_system_call_blocks() {
     if env::var_os(HANGS).is_none() {

@@ -275,7 +275,7 @@ fn commands_and_variables_that_are_too_long_are_refused_with_the_limit() {
     }
 }
 
-/// Writes an ssh_config that sends ten variables of this length, which is too much for a command line.
+/// Writes an `ssh_config` that sends ten variables of this length, which is too much for a command line.
 fn long_variables(length: usize) -> String {
     let path = format!("{STATE}/long-{length}");
     let variables = (0..10).map(|number| format!(" LC_LONG_{number}={}", "x".repeat(length)));
