@@ -179,7 +179,7 @@ fn many_small_messages_stay_in_order() {
 }
 
 #[test]
-fn ten_first_logins_at_once() {
+fn ten_concurrent_first_logins_work() {
     thread::scope(|scope| {
         let logins: Vec<_> = (0..10)
             .map(|n| scope.spawn(move || subject().ssh().run(&format!("echo {n}; exit {n}"))))

@@ -91,7 +91,7 @@ fn folder_with_book() -> RemoteFolder {
 }
 
 #[test]
-fn less_shows_a_page_and_leaves_the_screen_as_it_was() {
+fn less_shows_a_page_and_restores_the_screen() {
     let (folder, screen) = (folder_with_book(), Screen::open());
     screen.types(&format!("echo before; less {}/book\n", folder.0));
     let shown = screen.wait_for_line("line 23");

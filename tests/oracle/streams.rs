@@ -38,7 +38,7 @@ fn stdout_and_stderr_stay_apart() {
 }
 
 #[test]
-fn output_comes_as_it_is_written_and_not_at_the_end() {
+fn output_arrives_when_it_is_written_and_not_only_at_the_end() {
     let mut session = subject().ssh().begin(&["printf 'no newline yet'; read x; echo; echo got $x"]);
     // An incomplete line arrives before the program goes on.
     session.write(b"word\n");
@@ -107,7 +107,7 @@ fn f20_a_flood_on_stdout_and_one_on_stderr_do_not_block_each_other() {
 }
 
 #[test]
-fn f20_a_flood_on_stderr_passes_while_nobody_reads_stdout() {
+fn f20_a_flood_on_stderr_arrives_while_stdout_is_not_read() {
     let script =
         "remote 'head -c 3000000 /dev/zero & head -c 20000000 /dev/zero >&2; wait' 2>&1 >/dev/null | wc -c";
     assert_eq!(text(&subject().local(script).stdout), "20000000\n");

@@ -22,7 +22,7 @@ fn a_command_has_no_terminal_unless_one_is_asked_for() {
 }
 
 #[test]
-fn a_shell_has_a_terminal_unless_none_is_wanted() {
+fn a_shell_has_a_terminal_unless_the_client_disables_it() {
     let mut terminal = subject().ssh().at_terminal(24, 80, &[], |_| ());
     terminal.types("tty; exit 3\n");
     terminal.shows("/dev/pts/");

@@ -140,30 +140,30 @@ fn a_refused_login_is_logged_with_its_key_and_sshd_logs_the_address() {
     }
     assert!(user.ssh().args(&arguments).run("true").status.success());
     let found = entries(&user);
-    let told = of_event(&found, Event::LoginRefused);
-    assert_eq!(told.len(), 5, "{found:?}");
+    let logged = of_event(&found, Event::LoginRefused);
+    assert_eq!(logged.len(), 5, "{found:?}");
     assert_eq!(of_event(&found, Event::LoginAccepted).len(), 1);
-    assert_eq!(told[0]["SSHBOX_FINGERPRINT"], fingerprint("stranger"));
-    assert_eq!(told[0]["SSHBOX_REASON"], "the key is not one of this user's");
-    let address = format!("ssh2: ED25519 {}", told[0]["SSHBOX_FINGERPRINT"]);
+    assert_eq!(logged[0]["SSHBOX_FINGERPRINT"], fingerprint("stranger"));
+    assert_eq!(logged[0]["SSHBOX_REASON"], "the key is not one of this user's");
+    let address = format!("ssh2: ED25519 {}", logged[0]["SSHBOX_FINGERPRINT"]);
     let theirs = sshd_entries().into_iter().find(|line| {
         line["MESSAGE"].starts_with("Failed publickey for choosy from 127.0.0.1 port ")
             && line["MESSAGE"].ends_with(&address)
     });
-    assert_eq!(theirs.unwrap()["_PID"], told[0]["SSHBOX_SSHD"]);
+    assert_eq!(theirs.unwrap()["_PID"], logged[0]["SSHBOX_SSHD"]);
     // A user who is unknown to the web app.
     let nobody = User { name: "nobody-at-all".to_owned() };
     refused(nobody.ssh().run("true"));
-    let told = of_event(&entries(&nobody), Event::LoginRefused);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let logged = of_event(&entries(&nobody), Event::LoginRefused);
+    assert_eq!(logged.len(), 1, "{logged:?}");
     // An invalid name: only sshd sees it, and logs one line.
     let forged = "x from 10.9.9.9 port 1";
     refused(User { name: forged.to_owned() }.ssh().run("true"));
     let lines = sshd_entries();
-    let told = lines
+    let logged = lines
         .iter()
         .filter(|line| line["MESSAGE"].starts_with(&format!("Invalid user {forged} from 127.0.0.1 port ")));
-    assert_eq!(told.count(), 1);
+    assert_eq!(logged.count(), 1);
 }
 
 /// A command with bytes that could break lines, fields and quotes. The shell exits before it reads them.
@@ -210,15 +210,15 @@ fn run_hostile(user: &User, count: usize) {
 
 /// Checks that the entries contain exactly these hostile commands.
 fn assert_logged(entries: &[Entry], count: usize) {
-    let mut told: Vec<_> = of_event(entries, Event::SessionStarted)
+    let mut logged: Vec<_> = of_event(entries, Event::SessionStarted)
         .into_iter()
         .map(|mut entry| entry.remove("SSHBOX_COMMAND"))
         .collect();
     let mut typed: Vec<_> = (0..count).map(|number| Some(printable(&hostile_command(number)))).collect();
-    told.sort_unstable();
+    logged.sort_unstable();
     typed.sort_unstable();
-    assert_eq!(told.len(), count);
-    assert_eq!(told, typed);
+    assert_eq!(logged.len(), count);
+    assert_eq!(logged, typed);
     assert_eq!(of_event(entries, Event::SessionEnded).len(), count);
 }
 

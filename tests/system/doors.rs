@@ -116,8 +116,8 @@ fn a7_a_login_uid_cannot_open_files_or_sockets_of_others() {
         assert!(std::fs::symlink_metadata(path).is_ok(), "{path} does not exist");
         let output =
             as_login("alice", &format!("if [ -d {path} ]; then ls {path}; else cat {path}; fi 2>&1"));
-        let told = text(&output.stdout);
-        assert!(!output.status.success() && told.contains("Permission denied"), "{path}: {told}");
+        let error = text(&output.stdout);
+        assert!(!output.status.success() && error.contains("Permission denied"), "{path}: {error}");
     }
     for socket in ["/run/docker.sock", "/run/sshbox/users/bob/init.sock"] {
         let script = format!(

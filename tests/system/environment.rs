@@ -202,7 +202,7 @@ fn an_unknown_terminal_type_is_replaced_and_reported_once() {
         ssh.args(["-tt", "-o", &format!("SetEnv=TERM={kind}"), &machine.host()]).args(words);
         Terminal::of(&mut ssh, 24, 80)
     };
-    let told = |kind: &str| {
+    let notice = |kind: &str| {
         format!(
             "sshbox: this box does not know the terminal type {kind}; its programs get xterm-256color\r\n"
         )
@@ -222,11 +222,11 @@ fn an_unknown_terminal_type_is_replaced_and_reported_once() {
     for mut terminal in [outer("nobodys-1", &["echo =$TERM="]), inner("nobodys-1", &["echo =$TERM="])] {
         assert_eq!(terminal.shows("=xterm-256color=\r\n"), "=xterm-256color=\r\n");
     }
-    assert!(shell(outer("nobodys-1", &[])).contains(&told("nobodys-1")));
+    assert!(shell(outer("nobodys-1", &[])).contains(&notice("nobodys-1")));
     for again in [outer("nobodys-1", &[]), inner("nobodys-1", &[])] {
         assert!(!shell(again).contains("sshbox:"));
     }
-    assert!(shell(inner("nobodys-2", &[])).contains(&told("nobodys-2")));
+    assert!(shell(inner("nobodys-2", &[])).contains(&notice("nobodys-2")));
     assert!(!shell(outer("nobodys-2", &[])).contains("sshbox:"));
     // A hostile type opens no other file, and no unprintable byte reaches the terminal.
     for hostile in ["../../etc/passwd", "x/xterm", "..", "a\u{1b}[31mb", &"x".repeat(2000)] {
@@ -234,7 +234,7 @@ fn an_unknown_terminal_type_is_replaced_and_reported_once() {
             assert_eq!(terminal.shows("=\r\n"), "=xterm-256color=\r\n", "{hostile:.20}");
         }
     }
-    assert!(shell(outer("b\u{1b}[31mb", &[])).contains(&told(r"b\x1b[31mb")));
+    assert!(shell(outer("b\u{1b}[31mb", &[])).contains(&notice(r"b\x1b[31mb")));
     // A type that the user has installed in the home is known.
     user.says("mkdir -p ~/.terminfo/n && cd /usr/share && cp -L $(ls -d {/lib,.}/terminfo/x/xterm-256color 2>/dev/null | head -1) ~/.terminfo/n/nobodys-3");
     for mut terminal in [outer("nobodys-3", &["echo =$TERM="]), inner("nobodys-3", &["echo =$TERM="])] {

@@ -153,12 +153,12 @@ fn f22_exit_statuses_and_signals_are_those_of_plain_sshd() {
     for signal in ["HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "ALRM", "TERM", "USR1"] {
         let says = |user: &User| {
             let output = user.ssh().args(&["-v"]).run(&format!("kill -{signal} $$"));
-            let told: Vec<String> = text(&output.stderr)
+            let errors: Vec<String> = text(&output.stderr)
                 .lines()
                 .filter(|line| line.contains("rtype exit-"))
                 .map(|line| line.split("rtype").nth(1).unwrap().to_owned())
                 .collect();
-            (output.status.code(), told)
+            (output.status.code(), errors)
         };
         let (ours, plain) = (says(&user), says(&User::plain()));
         assert_eq!(ours, plain, "{signal}");

@@ -221,7 +221,7 @@ while True:
 }
 
 #[test]
-fn a_program_behind_the_ssh_server_in_the_box_saves() {
+fn a_program_started_through_the_sshd_in_the_box_saves() {
     let _world = world();
     for (name, terminal) in [("stop-inner-tty", "-tt"), ("stop-inner", "-T")] {
         let user = user(name);

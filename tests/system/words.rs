@@ -30,7 +30,7 @@ fn help_lists_all_special_commands_and_starts_no_box() {
 }
 
 #[test]
-fn config_is_filled_in_and_the_admin_may_name_the_host() {
+fn config_contains_the_login_name_and_the_host_name_that_the_admin_sets() {
     let _world = world_alone();
     let user = User::new("configured");
     let wanted = "    ProxyCommand ssh -T -p 2200 configured@127.0.0.1 @sshd\n";
