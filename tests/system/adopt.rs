@@ -197,11 +197,11 @@ fn all_are_set_aside_after_one_confirmation_and_others_are_left_alone() {
         user_of_old_gateway("paused", &[]),
         user_of_old_gateway("stopped", &[]),
     );
-    let names = ["runs", "paused", "stopped", "foreign"];
+    let names = ["runs", "paused", "stopped", "foreigner"];
     let _gone = Undo(|| remove_containers(&names));
     run("docker", &["pause", &paused.container()]);
     run("docker", &["stop", &stopped.container()]);
-    let foreign = User { name: "foreign".to_owned() };
+    let foreign = User { name: "foreigner".to_owned() };
     run_old_container(&foreign, &[]);
     let ours = User::new("ours");
     ours.says("true");
