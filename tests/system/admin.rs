@@ -167,7 +167,10 @@ fn a2_a_foreign_container_is_neither_shown_nor_stopped() {
     for arguments in [["status", "squatted"], ["stop", "squatted"], ["start", "squatted"]] {
         let (status, said) = refusal_of(&arguments);
         assert_eq!(status, 77, "{said}");
-        assert!(said.contains("sshbox-squatted is not the box of squatted: it has not our labels"), "{said}");
+        assert!(
+            said.contains("sshbox-squatted is not the box of squatted: it lacks the labels of sshbox"),
+            "{said}"
+        );
     }
     assert_eq!(user.inspect("{{.State.Status}}"), "running");
 }
@@ -393,9 +396,9 @@ fn reap_reports_its_decision_for_each_box() {
     let judged = json(&["reap", "--dry-run"]);
     assert_eq!(entry(&judged, &idle)["verdict"], "would stop");
     assert!(entry(&judged, &idle)["reason"].as_str().unwrap().starts_with("idle for "), "{judged}");
-    assert_eq!(entry(&judged, &busy)["reason"], "somebody is there");
+    assert_eq!(entry(&judged, &busy)["reason"], "a session is open");
     let table = output_of(&["reap", "--dry-run"]);
-    assert_eq!(row(&table, "kept")[1..], ["kept", "somebody is there"], "{table}");
+    assert_eq!(row(&table, "kept")[1..], ["kept", "a session is open"], "{table}");
     assert_eq!(idle.inspect("{{.State.Status}}"), "running");
     assert_eq!(entry(&json(&["reap"]), &idle)["verdict"], "stopped");
     assert_eq!(idle.inspect("{{.State.Status}}"), "exited");

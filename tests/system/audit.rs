@@ -260,7 +260,7 @@ fn sshbox_logs_shows_the_entries_of_a_user_and_of_a_reference() {
         "Accepted publickey for watched",
         "session started user=",
         "session failed user=",
-        "unknown word @nonsense",
+        "unknown command @nonsense",
     ] {
         assert_eq!(lines.matches(part).count(), 1, "{part}: {lines}");
     }

@@ -5,6 +5,7 @@
 mod adopt;
 mod boxes;
 mod doctor;
+mod explain;
 mod keys;
 mod kill;
 mod list;
@@ -16,12 +17,14 @@ mod sessions;
 mod settings;
 mod show;
 mod status;
+mod tool;
 mod top;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use host::cache::Cache;
 use host::config::{self, Config};
 use identity::Login;
+use lifecycle::runtime;
 use session::exit::{self, ExitStatus, Failure};
 use session::journal::{Event, Field, FieldValue, log};
 use session::wire::Verb;
@@ -72,8 +75,8 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
-    // Who may read the configuration or the journal may see what it means; the doctor, who asks the
-    // site as sshbox-keys, says for itself what needs root.
+    // Whoever may read the configuration or the journal may use these commands; the doctor checks for
+    // root itself, since its usage errors come first.
     let open = matches!(arguments.command, Command::Config(_) | Command::Doctor(_) | Command::Logs(_));
     if !open && !nix::unistd::geteuid().is_root() {
         return report(&Failure::new(ExitStatus::Refused, "only root may look at boxes: run it with sudo"));
@@ -136,10 +139,7 @@ fn known(config: &Config, login: &Login, has_box: bool) -> Result<(), Failure> {
 
 /// Runs what needs the engine.
 fn with_engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
+    let runtime = runtime::on_this_thread().map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
     runtime.block_on(work)
 }
 

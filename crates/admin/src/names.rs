@@ -2,9 +2,9 @@
 //! `nsswitch.conf` is another than the host's. A name that does not resolve there is refused as
 //! an invalid user, and `sshbox-keys` is never asked.
 
-use super::doctor::tool;
+use crate::tool;
 use identity::{GID, Login};
-use std::fs;
+use session::procfs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Name {
 ///
 /// # Errors
 /// The look-up itself failed; in a clause.
-pub fn look_up(pid: Option<u32>, login: &Login) -> Result<Name, String> {
+pub fn look_up(pid: Option<i32>, login: &Login) -> Result<Name, String> {
     if let Some(pid) = pid {
         let mut running = Command::new("nsenter");
         running.arg(format!("--mount=/proc/{pid}/ns/mnt"));
@@ -74,13 +74,8 @@ fn is_entry_of(line: &str, login: &Login) -> bool {
 }
 
 /// Our sshd, if it runs: the process that listens.
-pub fn listener() -> Option<u32> {
-    let processes = fs::read_dir("/proc").ok()?;
-    processes.flatten().find_map(|process| {
-        let pid = process.file_name().to_str()?.parse().ok()?;
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        is_listener(&line).then_some(pid)
-    })
+pub fn listener() -> Option<i32> {
+    procfs::pids().ok()?.find(|pid| procfs::command_line(*pid).is_ok_and(|line| is_listener(&line)))
 }
 
 /// How an sshd that listens calls itself: `sshd: /usr/sbin/sshd -D -f FILE [listener] 0 of 150-300 startups`.

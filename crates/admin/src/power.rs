@@ -1,17 +1,15 @@
 //! `sshbox start`, `stop` and `restart`: what `sshbox-wake` does for a user, for any of them.
 //! The locks are the same, so a login that comes meanwhile waits as it always does.
 
-use super::boxes::Looker;
-use super::{because, journal, known, load, login, show, with_engine};
+use super::{because, boxes, journal, known, load, login, show, with_engine};
 use clap::Args;
 use identity::Login;
 use session::deadlines::WAKING;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
-use session::journal::Reference;
-use session::presence::WAKE_SOCKET;
 use session::texts;
 use session::waiting::Waiting;
+use session::wake_client;
 use session::wire::{Fields, Verb};
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,8 +25,7 @@ pub struct Arguments {
 /// The subcommands: `Wake`, `Stop` and `Restart`.
 pub fn run(arguments: &Arguments, config: &Path, verb: Verb) -> Result<ExitCode, Failure> {
     let (config, user) = (load(config)?, &arguments.user);
-    let found = with_engine(async { Looker::new(&config).await?.one(user).await })?;
-    known(&config, user, found.is_some_and(|one| one.container.is_some()))?;
+    known(&config, user, with_engine(boxes::exists(&config, user))?)?;
     let asked = match verb {
         Verb::Wake => "start",
         Verb::Restart => "restart",
@@ -42,25 +39,24 @@ pub fn run(arguments: &Arguments, config: &Path, verb: Verb) -> Result<ExitCode,
 /// Has it done; what to say of it.
 fn do_it(user: &Login, verb: Verb) -> Result<String, Failure> {
     if verb == Verb::Wake {
-        let _waiting = Waiting::begin(texts::ADMIN_STARTING, |_| ());
-        ask(user, Verb::Wake)?;
+        let waiting = Waiting::begin(texts::ADMIN_STARTING, |_| ());
+        ask(user, Verb::Wake, waiting.as_ref())?;
         return Ok(format!("the box of {user} runs"));
     }
     let waiting = Waiting::begin(texts::ADMIN_STOPPING, |_| ());
-    let ran = ask(user, verb)?.get("stopped") == Some(b"1");
+    let ran = ask(user, verb, waiting.as_ref())?.get("stopped") == Some(b"1");
     drop(waiting);
     if verb == Verb::Restart {
-        let _waiting = Waiting::begin(texts::ADMIN_STARTING, |_| ());
-        ask(user, Verb::Wake)?;
+        let waiting = Waiting::begin(texts::ADMIN_STARTING, |_| ());
+        ask(user, Verb::Wake, waiting.as_ref())?;
         return Ok(format!("the box of {user} was {}", if ran { "restarted" } else { "started" }));
     }
     Ok(format!("the box of {user} {}", if ran { "was stopped" } else { "does not run" }))
 }
 
-fn ask(user: &Login, verb: Verb) -> Result<Fields, Failure> {
+fn ask(user: &Login, verb: Verb, waiting: Option<&Waiting>) -> Result<Fields, Failure> {
     let advice = "see `systemctl status sshbox-wake.socket` and the journal of sshbox-wake";
-    let fields = verb
-        .ask(user.as_str(), &Reference::ours().to_string(), Path::new(WAKE_SOCKET), WAKING)
+    let fields = wake_client::ask(user, verb, WAKING, waiting)
         .map_err(|error| because(ExitStatus::Unavailable, advice, &error))?
         .ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::TOO_MANY_WAKES))?;
     let Some(failed) = fields.get("failed") else { return Ok(fields) };

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
-use session::texts::span;
+use session::times::short_duration;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -111,7 +111,7 @@ pub fn from_now(moment: Option<&str>, now: SystemTime) -> String {
     let Some(moment) = moment.and_then(|moment| humantime::parse_rfc3339(moment).ok()) else {
         return NOTHING.to_owned();
     };
-    let whole = |time: Duration| span(Duration::from_secs(time.as_secs()));
+    let whole = |time: Duration| short_duration(Duration::from_secs(time.as_secs()));
     match moment.duration_since(now) {
         Ok(ahead) => format!("in {}", whole(ahead)),
         Err(past) => format!("{} ago", whole(past.duration())),

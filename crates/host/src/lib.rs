@@ -14,7 +14,11 @@
 pub mod account;
 pub mod cache;
 pub mod config;
+pub mod explanation;
 pub mod features;
 pub mod home;
 pub mod host_key;
+pub mod limits;
+mod serde_text;
 pub mod sys;
+pub mod trusted_file;

@@ -1,123 +1,87 @@
-//! Looks at a box without touching it: its status, why it stopped, and its user's keys. Takes no lock, so that
-//! it answers while a start or a stop is under way or hangs.
+//! Requests that change nothing: the status of a box, why it stopped, and its user's keys. They take
+//! no lock, so they also work while a start or a stop is under way or hangs.
 
-use super::{Done, account, engine_failed, foreign, no_room, report_end};
+use super::{Done, account, engine_failed, no_runtime_dir, observe_failed, report_end};
 use crate::engine::Engine;
-use crate::observe::{status_of, status_of_missing, why_stopped};
-use crate::spec::{BoxSpec, Container, ContainerState};
+use crate::observe::{Observer, measure_now, why_stopped};
 use host::config::Config;
-use host::home;
 use identity::Login;
-use session::box_status::BoxStatus;
 use session::clock;
 use session::deadlines::ENDING;
-use session::exit::Failure;
+use session::exit::{ExitStatus, Failure};
 use session::presence::{RUN, UserRuntimeDir};
 use session::texts;
 use session::times::later;
 use session::wire::Fields;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::slice;
+use std::time::{Duration, Instant};
 
-/// Over how long the use of CPU time is measured.
-const SAMPLE: Duration = Duration::from_millis(200);
-
-/// Time between two looks at it.
+/// Time between two checks whether the container has stopped.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// All that `@status` shows.
+/// The status of the box, for `@status`.
 pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
-    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    // So that its user's next word can wait for its turn.
-    runtime_dir.prepare().map_err(no_room)?;
-    let account = account(config, login)?;
-    let home = config.container.home.fill(login);
-    let disk = home::disk(Path::new(&home));
-    let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout).0;
-    let wanted =
-        BoxSpec::new(&config.container, login, &account, home.into(), runtime_dir.box_dir().to_owned());
-    let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let found = engine.find(&wanted.name).await.map_err(engine_failed)?;
-    if let Some(found) = &found
-        && found.labels.as_ref().is_none_or(|labels| labels.user != login.as_str())
-    {
-        return Err(foreign(&wanted.name));
-    }
-    let mut status = found.as_ref().map_or_else(|| status_of_missing(&wanted), status_of);
-    // Nobody was there since boot: no lock, no session.
-    status.sessions = runtime_dir.sessions().unwrap_or_default();
-    if let Some(found) = found.filter(|found| found.state.lives()) {
-        measure(&engine, &found, &mut status).await;
-        status.runs_since(&found.started_at, SystemTime::now());
-    }
-    let now = clock::boottime();
-    let idle = runtime_dir.last_presence().ok().flatten().map(|seen| now.saturating_sub(seen));
-    status.idle_for(idle, idle_timeout, SystemTime::now());
-    status.disk = disk;
-    status.last_stop = runtime_dir.last_stop(now);
-    let json = serde_json::to_vec(&status).unwrap_or_default();
-    Ok(Done { answer: Fields::default().with("box", &json), event: None })
-}
-
-/// Fills in what it uses; what cannot be measured stays open, for the rest is worth showing.
-async fn measure(engine: &Engine, found: &Container, status: &mut BoxStatus) {
-    let Ok(Some(before)) = engine.usage(&found.id).await else {
-        return;
-    };
-    let began = Instant::now();
-    tokio::time::sleep(SAMPLE).await;
-    let Ok(Some(now)) = engine.usage(&found.id).await else {
-        return;
-    };
-    status.measured(&before, &now, began.elapsed());
+    // The user's sessions take turns by a lock in it.
+    UserRuntimeDir::of(Path::new(RUN), login).prepare().map_err(no_runtime_dir)?;
+    account(config, login)?;
+    let observer = Observer::connect(config).await.map_err(observe_failed)?;
+    let found = observer.one(login).await.map_err(observe_failed)?;
+    // `None` only if the account has gone from the cache since.
+    let mut found = found.ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ACCOUNT))?;
+    measure_now(slice::from_mut(&mut found)).await;
+    let json = serde_json::to_vec(&found.status).unwrap_or_default();
+    Ok(Done { reply: Fields::default().with("box", &json), event: None })
 }
 
 /// Why the box stopped just now, for a session that ended with it.
-pub async fn why(config: &Config, login: &Login) -> Result<Done, Failure> {
+pub async fn stop_reason(config: &Config, login: &Login) -> Result<Done, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    let answer = |reason: Option<&str>| {
+    let done = |reason: Option<&str>| {
         let fields = Fields::default();
         let fields = reason.map_or(fields.clone(), |reason| fields.with("why", reason.as_bytes()));
-        Done { answer: fields, event: None }
+        Done { reply: fields, event: None }
     };
     let name = config.container.name.fill(login);
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let until = later(Instant::now(), ENDING);
+    let deadline = later(Instant::now(), ENDING);
     let reason = loop {
-        if let Some(end) = runtime_dir.stop_record().filter(|end| !end.over) {
-            return Ok(answer(Some(&end.reason)));
+        if let Some(record) = runtime_dir.stop_record().filter(|record| !record.over) {
+            return Ok(done(Some(&record.reason)));
         }
-        match engine.find(&name).await.map_err(engine_failed)? {
-            None => break texts::REMOVED,
-            Some(found) if found.state == ContainerState::Stopped => break why_stopped(&found),
-            Some(_) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
-            // It runs; why its init ended a session is not known here.
-            Some(_) => return Ok(answer(None)),
+        let Some(container) = engine.find(&name).await.map_err(engine_failed)? else {
+            break texts::REMOVED;
+        };
+        match why_stopped(&container) {
+            Some(reason) => break reason,
+            None if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            // It is running. Why its init ended the session is not known here.
+            None => return Ok(done(None)),
         }
     };
     report_end(login, reason);
-    // For the next login; that it is told there is worth no failure.
+    // For the next login, which only shows it.
     let _ = runtime_dir.write_stop_record(clock::boottime(), reason);
-    Ok(answer(Some(reason)))
+    Ok(done(Some(reason)))
 }
 
-/// Room that is kept free for what follows the keys in the answer, in bytes.
-const REST: usize = 8192;
+/// Bytes of the reply that are kept free for what follows the keys.
+const RESERVED: usize = 8192;
 
-/// The keys of the account as its source gave them, and where they are managed. The caller reads
-/// them: root need not parse what came from outside.
+/// The keys of the account as the web app sent them, and where they are managed. The caller parses
+/// them, so that root need not parse what came from outside.
 pub fn keys(config: &Config, login: &Login) -> Result<Done, Failure> {
     let account = account(config, login)?;
-    let (mut answer, mut left_out) = (Fields::default(), 0_usize);
+    let (mut reply, mut left_out) = (Fields::default(), 0_usize);
     for key in &account.keys {
-        if answer.has_room(key.len() + REST) {
-            answer = answer.with("key", key.as_bytes());
+        if reply.has_room(key.len() + RESERVED) {
+            reply = reply.with("key", key.as_bytes());
         } else {
             left_out += 1;
         }
     }
     let by_admin = config.accounts.url.scheme() == "file";
     let managed = texts::keys_managed(config.accounts.manage_url.fill(login).as_deref(), by_admin);
-    let answer = answer.with("left_out", left_out.to_string().as_bytes()).with("managed", managed.as_bytes());
-    Ok(Done { answer, event: None })
+    let reply = reply.with("left_out", left_out.to_string().as_bytes()).with("managed", managed.as_bytes());
+    Ok(Done { reply, event: None })
 }
