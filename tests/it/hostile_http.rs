@@ -474,7 +474,7 @@ fn a19_files_that_others_can_change_are_not_used() {
     assert_eq!(site.login(&fingerprint(KEY)).status.code(), Some(78));
 }
 
-/// What `sshbox-keys --explain --json` prints, which is read as the admin's command reads it.
+/// Output of `sshbox-keys --explain --json`, parsed as `sshbox keys` parses it, and its text.
 fn explained(site: &Site, options: &[&str]) -> (Explanation, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
         .arg("--config")
@@ -490,7 +490,7 @@ fn explained(site: &Site, options: &[&str]) -> (Explanation, String) {
 }
 
 #[test]
-fn an_explanation_says_why_and_changes_nothing() {
+fn an_explanation_gives_the_reason_and_changes_nothing() {
     let site = Site::new("http", "");
     let cache = || fs::read_dir(site.dir.path().join("cache")).unwrap().count();
     let (found, printed) = explained(&site, &["--fingerprint", &fingerprint(KEY)]);
@@ -509,14 +509,14 @@ fn an_explanation_says_why_and_changes_nothing() {
     assert!(found.why.contains("younger than accounts.stale"), "{}", found.why);
     let SourceAnswer::Nothing { error } = found.answer else { panic!("{:?}", found.answer) };
     assert_eq!(error, "the web app answered HTTP 302");
-    // A refusal is an answer, which a login would make the cache forget. This is no login.
+    // A refusal would clear the cache during a login, but not here.
     site.behaves(raw(b"HTTP/1.1 404 x\r\n\r\n"));
     let (found, _) = explained(&site, &[]);
     assert_eq!((found.status, found.serves), (Some(404), KeySource::Nothing));
     assert!(found.cache.unwrap().serves);
     assert_eq!(cache(), files);
 
-    // Without the token the web app sees none.
+    // Without the token the request has none.
     site.behaves(|stream, request| {
         assert!(!request.contains("canary-token"), "{request}");
         good(stream, request);

@@ -429,7 +429,7 @@ fn an_engine_that_does_not_run_hangs_or_stops_boxes_when_it_ends() {
     check("live-restore").says("ok", "", "");
 }
 
-/// A program that stands in for another one of this name, until the test ends; and a PATH with it.
+/// Creates a fake of this program until the first value is dropped. The second value is a PATH that contains it.
 fn fake(name: &str, script: &str) -> (Undo<impl Fn() + use<>>, String) {
     let folder = folder("/run/sshbox-tests/fake");
     let path = format!("/run/sshbox-tests/fake/{name}");
@@ -439,7 +439,7 @@ fn fake(name: &str, script: &str) -> (Undo<impl Fn() + use<>>, String) {
 }
 
 #[test]
-fn security_updates_that_wait_are_named_without_asking_the_network() {
+fn pending_security_updates_are_listed_without_network_access() {
     let _world = world_alone();
     let check = |apt: &str| {
         let (_fake, path) = fake("apt-get", &format!("#!/bin/sh\n{apt}\n"));
@@ -458,7 +458,7 @@ fn security_updates_that_wait_are_named_without_asking_the_network() {
     let asked = fs::read_to_string("/run/sshbox-tests/fake-asked").unwrap();
     assert!(asked.starts_with("--simulate ") && !asked.contains("update "), "{asked}");
     check("exit 100").says("skip", "cannot tell", "");
-    // Another update is not one of security, and another package is not one that boxes need.
+    // An update that is not a security update, and one of a package that boxes do not need.
     let found = check("echo 'Inst runc [1] (2 Debian:12.11/oldstable [amd64])'");
     assert!(!found.seen.contains("wait:"), "{found:?}");
     let found = check(&format!("echo 'Inst jq [1] (2 {origin})'"));
@@ -513,7 +513,7 @@ fn a_web_app_that_redirects_fails_or_has_an_account_for_every_name() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_and_a_connection_in_the_clear() {
+fn an_untrusted_certificate_and_an_unencrypted_connection() {
     let _world = world_alone();
     let _folder = folder("/run/sshbox-tests/tls");
     let certify = "cd /run/sshbox-tests/tls &&
@@ -539,9 +539,9 @@ fn a_certificate_that_is_not_trusted_and_a_connection_in_the_clear() {
 }
 
 #[test]
-fn units_that_are_off() {
+fn disabled_units() {
     let _world = world_alone();
-    // No systemd runs here: what is shown is that its answers are asked for and acted on.
+    // No systemd runs here: a fake shows that the doctor asks systemd and acts on the replies.
     let _system = folder("/run/systemd/system");
     let systemctl = "#!/bin/sh\necho \"$*\" >> /run/sshbox-tests/fake/asked\n\
         [ \"$1\" = show ] && printf 'ActiveState=inactive\\nUnitFileState=disabled\\n'\nexit 0\n";

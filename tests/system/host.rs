@@ -133,7 +133,7 @@ fn a_box_survives_a_restart_of_lxcfs_and_the_next_start_repairs_its_mounts() {
     terminal.types("exit 7\r");
     assert_eq!(terminal.ends(), 7);
     assert!(user.says("@status").contains("running since"));
-    // The next start mends it.
+    // The next start repairs the mounts.
     assert_eq!(user.says("@restart"), "your box was restarted\n");
     assert_eq!(free(), 0);
 

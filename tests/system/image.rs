@@ -75,7 +75,7 @@ fn programs_that_cannot_work_say_why_and_what_to_use_instead() {
     }
     assert!(refused("passwd", 1).starts_with("passwd: there is no password: you log in with a key; "));
     assert!(refused("chsh -s /bin/sh", 1).starts_with("chsh: your account entry is read-only; "));
-    // What can be done without root goes on.
+    // What needs no root still works.
     let list = alice().ssh().run("apt list --installed; dpkg -s bash");
     assert!(list.status.success() && text(&list.stdout).contains("\nbash/"), "{list:?}");
     let pip = alice().ssh().run("pip install --user cowsay");
@@ -93,7 +93,7 @@ fn a_missing_command_says_how_to_install_software() {
     terminal.shows("status 227");
     terminal.types("@status\n");
     terminal.shows("@status: run special commands of sshbox on your own computer: ssh ... @status");
-    // A command without a terminal gets what plain sshd gives.
+    // Without a terminal the error is that of plain sshd.
     assert_eq!(refused("nosuchprogram", 127), "bash: line 1: nosuchprogram: command not found\n");
 }
 
