@@ -34,7 +34,7 @@ const CONCURRENT_CALLS: usize = 16;
 /// A box at one moment. Admins see all of it; its user sees `status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ObservedBox {
-    /// Its user: the label, which is a login name unless somebody with access to the engine set it.
+    /// Its user: the label, which need not be a login name: whoever may use the engine can set it.
     pub user: String,
     /// What its user sees.
     #[serde(flatten)]

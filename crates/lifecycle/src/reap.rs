@@ -36,7 +36,7 @@ const PROGRAM: &str = "sshbox-reap";
 /// Boxes that are stopped at the same time. Each can take its whole grace.
 const CONCURRENT_STOPS: usize = 8;
 
-/// Stops boxes without a session for longer than their idle timeout.
+/// Stop boxes that have had no session for longer than their idle timeout
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version)]
 struct Arguments {

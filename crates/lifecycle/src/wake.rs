@@ -3,8 +3,8 @@
 //! reference; the kernel attests the caller's uid, which must be that of the name. Root may send any
 //! name, and the command `sshbox` does.
 
-mod look;
 mod progress;
+mod queries;
 mod start;
 mod start_step;
 mod stop;
@@ -33,7 +33,7 @@ use std::time::Instant;
 
 const PROGRAM: &str = "sshbox-wake";
 
-/// Starts, stops or looks at the box of the user who is connected to stdin.
+/// Start, stop or observe the box of the user who is connected to standard input
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version)]
 struct Arguments {
@@ -69,19 +69,19 @@ pub fn run() -> ExitCode {
             .with("status", failure.status.code().to_string().as_bytes())
             .with("ref", failure.reference.to_string().as_bytes());
         // So that an admin need not search the journal.
-        if by_root(&socket) { fields.with("cause", failure.cause.as_bytes()) } else { fields }
+        if is_by_root(&socket) { fields.with("cause", failure.cause.as_bytes()) } else { fields }
     });
     // It fails if the caller has gone, and then nobody needs the reply.
     let _ = socket.send(&reply, &[]);
     ExitCode::SUCCESS
 }
 
-fn by_root(socket: &Socket) -> bool {
+fn is_by_root(socket: &Socket) -> bool {
     socket.peer_uid().is_ok_and(|uid| uid == 0)
 }
 
 /// Outcome of a request.
-struct Done {
+struct RequestOutcome {
     /// For the caller.
     reply: Fields,
     /// For the journal: what was changed and why; `None` if nothing was.
@@ -90,8 +90,8 @@ struct Done {
 
 fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
     let (verb, login, progress) =
-        caller(socket).inspect_err(|failure| report(failure, Event::RequestRefused, ""))?;
-    let begun = Instant::now();
+        read_request(socket).inspect_err(|failure| log_failure(failure, Event::RequestRefused, ""))?;
+    let began = Instant::now();
     let done = config::load(config).map_err(unusable).and_then(|config| {
         let runtime = runtime::on_this_thread()
             .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::SHORT_OF_RESOURCES, &error))?;
@@ -99,21 +99,21 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             match verb {
                 Verb::Wake => start::start(&config, &login, &progress).await,
                 Verb::Stop | Verb::Restart => {
-                    stop::stop(&config, &login, stop_reason(verb, by_root(socket))).await
+                    stop::stop(&config, &login, stop_reason(verb, is_by_root(socket))).await
                 }
-                Verb::Status => look::status(&config, &login).await,
-                Verb::StopReason => look::stop_reason(&config, &login).await,
-                Verb::Keys => look::keys(&config, &login),
+                Verb::Status => queries::status(&config, &login).await,
+                Verb::StopReason => queries::stop_reason(&config, &login).await,
+                Verb::Keys => queries::keys(&config, &login),
             }
         })
     });
     match done {
-        Ok(Done { reply, event }) => {
-            let took = begun.elapsed().as_millis().to_string();
+        Ok(RequestOutcome { reply, event }) => {
+            let took = began.elapsed().as_millis().to_string();
             if let Some((event, reason)) = event {
                 let fields: [FieldValue<'_>; 4] = [
                     (Field::User, &login.as_str()),
-                    (Field::By, &(if by_root(socket) { "admin" } else { "user" })),
+                    (Field::By, &(if is_by_root(socket) { "admin" } else { "user" })),
                     (Field::Reason, &reason),
                     (Field::Duration, &took),
                 ];
@@ -127,13 +127,13 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
                 Verb::Stop | Verb::Restart => Event::StopFailed,
                 Verb::Status | Verb::StopReason | Verb::Keys => Event::LookFailed,
             };
-            report(&failure, event, login.as_str());
+            log_failure(&failure, event, login.as_str());
             Err(failure)
         }
     }
 }
 
-fn report(failure: &Failure, event: Event, user: &str) {
+fn log_failure(failure: &Failure, event: Event, user: &str) {
     let status = failure.status.code().to_string();
     let fields: [FieldValue<'_>; 3] =
         [(Field::User, &user), (Field::Error, &failure.cause), (Field::Status, &status)];
@@ -157,7 +157,7 @@ fn stop_reason(verb: Verb, by_root: bool) -> &'static str {
 
 /// Reads the request: the verb and the login name, if the kernel attests that the caller has the
 /// uid of that name or is root. Also returns where progress goes.
-fn caller(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
+fn read_request(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
     let refused = |cause: String| Failure { cause, ..Failure::new(ExitStatus::Refused, texts::NOT_YOURS) };
     let read = || {
         socket.set_patience(REQUEST)?;

@@ -2,7 +2,9 @@
 
 use super::progress::Progress;
 use super::start_step::{StartStep, start_step};
-use super::{Done, PROGRAM, account, engine_failed, foreign, lock_state, no_runtime_dir, report_end};
+use super::{
+    PROGRAM, RequestOutcome, account, engine_failed, foreign, lock_state, no_runtime_dir, report_end,
+};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::observe::{status_of_missing, why_stopped};
@@ -44,7 +46,11 @@ struct Start<'a> {
 }
 
 /// Starts or wakes the box. The journal entry says what that took.
-pub async fn start(config: &Config, login: &Login, progress: &Progress<'_>) -> Result<Done, Failure> {
+pub async fn start(
+    config: &Config,
+    login: &Login,
+    progress: &Progress<'_>,
+) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
     let account = account(config, login)?;
@@ -86,7 +92,7 @@ pub async fn start(config: &Config, login: &Login, progress: &Progress<'_>) -> R
         .await
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::TOO_SLOW, &error))??;
     runtime_dir.write_box_account(account_id).map_err(no_runtime_dir)?;
-    Ok(Done { reply: Fields::default().with("running", b""), event })
+    Ok(RequestOutcome { reply: Fields::default().with("running", b""), event })
 }
 
 /// As [`advance`]; if that fails, again with the second spec. The engine may not have the mounts of

@@ -1,6 +1,6 @@
 //! Stops a box at the request of its user or an admin, in whatever state it is.
 
-use super::{Done, engine_failed, foreign, lock_state, no_runtime_dir};
+use super::{RequestOutcome, engine_failed, foreign, lock_state, no_runtime_dir};
 use crate::container::ContainerState;
 use crate::engine::Engine;
 use host::config::Config;
@@ -15,7 +15,7 @@ use session::wire::Fields;
 use std::path::Path;
 
 /// Stops the box. Its sessions show `reason`.
-pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Result<Done, Failure> {
+pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
@@ -23,7 +23,7 @@ pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Resul
     let container = engine.find(&name).await.map_err(engine_failed)?;
     let is_stopped = |state| matches!(state, ContainerState::Stopped | ContainerState::Dead);
     let Some(container) = container.filter(|container| !is_stopped(container.state)) else {
-        return Ok(Done { reply: Fields::default().with("stopped", b"0"), event: None });
+        return Ok(RequestOutcome { reply: Fields::default().with("stopped", b"0"), event: None });
     };
     if !container.is_box_of(login.as_str()) {
         return Err(foreign(&name));
@@ -45,5 +45,8 @@ pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Resul
         let _ = runtime_dir.take_stop_record();
         return Err(failure);
     }
-    Ok(Done { reply: Fields::default().with("stopped", b"1"), event: Some((Event::BoxStopped, reason)) })
+    Ok(RequestOutcome {
+        reply: Fields::default().with("stopped", b"1"),
+        event: Some((Event::BoxStopped, reason)),
+    })
 }

@@ -1,7 +1,7 @@
 //! Requests that change nothing: the status of a box, why it stopped, and its user's keys. They take
 //! no lock, so they also work while a start or a stop is under way or hangs.
 
-use super::{Done, account, engine_failed, no_runtime_dir, observe_failed, report_end};
+use super::{RequestOutcome, account, engine_failed, no_runtime_dir, observe_failed, report_end};
 use crate::engine::Engine;
 use crate::observe::{Observer, measure_now, why_stopped};
 use host::config::Config;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The status of the box, for `@status`.
-pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
+pub async fn status(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
     // The user's sessions take turns by a lock in it.
     UserRuntimeDir::of(Path::new(RUN), login).prepare().map_err(no_runtime_dir)?;
     account(config, login)?;
@@ -31,16 +31,16 @@ pub async fn status(config: &Config, login: &Login) -> Result<Done, Failure> {
     let mut found = found.ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ACCOUNT))?;
     measure_now(slice::from_mut(&mut found)).await;
     let json = serde_json::to_vec(&found.status).unwrap_or_default();
-    Ok(Done { reply: Fields::default().with("box", &json), event: None })
+    Ok(RequestOutcome { reply: Fields::default().with("box", &json), event: None })
 }
 
 /// Why the box stopped just now, for a session that ended with it.
-pub async fn stop_reason(config: &Config, login: &Login) -> Result<Done, Failure> {
+pub async fn stop_reason(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let done = |reason: Option<&str>| {
         let fields = Fields::default();
         let fields = reason.map_or(fields.clone(), |reason| fields.with("why", reason.as_bytes()));
-        Done { reply: fields, event: None }
+        RequestOutcome { reply: fields, event: None }
     };
     let name = config.container.name.fill(login);
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
@@ -70,7 +70,7 @@ const RESERVED: usize = 8192;
 
 /// The keys of the account as the web app sent them, and where they are managed. The caller parses
 /// them, so that root need not parse what came from outside.
-pub fn keys(config: &Config, login: &Login) -> Result<Done, Failure> {
+pub fn keys(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
     let account = account(config, login)?;
     let (mut reply, mut left_out) = (Fields::default(), 0_usize);
     for key in &account.keys {
@@ -83,5 +83,5 @@ pub fn keys(config: &Config, login: &Login) -> Result<Done, Failure> {
     let by_admin = config.accounts.url.scheme() == "file";
     let managed = texts::keys_managed(config.accounts.manage_url.fill(login).as_deref(), by_admin);
     let reply = reply.with("left_out", left_out.to_string().as_bytes()).with("managed", managed.as_bytes());
-    Ok(Done { reply, event: None })
+    Ok(RequestOutcome { reply, event: None })
 }
