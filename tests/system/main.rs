@@ -33,7 +33,6 @@ mod sites;
 mod special_commands;
 mod stopping;
 mod streams;
-mod streams;
 mod terminal;
 mod vanish;
 mod waiting;
