@@ -25,7 +25,7 @@ fn spec_of(user: &User) -> BoxSpec {
 /// file system options.
 fn mounted<'a>(table: &'a str, path: &Path) -> Option<[&'a str; 3]> {
     let lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    lines.filter(|fields| Path::new(fields[4]) == path).last().map(|fields| {
+    lines.filter(|fields| Path::new(fields[4]) == path).next_back().map(|fields| {
         let separator = fields.iter().position(|field| *field == "-").unwrap();
         [fields[5], fields[separator + 1], fields[separator + 3]]
     })
@@ -68,7 +68,9 @@ fn a_running_box_matches_its_description() {
     let read = |name: &str| text(&fs::read(format!("{init}/{name}")).unwrap());
     let table = read("mountinfo");
     assert!(mounts.len() > 12);
-    mounts.iter().for_each(|mount| assert_mounted(&table, mount));
+    for mount in &mounts {
+        assert_mounted(&table, mount);
+    }
     let existing: Vec<_> = masked_paths.iter().filter(|path| path.exists()).collect();
     assert!(existing.len() > 2, "{existing:?}");
     for path in existing {
@@ -101,8 +103,10 @@ fn a_running_box_matches_its_description() {
         assert_eq!(u64::from_str_radix(&field(set), 16), Ok(0), "{set}");
     }
     assert_eq!(field("NoNewPrivs"), u8::from(no_new_privileges).to_string());
-    assert_eq!(read("cmdline"), args.iter().map(|argument| format!("{argument}\0")).collect::<String>());
-    env.iter().for_each(|variable| assert!(read("environ").split('\0').any(|one| one == variable)));
+    assert_eq!(read("cmdline"), args.join("\0") + "\0");
+    for variable in &env {
+        assert!(read("environ").split('\0').any(|found| found == variable), "{variable}");
+    }
     let limits = read("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!((rlimits.len(), &*rlimits[0].kind), (1, "RLIMIT_CORE"));
