@@ -181,8 +181,7 @@ fn an_unknown_user_is_refused_with_a_clear_error() {
     for verb in ["status", "stop", "start", "restart"] {
         let (status, said) = refusal_of(&[verb, "nobody-knows"]);
         assert_eq!(status, 69, "{verb}: {said}");
-        let wanted =
-            "sshbox: nobody-knows has no box and has not logged in yet; see whether the name is right";
+        let wanted = "sshbox: nobody-knows has no box and has not logged in yet; check the name";
         assert!(said.starts_with(wanted), "{verb}: {said}");
         let (status, said) = refusal_of(&[verb, "../etc"]);
         assert_eq!(status, 64, "{verb}: {said}");
@@ -203,7 +202,7 @@ fn users_other_than_root_are_refused() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(77), "{arguments:?}");
-        let wanted = "sshbox: only root may look at boxes: run it with sudo\n";
+        let wanted = "sshbox: this command needs root; run it with sudo\n";
         assert_eq!(text(&output.stderr), wanted, "{arguments:?}");
     }
 }
@@ -219,11 +218,11 @@ fn stop_start_and_restart_work_and_notify_open_sessions() {
     terminal.shows("sshbox: your box was stopped: an admin stopped it; log in again to start it (ref ");
     assert_eq!(terminal.ends(), 137);
     assert_eq!(user.inspect("{{.State.Status}}"), "exited");
-    assert_eq!(output_of(&["stop", &user.name]), "the box of steered does not run\n");
+    assert_eq!(output_of(&["stop", &user.name]), "the box of steered is not running\n");
 
-    assert_eq!(output_of(&["start", &user.name]), "the box of steered runs\n");
+    assert_eq!(output_of(&["start", &user.name]), "the box of steered is running\n");
     assert_eq!(user.inspect("{{.State.Status}}"), "running");
-    assert_eq!(output_of(&["start", &user.name]), "the box of steered runs\n");
+    assert_eq!(output_of(&["start", &user.name]), "the box of steered is running\n");
     let mut session = user.ssh().begin(&["echo in; exec sleep 300"]);
     assert_eq!(session.line(), "in");
     let started = user.inspect("{{.State.StartedAt}}");
@@ -278,7 +277,7 @@ fn a_failure_of_the_wake_service_is_reported_with_its_cause() {
     let _config = Changed::config("image = \"sshbox-user:latest\"", "image = \"gone:1\"");
     let (status, said) = refusal_of(&["start", &user.name]);
     assert_eq!(status, 69, "{said}");
-    let wanted = "sshbox: image gone:1 is not on this host; the user is told: the image of your box is not on this host; tell your admin (ref ";
+    let wanted = "sshbox: image gone:1 is not on this host; the user sees: the image of your box is not on this host; tell your admin (ref ";
     assert!(said.starts_with(wanted), "{said}");
 }
 
@@ -354,7 +353,7 @@ fn p8_kill_ends_one_session_and_leaves_detached_programs() {
     assert_eq!(status, 69);
     assert_eq!(
         said,
-        format!("sshbox: there is no session {id}; see `sshbox sessions` for those that are open\n")
+        format!("sshbox: no session has the id {id}; list open sessions with `sshbox sessions`\n")
     );
     assert!(journal().contains(&format!(r#"admin action user="ended" by="uid 0" action="kill {id}""#)));
     user.says("pkill -f 'sleep 4711'");

@@ -31,10 +31,10 @@ fn mounted<'a>(table: &'a str, path: &Path) -> Option<[&'a str; 3]> {
     })
 }
 
-fn assert_mounted(table: &str, Mount { destination, kind, source: _, options }: &Mount) {
+fn compare(table: &str, Mount { destination, kind, source: _, options }: &Mount) {
     let [flags, found_kind, super_options] = mounted(table, destination)
         .unwrap_or_else(|| panic!("nothing at {}:\n{table}", destination.display()));
-    // With cgroup v1 it is a tmpfs with one cgroup mount for each controller below it.
+    // With version 1 of cgroups it is a tmpfs with one of them below it for each controller.
     let is_kind = match &**kind {
         "bind" => true,
         "cgroup" => ["cgroup", "cgroup2", "tmpfs"].contains(&found_kind),

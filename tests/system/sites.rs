@@ -311,7 +311,7 @@ fn an_existing_site_is_connected_by_following_the_page_and_its_containers_are_ad
     assert_eq!(refused.status.code(), Some(77), "{refused:?}");
     assert!(text(&refused.stderr).contains("a container that is not yours has the name of your box"));
     let said = site.follow(&adoption);
-    assert!(said.contains("1 container would be set aside; nothing was done\n"), "{said}");
+    assert!(said.contains("1 container would be set aside; nothing was changed\n"), "{said}");
     assert!(said.contains("scitex-user-Ada-L: set aside as scitex-user-Ada-L.before-sshbox-"), "{said}");
 
     // The user has her old home and owns it; her box has the settings of the site.
