@@ -31,7 +31,7 @@ fn mounted<'a>(table: &'a str, path: &Path) -> Option<[&'a str; 3]> {
     })
 }
 
-fn compare(table: &str, Mount { destination, kind, source: _, options }: &Mount) {
+fn assert_mounted(table: &str, Mount { destination, kind, source: _, options }: &Mount) {
     let [flags, found_kind, super_options] = mounted(table, destination)
         .unwrap_or_else(|| panic!("nothing at {}:\n{table}", destination.display()));
     // With version 1 of cgroups it is a tmpfs with one of them below it for each controller.
