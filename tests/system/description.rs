@@ -24,8 +24,8 @@ fn spec_of(user: &User) -> BoxSpec {
 /// The last mount at this path in `/proc/PID/mountinfo`, if any: mount options, file system type, and
 /// file system options.
 fn mounted<'a>(table: &'a str, path: &Path) -> Option<[&'a str; 3]> {
-    let lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    lines.filter(|fields| Path::new(fields[4]) == path).next_back().map(|fields| {
+    let mut lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    lines.rfind(|fields| Path::new(fields[4]) == path).map(|fields| {
         let separator = fields.iter().position(|field| *field == "-").unwrap();
         [fields[5], fields[separator + 1], fields[separator + 3]]
     })
