@@ -47,7 +47,7 @@ fn the_catalog_explains_every_event_and_no_other() {
 }
 
 #[test]
-fn f35_a_forged_moment_does_not_keep_the_other_lines_of_a_file_from_being_shown() {
+fn f35_a_forged_timestamp_does_not_hide_the_other_lines_of_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let line = |moment: &str| {

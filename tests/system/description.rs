@@ -1,5 +1,5 @@
-//! A running box beside its description in `lifecycle::spec`. The engine adds a part of it by itself:
-//! namespaces, the file systems of the kernel, masked and read-only paths.
+//! Compares a running box with its description in `lifecycle::spec`. The engine adds some parts of the
+//! description by itself: namespaces, kernel file systems, masked and read-only paths.
 
 use crate::harness::{CONFIG, User, text, world};
 use host::cache::Cache;
@@ -21,17 +21,17 @@ fn spec_of(user: &User) -> BoxSpec {
     BoxSpec::new(&config.container, &login, &account, host).of_image(&user.inspect("{{.Image}}"))
 }
 
-/// The line of `/proc/PID/mountinfo` for what is mounted last at this path, if there is one:
-/// the mount's options, the type of the file system, and the file system's options.
+/// The last mount at this path in `/proc/PID/mountinfo`, if any: mount options, file system type, and
+/// file system options.
 fn mounted<'a>(table: &'a str, path: &Path) -> Option<[&'a str; 3]> {
-    let lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    lines.filter(|fields| Path::new(fields[4]) == path).last().map(|fields| {
+    let mut lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    lines.rfind(|fields| Path::new(fields[4]) == path).map(|fields| {
         let separator = fields.iter().position(|field| *field == "-").unwrap();
         [fields[5], fields[separator + 1], fields[separator + 3]]
     })
 }
 
-fn compare(table: &str, Mount { destination, kind, source: _, options }: &Mount) {
+fn assert_mounted(table: &str, Mount { destination, kind, source: _, options }: &Mount) {
     let [flags, found_kind, super_options] = mounted(table, destination)
         .unwrap_or_else(|| panic!("nothing at {}:\n{table}", destination.display()));
     // With version 1 of cgroups it is a tmpfs with one of them below it for each controller.
@@ -43,19 +43,19 @@ fn compare(table: &str, Mount { destination, kind, source: _, options }: &Mount)
     assert!(is_kind, "{}: {found_kind}", destination.display());
     let has = |options: &str, option: &str| options.split(',').any(|one| one == option);
     for option in options {
-        let kept = match &**option {
+        let found = match &**option {
             "ro" | "rw" | "nosuid" | "nodev" | "noexec" => has(flags, option),
             option => match option.strip_prefix("size=").and_then(|size| size.parse::<u64>().ok()) {
                 Some(size) => has(super_options, &format!("size={}k", size / 1024)),
                 None => true,
             },
         };
-        assert!(kept, "{}: {option} is not in {flags} {super_options}", destination.display());
+        assert!(found, "{}: {option} is not in {flags} {super_options}", destination.display());
     }
 }
 
 #[test]
-fn a_running_box_is_what_its_description_says() {
+fn a_running_box_matches_its_description() {
     let _world = world();
     let user = User::new("described");
     user.says("true");
@@ -68,10 +68,12 @@ fn a_running_box_is_what_its_description_says() {
     let read = |name: &str| text(&fs::read(format!("{init}/{name}")).unwrap());
     let table = read("mountinfo");
     assert!(mounts.len() > 12);
-    mounts.iter().for_each(|mount| compare(&table, mount));
-    let here: Vec<_> = masked_paths.iter().filter(|path| path.exists()).collect();
-    assert!(here.len() > 2, "{here:?}");
-    for path in here {
+    for mount in &mounts {
+        assert_mounted(&table, mount);
+    }
+    let existing: Vec<_> = masked_paths.iter().filter(|path| path.exists()).collect();
+    assert!(existing.len() > 2, "{existing:?}");
+    for path in existing {
         assert!(mounted(&table, path).is_some(), "{} is not masked:\n{table}", path.display());
     }
     for path in readonly_paths.iter().filter(|path| path.exists()) {
@@ -101,8 +103,10 @@ fn a_running_box_is_what_its_description_says() {
         assert_eq!(u64::from_str_radix(&field(set), 16), Ok(0), "{set}");
     }
     assert_eq!(field("NoNewPrivs"), u8::from(no_new_privileges).to_string());
-    assert_eq!(read("cmdline"), args.iter().map(|argument| format!("{argument}\0")).collect::<String>());
-    env.iter().for_each(|variable| assert!(read("environ").split('\0').any(|one| one == variable)));
+    assert_eq!(read("cmdline"), args.join("\0") + "\0");
+    for variable in &env {
+        assert!(read("environ").split('\0').any(|found| found == variable), "{variable}");
+    }
     let limits = read("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!((rlimits.len(), &*rlimits[0].kind), (1, "RLIMIT_CORE"));
