@@ -142,7 +142,7 @@ fn f10_an_engine_without_live_restore_ends_sessions_with_the_reason() {
             // While it is away, that is said.
             let output = user.ssh().run("true");
             assert_eq!(output.status.code(), Some(69), "{output:?}");
-            assert!(text(&output.stderr).contains("Docker does not run"), "{output:?}");
+            assert!(text(&output.stderr).contains("the container engine does not run"), "{output:?}");
             engine("start-mortal");
         }
         assert_eq!(user.says("cat file"), "kept\n");

@@ -47,7 +47,7 @@ fn f12_a_cold_login_without_an_engine_is_told() {
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     assert!(
         text(&output.stderr).contains(
-            "boxes cannot be started, stopped or looked at now: Docker does not run; tell your admin (ref "
+            "the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin (ref "
         ),
         "{output:?}"
     );
@@ -65,7 +65,7 @@ fn f11_a_hung_engine_costs_a_cold_login_its_deadline_and_a_warm_one_nothing() {
     assert_eq!(warm.says("echo warm"), "warm\n");
     let (output, took) = cold.join().unwrap();
     assert_eq!(output.status.code(), Some(75), "{output:?}");
-    assert!(text(&output.stderr).contains("Docker is too slow"), "{output:?}");
+    assert!(text(&output.stderr).contains("the container engine is too slow"), "{output:?}");
     // Its deadline, with room for a busy machine; without one it would be minutes.
     assert!(took.as_secs() < 30, "{took:?}");
 }

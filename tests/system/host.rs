@@ -172,5 +172,5 @@ fn a_docker_that_does_not_see_lxcfs_keeps_nobody_out() {
     run("sh", &["-c", &format!("chgrp sshbox {DOOR} && chmod 0660 {DOOR}")]);
     assert_eq!(user.says("echo in"), "in\n");
     assert!(!user.inspect("{{.HostConfig.Mounts}}").contains("lxcfs"));
-    assert!(journal().contains("Docker cannot give it the files of lxcfs"));
+    assert!(journal().contains("the container engine cannot mount the files of lxcfs"));
 }

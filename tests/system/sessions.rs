@@ -241,7 +241,7 @@ fn p9_words_of_our_own_are_refused_with_a_reason() {
     assert_eq!(output.status.code(), Some(64));
     let error = text(&output.stderr);
     assert!(
-        error.starts_with(r"sshbox: unknown word @nonsense\x1b[31m now; there are @config, @help, "),
+        error.starts_with(r"sshbox: unknown command @nonsense\x1b[31m now; available: @config, @help, "),
         "{error}"
     );
     let reference = error.split("(ref ").nth(1).unwrap()[..8].to_owned();

@@ -233,7 +233,7 @@ fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
     assert!(marked(&said).contains(&ours), "{said}");
     assert!(said.contains(&format!("  ecdsa-sha2-nistp256  {other}  old desk\n")), "{said}");
     assert!(said.ends_with(
-        "\nThis list is kept where you have your account\nThe box's ~/.ssh/authorized_keys does not count.\n"
+        "\nYou manage this list where you have your account\nsshbox does not use the box's ~/.ssh/authorized_keys.\n"
     ));
     let found = Command::new("docker").args(["inspect", &user.container()]).output().unwrap();
     assert!(!found.status.success(), "a box was made");
@@ -291,8 +291,8 @@ fn the_reason_of_the_last_stop_is_told_once_at_the_next_login_of_a_person() {
     let reasons: [(&dyn Fn(), &str); 4] = [
         (&reaped, "nobody used it for 0s"),
         (&by_word, "you typed @stop"),
-        (&stop, "it was stopped from outside, by an admin or by Docker"),
-        (&remove, "it was removed, by an admin or by Docker"),
+        (&stop, "it was stopped from outside, by an admin or by the container engine"),
+        (&remove, "it was removed, by an admin or by the container engine"),
     ];
     for (end, reason) in reasons {
         end();

@@ -26,7 +26,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
 use report::{CheckResult, CheckState, DoctorReport, Remedy, fail, skip};
 use session::exit::{ExitStatus, Failure, chain};
-use session::presence::VISITOR;
+use session::presence::VISITOR_PREFIX;
 use session::process::die_by;
 use site::SourceAnswers;
 use std::cell::OnceCell;
@@ -139,12 +139,12 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 
 impl Doctor {
     fn new(config: &Path) -> io::Result<Self> {
-        let name = format!("{VISITOR}{}", session::journal::Reference::random());
+        let name = format!("{VISITOR_PREFIX}{}", session::journal::Reference::random());
         Ok(Self {
             config_path: config.to_owned(),
             // Before there are other threads: they must not receive the signals.
             interrupt: Interrupt::watch()?,
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            runtime: lifecycle::runtime::on_this_thread()?,
             visitor: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
             config: OnceCell::new(),
             settings: OnceCell::new(),
@@ -158,7 +158,7 @@ impl Doctor {
     /// Runs the checks, and prints each for people as soon as it is done.
     fn examine(&self, arguments: &Arguments) -> DoctorReport {
         let people = !arguments.json;
-        let colour = people && crate::show::colours();
+        let colour = people && crate::output::use_colours();
         let progress = people && io::stdout().is_terminal() && io::stderr().is_terminal();
         let wanted =
             |id: &str| arguments.checks.is_empty() || arguments.checks.iter().any(|check| check == id);

@@ -38,6 +38,33 @@ pub fn replace(
     mode: u32,
     owner: Option<(u32, u32)>,
 ) -> io::Result<()> {
+    write_temporary(&dir, name, content, mode, owner, |temporary| {
+        rustix::fs::renameat(&dir, temporary, &dir, name)
+    })
+}
+
+/// Creates the file `name` in `dir` unless it exists: of two writers, the first one's content stays.
+///
+/// # Errors
+/// As for [`replace`]. An existing file is no error.
+pub fn create(dir: impl AsFd, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
+    write_temporary(&dir, name, content, mode, None, |temporary| {
+        match rustix::fs::linkat(&dir, temporary, &dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::EXIST) => rustix::fs::unlinkat(&dir, temporary, AtFlags::empty()),
+            Err(errno) => Err(errno),
+        }
+    })
+}
+
+/// Writes the temporary file, and calls `publish` with its name to give it the final one.
+fn write_temporary(
+    dir: impl AsFd,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+    publish: impl Fn(&str) -> Result<(), Errno>,
+) -> io::Result<()> {
     let temporary = format!(".{name}.new");
     let mut file = exclusive(&dir, &temporary)?;
     let mut write = || {
@@ -50,7 +77,7 @@ pub fn replace(
             rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         }
         file.sync_all()?;
-        Ok::<_, io::Error>(rustix::fs::renameat(&dir, &temporary, &dir, name)?)
+        Ok::<_, io::Error>(publish(&temporary)?)
     };
     if let Err(error) = write() {
         let _ = rustix::fs::unlinkat(&dir, &temporary, AtFlags::empty());
@@ -119,6 +146,17 @@ mod tests {
         replace_in(dir.path(), b"second").unwrap();
         assert_eq!(fs::read(dir.path().join("note")).unwrap(), b"second");
         assert_eq!(fs::metadata(dir.path().join("note")).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_exists_is_not_created_again() {
+        let dir = tempfile::tempdir().unwrap();
+        for content in [b"first", b"other"] {
+            create(directory(dir.path()).unwrap(), "secret", content, 0o600).unwrap();
+            assert_eq!(fs::read(dir.path().join("secret")).unwrap(), b"first");
+        }
+        assert_eq!(fs::metadata(dir.path().join("secret")).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     }
 

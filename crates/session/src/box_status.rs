@@ -1,8 +1,8 @@
 //! What `@status` shows of a box: gathered by `sshbox-wake`, shown by `sshbox-shell`, as text
 //! for people and as JSON for programs. Knows no engine and no clock.
 
-use crate::texts::{self, span};
-use crate::times::rfc3339;
+use crate::texts;
+use crate::times::{rfc3339, short_duration};
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -91,22 +91,6 @@ pub struct Usage {
 }
 
 impl BoxStatus {
-    /// A box with these limits: CPU time in billionths of a core, memory in bytes, tasks.
-    #[must_use]
-    pub fn with_limits(name: &str, state: &str, image: &str, (cpus, memory, pids): (i64, i64, i64)) -> Self {
-        let limit = |limit: i64| u64::try_from(limit).unwrap_or_default();
-        let amount = |most: i64| Amount { limit: limit(most), used: None };
-        Self {
-            name: name.to_owned(),
-            state: state.to_owned(),
-            image: image.to_owned(),
-            cpu: Cpu { limit: Duration::from_nanos(limit(cpus)).as_secs_f64(), used: None },
-            memory: amount(memory),
-            processes: amount(pids),
-            ..Self::default()
-        }
-    }
-
     /// Fills in what it uses, from two looks at it.
     pub fn measured(&mut self, before: &Usage, now: &Usage, between: Duration) {
         let cores = now.cpu.saturating_sub(before.cpu).as_secs_f64() / between.as_secs_f64();
@@ -148,7 +132,7 @@ impl BoxStatus {
         let mut lines: Vec<(&str, String)> = vec![("box", self.name.clone())];
         lines.push(match (&self.started_at, self.up_seconds) {
             (Some(at), Some(up)) => {
-                ("state", format!("{} since {at} ({})", self.state, span(Duration::from_secs(up))))
+                ("state", format!("{} since {at} ({})", self.state, short_duration(Duration::from_secs(up))))
             }
             _ => ("state", self.state.clone()),
         });
@@ -162,7 +146,7 @@ impl BoxStatus {
             let (free, used) = (bytes(disk.free), bytes(disk.used));
             lines.push(("disk", format!("{free} free, {used} used, shared by all homes")));
         }
-        let timeout = self.idle_timeout_seconds.map(|timeout| span(Duration::from_secs(timeout)));
+        let timeout = self.idle_timeout_seconds.map(|timeout| short_duration(Duration::from_secs(timeout)));
         lines.push((
             "idle stop",
             match (&self.stops_at, timeout) {
@@ -172,7 +156,10 @@ impl BoxStatus {
             },
         ));
         if let Some(LastStop { seconds_ago, reason }) = &self.last_stop {
-            lines.push(("last stop", format!("{} ago: {reason}", span(Duration::from_secs(*seconds_ago)))));
+            lines.push((
+                "last stop",
+                format!("{} ago: {reason}", short_duration(Duration::from_secs(*seconds_ago))),
+            ));
         }
         lines.into_iter().fold(String::new(), |mut text, (name, value)| {
             // Writing to a String cannot fail.
@@ -190,9 +177,9 @@ pub fn of(used: Option<String>, limit: &str) -> String {
 
 /// What a person is told of a box with these limits, at the first login.
 #[must_use]
-pub fn first_words(user: &str, status: &BoxStatus, idle_timeout: Option<Duration>) -> String {
+pub fn welcome_text(user: &str, status: &BoxStatus, idle_timeout: Option<Duration>) -> String {
     let BoxStatus { cpu, memory, processes, .. } = status;
-    texts::first_words(user, &cores(cpu.limit), &bytes(memory.limit), processes.limit, idle_timeout)
+    texts::welcome_text(user, &cores(cpu.limit), &bytes(memory.limit), processes.limit, idle_timeout)
 }
 
 fn cores(limit: f64) -> String {
@@ -266,7 +253,7 @@ mod tests {
         memory     up to 8.0 GiB
         tasks      up to 512
         idle stop  30m after the last session
-        last stop  1m 30s ago: it was stopped from outside, by an admin or by Docker
+        last stop  1m 30s ago: it was stopped from outside, by an admin or by the container engine
         ");
         let idle = BoxStatus { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
         assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));

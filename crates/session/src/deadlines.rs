@@ -79,7 +79,7 @@ pub const WHY_TURN: Duration = Duration::from_millis(400);
 pub const WHY: Duration = Duration::from_millis(1500);
 
 /// What a program that has ended left in its terminal.
-pub const LAST_WORDS: Duration = seconds(10);
+pub const TERMINAL_DRAIN: Duration = seconds(10);
 
 /// For `sshbox doctor`: a login that makes a box.
 pub const LOGIN: Duration = seconds(200);

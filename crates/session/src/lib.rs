@@ -20,11 +20,13 @@ pub mod atomic;
 pub mod box_status;
 pub mod journal;
 pub mod presence;
+pub mod wake_client;
 pub mod wire;
 
 // The kernel and terminals.
 pub mod clock;
 pub mod process;
+pub mod procfs;
 pub mod tty;
 pub mod waiting;
 

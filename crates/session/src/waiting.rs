@@ -1,6 +1,7 @@
-//! What a person sees while something takes long, a box that starts above all: nothing for a moment, then one line with a sign that
-//! turns, gone before anything else is shown. Ctrl-C ends the wait, and the program. Without a
-//! terminal there is nothing to see, since scp, rsync and git share the stream.
+//! The line that a terminal shows while an operation takes long, such as the start of a container:
+//! nothing for a moment, then one line with a spinner and the current step, erased before anything
+//! else is shown. Ctrl-C ends the wait and the program. Without a terminal nothing is shown, because
+//! scp, rsync and git share the stream.
 
 use crate::texts;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -8,23 +9,26 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io::{self, IsTerminal as _, PipeReader, PipeWriter, Write as _};
 use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// What takes no longer than this is not worth a word.
-const SOON: u16 = 300;
+/// Milliseconds before the line is shown.
+const SHOW_AFTER: u16 = 300;
 
-/// Time from one sign to the next.
-const TURN: u16 = 100;
+/// Milliseconds from one spinner character to the next.
+const SPIN: u16 = 100;
 
-/// In ASCII, as all that we show: not every terminal has more.
-const SIGNS: [char; 4] = ['|', '/', '-', '\\'];
+/// ASCII, because not every terminal has more.
+const SPINNER: [char; 4] = ['|', '/', '-', '\\'];
 
 /// Exit status after Ctrl-C, as a shell has it: 128 + SIGINT.
 const CANCELLED: u8 = 130;
 
-/// Somebody waits, until this is dropped.
+/// Shows the line until this is dropped.
 #[derive(Debug)]
 pub struct Waiting {
+    text: &'static str,
+    line: Arc<Mutex<String>>,
     signals: SigSet,
     thread: Option<JoinHandle<()>>,
     /// Closing it tells the thread that the wait is over.
@@ -33,7 +37,7 @@ pub struct Waiting {
 
 impl Waiting {
     /// Shows `text` if this takes a while; `None` without a terminal. Before Ctrl-C ends the
-    /// program, `cancelled` is told the exit status.
+    /// program, `cancelled` is called with the exit status.
     #[must_use]
     pub fn begin(text: &'static str, cancelled: fn(u8)) -> Option<Self> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
@@ -42,10 +46,17 @@ impl Waiting {
         let signals: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
         let (reader, over) = io::pipe().ok()?;
         let keys = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).ok()?;
-        // Before the thread begins, which inherits it: no other thread is to take them.
+        // Before the thread begins, which inherits the mask: no other thread may take these signals.
         signals.thread_block().ok()?;
-        let thread = thread::Builder::new().spawn(move || show(text, &reader, &keys, cancelled)).ok();
-        Some(Self { signals, thread, over: Some(over) })
+        let line = Arc::new(Mutex::new(format!("{text} ...")));
+        let shown = Arc::clone(&line);
+        let thread = thread::Builder::new().spawn(move || show(&shown, &reader, &keys, cancelled)).ok();
+        Some(Self { text, line, signals, thread, over: Some(over) })
+    }
+
+    /// Shows the current step behind the text, from the next spinner character on.
+    pub fn show_step(&self, step: &str) {
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = format!("{}: {step} ...", self.text);
     }
 }
 
@@ -59,26 +70,28 @@ impl Drop for Waiting {
     }
 }
 
-fn show(text: &str, over: &PipeReader, keys: &SignalFd, cancelled: fn(u8)) {
-    let mut signs = SIGNS.iter().cycle();
-    let mut wait = SOON;
-    let mut shown = false;
+fn show(line: &Mutex<String>, over: &PipeReader, keys: &SignalFd, cancelled: fn(u8)) {
+    let mut spinner = SPINNER.iter().cycle();
+    let mut wait = SHOW_AFTER;
+    let mut shown = String::new();
     loop {
         let mut fds =
             [PollFd::new(over.as_fd(), PollFlags::POLLIN), PollFd::new(keys.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(wait)) {
             Ok(0) => {
-                let sign = signs.next().unwrap_or(&' ');
+                let text = fitting(&line.lock().unwrap_or_else(PoisonError::into_inner), columns());
+                if text != shown {
+                    erase(&shown);
+                }
+                let sign = spinner.next().unwrap_or(&' ');
                 let _ = write!(io::stderr(), "\r{sign} {text}");
-                (wait, shown) = (TURN, true);
+                (wait, shown) = (SPIN, text);
                 continue;
             }
             Err(nix::errno::Errno::EINTR) => continue,
             _ => {}
         }
-        if shown {
-            let _ = write!(io::stderr(), "\r{:width$}\r", "", width = text.len() + 2);
-        }
+        erase(&shown);
         if fds.last().is_some_and(|fd| fd.any() == Some(true)) {
             let _ = writeln!(io::stderr(), "\r{}", texts::CANCELLED);
             cancelled(CANCELLED);
@@ -89,5 +102,40 @@ fn show(text: &str, over: &PipeReader, keys: &SignalFd, cancelled: fn(u8)) {
             std::process::exit(CANCELLED.into());
         }
         return;
+    }
+}
+
+/// Takes a line from the terminal, if one was shown.
+fn erase(shown: &str) {
+    if !shown.is_empty() {
+        let _ = write!(io::stderr(), "\r{:width$}\r", "", width = shown.len() + 2);
+    }
+}
+
+/// Columns of the terminal; 0 when it has no known size.
+fn columns() -> usize {
+    rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col.into())
+}
+
+/// As much of an ASCII line as fits beside the spinner: a line that wraps cannot be erased.
+fn fitting(line: &str, columns: usize) -> String {
+    match columns.checked_sub(3).and_then(|width| line.get(..width)) {
+        Some(beginning) => beginning.to_owned(),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_would_wrap_is_cut() {
+        let line = "starting your box ...";
+        for columns in [0, 1, 2, 24, 80] {
+            assert_eq!(fitting(line, columns), line, "{columns}");
+        }
+        assert_eq!(fitting(line, 23), "starting your box ..");
+        assert_eq!(fitting(line, 4), "s");
     }
 }

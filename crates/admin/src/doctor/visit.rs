@@ -1,5 +1,5 @@
 //! The visit: users who exist for the time of these checks log in through the running sshd and get
-//! boxes. The key of a visitor lies in a file that only root can create (`presence::invitation`);
+//! boxes. The key of a visitor lies in a file that only root can create (`presence::visitor_key`);
 //! no web app is asked.
 //!
 //! Visitors have random names, so they take nobody's. They empty their homes themselves: root
@@ -11,11 +11,13 @@ use super::{Checked, Doctor, SMALL};
 use crate::tool;
 use host::cache::Cache;
 use identity::Login;
+use lifecycle::container::Container;
 use lifecycle::engine::{Engine, EngineError};
-use lifecycle::spec::Container;
 use session::deadlines::LOGIN;
 use session::exit::chain;
-use session::presence::{INVITATIONS, LockGuard, RUN, UserRuntimeDir, VISITOR, doctor_lock, reaper_lock};
+use session::presence::{
+    LockGuard, RUN, UserRuntimeDir, VISITOR_KEYS, VISITOR_PREFIX, doctor_lock, reaper_lock,
+};
 use session::times::later;
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
@@ -93,11 +95,11 @@ fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), CheckRe
     let dir = &visit.client.dir;
     let failed =
         |error: io::Error| fail(format!("{}: {error}", dir.display()), "see directories; df -h /var");
-    for (dir, mode) in [(Path::new(INVITATIONS), 0o755), (dir, 0o700)] {
+    for (dir, mode) in [(Path::new(VISITOR_KEYS), 0o755), (dir, 0o700)] {
         DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(failed)?;
     }
     // Whatever the admin's umask: sshbox-keys must be able to read invitations.
-    fs::set_permissions(INVITATIONS, Permissions::from_mode(0o755)).map_err(failed)?;
+    fs::set_permissions(VISITOR_KEYS, Permissions::from_mode(0o755)).map_err(failed)?;
     for name in ["key", "stranger"] {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", ALIAS, "-f"]).arg(dir.join(name));
@@ -117,7 +119,7 @@ fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), CheckRe
     fs::write(dir.join("known"), known).map_err(failed)?;
     let key = fs::read(dir.join("key.pub")).map_err(failed)?;
     for name in &visit.names {
-        let invitation = Path::new(INVITATIONS).join(name.as_str());
+        let invitation = Path::new(VISITOR_KEYS).join(name.as_str());
         fs::write(&invitation, &key).map_err(failed)?;
         fs::set_permissions(invitation, Permissions::from_mode(0o644)).map_err(failed)?;
     }
@@ -131,7 +133,7 @@ fn first_of(name: &Login) -> &str {
 
 /// The directory of a visitor's keys. No login name begins with a dot.
 fn dir_of(name: &Login) -> PathBuf {
-    Path::new(INVITATIONS).join(format!(".{}", first_of(name)))
+    Path::new(VISITOR_KEYS).join(format!(".{}", first_of(name)))
 }
 
 impl Client {
@@ -211,7 +213,7 @@ fn clear(doctor: &Doctor, visit: &Visit) -> Vec<String> {
 fn remove(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
     let mut left = remove_box(doctor, client, name);
     if left.is_empty() {
-        let invitation = |name: &str| Path::new(INVITATIONS).join(name);
+        let invitation = |name: &str| Path::new(VISITOR_KEYS).join(name);
         left.extend(problem(&invitation(name.as_str()), fs::remove_file(invitation(name.as_str()))));
         // The two share their keys, so the keys go with the last of them.
         let first = first_of(name);
@@ -219,7 +221,7 @@ fn remove(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
             left.extend(problem(&client.dir, fs::remove_dir_all(&client.dir)));
         }
         // Fails while others are invited.
-        let _ = fs::remove_dir(INVITATIONS);
+        let _ = fs::remove_dir(VISITOR_KEYS);
     }
     left
 }
@@ -288,14 +290,14 @@ fn problem(what: &Path, result: io::Result<()>) -> Option<String> {
 
 /// All visitors that have an invitation or keys.
 fn invited() -> BTreeSet<Login> {
-    let entries = fs::read_dir(INVITATIONS).into_iter().flatten().flatten();
+    let entries = fs::read_dir(VISITOR_KEYS).into_iter().flatten().flatten();
     entries.filter_map(|entry| visitor(entry.file_name().to_str()?)).collect()
 }
 
 /// The visitor whose invitation or key directory has this name.
 fn visitor(name: &str) -> Option<Login> {
     let name = name.trim_start_matches('.');
-    let random = name.strip_prefix(VISITOR)?;
+    let random = name.strip_prefix(VISITOR_PREFIX)?;
     session::journal::Reference::parse(random.strip_suffix(SECOND).unwrap_or(random))?;
     Login::parse(name.as_bytes()).ok()
 }

@@ -1,0 +1,65 @@
+//! What the engine reports of itself, for `sshbox doctor`.
+
+use super::docker::NO_TRAFFIC_BETWEEN_CONTAINERS;
+use super::error::{EngineError, call};
+use super::{Engine, LOOK};
+
+/// The engine itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// The newest version of its API.
+    pub api: String,
+    /// Whether containers outlive it.
+    pub live_restore: bool,
+    /// Version of the kernel's control groups.
+    pub cgroups: String,
+    /// Limits that it cannot set on this host.
+    pub no_limits: Vec<&'static str>,
+}
+
+impl Engine {
+    /// Asks the engine about itself.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn about(&self) -> Result<About, EngineError> {
+        let version = call("tell", "its version", LOOK, self.docker.version()).await?;
+        let info = call("tell", "about itself", LOOK, self.docker.info()).await?;
+        let limits = [
+            ("memory", info.memory_limit),
+            ("swap", info.swap_limit),
+            ("cpus", info.cpu_cfs_quota),
+            ("pids", info.pids_limit),
+        ];
+        Ok(About {
+            version: version.version.unwrap_or_default(),
+            api: version.api_version.unwrap_or_default(),
+            live_restore: info.live_restore_enabled.unwrap_or_default(),
+            cgroups: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
+            no_limits: limits
+                .into_iter()
+                .filter(|(_, supported)| *supported != Some(true))
+                .map(|(name, _)| name)
+                .collect(),
+        })
+    }
+
+    /// Whether the containers of this network cannot reach each other; `None` if there is no such
+    /// network.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn isolates_containers(&self, network: &str) -> Result<Option<bool>, EngineError> {
+        match call("inspect network", network, LOOK, self.docker.inspect_network(network, None)).await {
+            Ok(network) => {
+                let options = network.options.unwrap_or_default();
+                let (name, value) = NO_TRAFFIC_BETWEEN_CONTAINERS;
+                Ok(Some(options.get(name).is_some_and(|set| set == value)))
+            }
+            Err(EngineError::NotFound(..)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The one reader of `/proc`: each function reads one file and returns parsed values. What they mean
+//! for sshbox is the caller's to decide. Formats: proc(5) and the page named at each item.
+
+use nix::sys::signal::Signal;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// IPv6 settings of the loopback interface; missing if the kernel has no IPv6.
+const LOOPBACK_IPV6: &str = "/proc/sys/net/ipv6/conf/lo";
+
+/// The pids of all processes. One may have ended by the time it is looked at.
+///
+/// # Errors
+/// What the kernel says.
+pub fn pids() -> io::Result<impl Iterator<Item = i32>> {
+    Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// Fields of `proc_pid_stat(5)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Process id.
+    pub pid: i32,
+    /// Name of the program, at most 15 bytes, which the process can choose.
+    pub name: Vec<u8>,
+    /// One letter, such as `R`, `S` or `Z`.
+    pub state: u8,
+    /// Pid of the parent.
+    pub parent: i32,
+    /// Session id: the pid of the process that leads it.
+    pub session: i32,
+    /// Device number of the controlling terminal; 0 for none.
+    pub terminal: i32,
+    /// Number of threads.
+    pub threads: u64,
+    /// Start of the process, in clock ticks since boot.
+    pub start_ticks: u64,
+}
+
+impl Stat {
+    /// Reads that of one process; `None` when there is no such process.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read(file(pid, "stat")).ok()?)
+    }
+
+    /// Parses one line.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        // The name in field 2 may hold spaces and parentheses.
+        let begin = line.iter().position(|byte| *byte == b'(')?;
+        let end = line.iter().rposition(|byte| *byte == b')')?;
+        let rest: Vec<&str> =
+            std::str::from_utf8(line.get(end + 1..)?).ok()?.split_ascii_whitespace().collect();
+        // The first one behind the name is field 3.
+        let field = |number: usize| rest.get(number - 3).copied();
+        Some(Self {
+            pid: std::str::from_utf8(line.get(..begin)?).ok()?.trim().parse().ok()?,
+            name: line.get(begin + 1..end)?.to_vec(),
+            state: *field(3)?.as_bytes().first()?,
+            parent: field(4)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
+            terminal: field(7)?.parse().ok()?,
+            threads: field(20)?.parse().ok()?,
+            start_ticks: field(22)?.parse().ok()?,
+        })
+    }
+
+    /// Whether it has ended. A process whose first thread has ended lives on in its other threads.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads < 2
+    }
+
+    /// Start of the process, since boot; `None` when the kernel does not tell its clock ticks.
+    #[must_use]
+    pub fn start(&self) -> Option<Duration> {
+        let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+        let milliseconds = self.start_ticks.saturating_mul(1000) / u64::try_from(per_second).ok()?.max(1);
+        Some(Duration::from_millis(milliseconds))
+    }
+}
+
+/// Fields of `proc_pid_status(5)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The real uid.
+    pub real_uid: Option<u32>,
+    /// Signals that the process handles.
+    pub caught: SignalMask,
+    /// Signals that it ignores.
+    pub ignored: SignalMask,
+    /// Signals that its first thread blocks.
+    pub blocked: SignalMask,
+}
+
+/// A set of signals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SignalMask(u64);
+
+impl SignalMask {
+    /// Whether this signal is in the set.
+    #[must_use]
+    pub fn has(self, signal: Signal) -> bool {
+        self.0 & (1 << (signal as i32 - 1)) != 0
+    }
+}
+
+impl Status {
+    /// Reads that of one process; `None` when there is no such process.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        Some(Self::parse(&fs::read(file(pid, "status")).ok()?))
+    }
+
+    /// Parses the file. A missing mask is empty.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Self {
+        // The name of the program in the first line need not be UTF-8.
+        let text = String::from_utf8_lossy(text);
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let mask = |name: &str| {
+            SignalMask(value(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default())
+        };
+        Self {
+            real_uid: value("Uid:").and_then(|uids| uids.split_ascii_whitespace().next()?.parse().ok()),
+            caught: mask("SigCgt:"),
+            ignored: mask("SigIgn:"),
+            blocked: mask("SigBlk:"),
+        }
+    }
+}
+
+/// Path of the program that a process runs. The kernel adds ` (deleted)` to one that was replaced.
+///
+/// # Errors
+/// What the kernel says.
+pub fn program(pid: i32) -> io::Result<PathBuf> {
+    fs::read_link(file(pid, "exe"))
+}
+
+/// Whether a process is in the pid namespace of this one; `None` when that cannot be read.
+#[must_use]
+pub fn in_our_pid_namespace(pid: i32) -> Option<bool> {
+    let ours = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(fs::read_link(file(pid, "ns/pid")).ok()? == ours)
+}
+
+/// The environment that a process was started with, cut after `longest` bytes: `NAME=VALUE`, each
+/// ended by a NUL.
+///
+/// # Errors
+/// What the kernel says.
+pub fn environment(pid: i32, longest: u64) -> io::Result<Vec<u8>> {
+    let mut environment = Vec::new();
+    File::open(file(pid, "environ"))?.take(longest).read_to_end(&mut environment)?;
+    Ok(environment)
+}
+
+/// The arguments of a process as one text: each ended by a NUL, or what it has put in their place.
+///
+/// # Errors
+/// What the kernel says; `InvalidData` when it is not UTF-8.
+pub fn command_line(pid: i32) -> io::Result<String> {
+    fs::read_to_string(file(pid, "cmdline"))
+}
+
+/// The cgroups of a process, see [`cgroup_path`].
+///
+/// # Errors
+/// What the kernel says.
+pub fn cgroups(pid: i32) -> io::Result<String> {
+    fs::read_to_string(file(pid, "cgroup"))
+}
+
+/// The path of the cgroup with this controller, relative to its mount point, in the lines of
+/// `cgroups(7)`: `number:controllers:path` for version 1, `0::path` for version 2, whose one cgroup
+/// has the empty name here.
+#[must_use]
+pub fn cgroup_path<'a>(cgroups: &'a str, controller: &str) -> Option<&'a str> {
+    cgroups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let listed = controllers.split(',').any(|listed| listed == controller);
+        listed.then(|| path.trim_start_matches('/'))
+    })
+}
+
+/// One line of `proc_pid_mountinfo(5)`:
+/// `36 35 0:58 / /var/lib/lxcfs rw,relatime shared:1 - fuse.lxcfs lxcfs rw`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mount<'a> {
+    /// `major:minor`.
+    pub device: &'a str,
+    /// Mount point, with spaces and the like as octal escapes.
+    pub mount_point: &'a str,
+    /// Type of the file system.
+    pub file_system: &'a str,
+}
+
+/// The mount table of a process, or of this one, see [`mounts`].
+///
+/// # Errors
+/// What the kernel says.
+pub fn mount_table(pid: Option<i32>) -> io::Result<String> {
+    match pid {
+        Some(pid) => fs::read_to_string(file(pid, "mountinfo")),
+        None => fs::read_to_string("/proc/self/mountinfo"),
+    }
+}
+
+/// The mounts of a table, in its order.
+pub fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
+    table.lines().filter_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(2);
+        Some(Mount {
+            device: fields.next()?,
+            mount_point: fields.nth(1)?,
+            file_system: file_system.split(' ').next()?,
+        })
+    })
+}
+
+/// How many processes hold a shared flock(2) lock on this file.
+///
+/// # Errors
+/// What the kernel says.
+pub fn shared_flocks(locked: &Metadata) -> io::Result<usize> {
+    let (major, minor) = (rustix::fs::major(locked.dev()), rustix::fs::minor(locked.dev()));
+    Ok(count_shared_flocks(&fs::read_to_string("/proc/locks")?, (major, minor, locked.ino())))
+}
+
+/// Counts lines of `proc_locks(5)`: `1: FLOCK ADVISORY READ pid major:minor:inode start end`.
+fn count_shared_flocks(locks: &str, (major, minor, inode): (u32, u32, u64)) -> usize {
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    let held = |line: &&str| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        // A lock that a process waits for has "->" in place of "FLOCK".
+        words.next() == Some("FLOCK") && words.nth(1) == Some("READ") && words.nth(1) == Some(&*file)
+    };
+    locks.lines().filter(held).count()
+}
+
+/// Whether the kernel has IPv6: one booted with `ipv6.disable=1` has not.
+#[must_use]
+pub fn kernel_has_ipv6() -> bool {
+    Path::new(LOOPBACK_IPV6).exists()
+}
+
+/// Whether the loopback interface of this network namespace has IPv6.
+#[must_use]
+pub fn loopback_has_ipv6() -> bool {
+    fs::read(Path::new(LOOPBACK_IPV6).join("disable_ipv6")).is_ok_and(|off| !off.starts_with(b"1"))
+}
+
+/// The random id of this boot; empty when it cannot be read.
+#[must_use]
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn file(pid: i32, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn this_process() -> i32 {
+        i32::try_from(std::process::id()).unwrap()
+    }
+
+    #[test]
+    fn stat_is_parsed_whatever_the_name_holds() {
+        let stat =
+            Stat::parse(b"42 (a) b (c) S 7 42 43 34816 42 4194304 0 0 0 0 0 0 0 0 20 0 1 0 999 0 0").unwrap();
+        assert_eq!((stat.pid, stat.parent, stat.session, stat.terminal), (42, 7, 43, 34816));
+        assert_eq!((&*stat.name, stat.threads, stat.start_ticks), (&b"a) b (c"[..], 1, 999));
+        assert!(!stat.has_ended());
+        let not_utf8 = Stat::parse(b"42 (\xff) S 7 42 42 0 42 0 0 0 0 0 0 0 0 0 20 0 1 0 999").unwrap();
+        assert_eq!(not_utf8.name, b"\xff");
+        for broken in [&b""[..], b"42", b"42 (x) S", b"x (x) S 7 42 42 0 42 0 0 0 0 0 0 0 0 0 20 0 1 0 999"] {
+            assert_eq!(Stat::parse(broken), None);
+        }
+    }
+
+    #[test]
+    fn a_process_ends_with_its_last_thread() {
+        let ended = |state: &str, threads: u8| {
+            let line = format!("42 (x) {state} 7 42 42 0 42 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 999");
+            Stat::parse(line.as_bytes()).unwrap().has_ended()
+        };
+        assert!(ended("Z", 1) && ended("X", 0) && ended("Z", 0));
+        assert!(!ended("Z", 2) && !ended("S", 1));
+    }
+
+    #[test]
+    fn status_is_parsed_and_missing_masks_are_empty() {
+        let text =
+            b"Name:\t\xff\nUid:\t1000\t0\t0\t0\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000384004\n";
+        let status = Status::parse(text);
+        assert_eq!(status.real_uid, Some(1000));
+        assert!(status.blocked.has(Signal::SIGHUP) && !status.blocked.has(Signal::SIGINT));
+        assert!(status.ignored.has(Signal::SIGQUIT) && status.ignored.has(Signal::SIGTSTP));
+        assert_eq!(status.caught, SignalMask::default());
+        assert_eq!(Status::parse(b""), Status::default());
+        assert_eq!(Status::parse(b"Uid:\tx\nSigCgt:\tx\n"), Status::default());
+    }
+
+    #[test]
+    fn this_process_reads_itself() {
+        let pid = this_process();
+        assert!(pids().unwrap().any(|found| found == pid));
+        let stat = Stat::of(pid).unwrap();
+        assert_eq!(stat.pid, pid);
+        assert!(stat.start().unwrap() > Duration::ZERO);
+        assert_eq!(Status::of(pid).unwrap().real_uid, Some(nix::unistd::getuid().as_raw()));
+        assert_eq!(program(pid).unwrap(), std::env::current_exe().unwrap());
+        assert_eq!(in_our_pid_namespace(pid), Some(true));
+        assert!(environment(pid, 1 << 20).unwrap().len() > environment(pid, 3).unwrap().len());
+        assert!(!command_line(pid).unwrap().is_empty() && !cgroups(pid).unwrap().is_empty());
+        let table = mount_table(Some(pid)).unwrap();
+        assert_eq!(table, mount_table(None).unwrap());
+        assert!(mounts(&table).any(|mount| mount.mount_point == "/proc"));
+        assert_eq!(boot_id().len(), 36);
+    }
+
+    #[test]
+    fn a_process_that_does_not_exist_has_nothing() {
+        assert_eq!((Stat::of(i32::MAX), Status::of(i32::MAX)), (None, None));
+        assert!(program(i32::MAX).is_err() && cgroups(i32::MAX).is_err());
+        assert_eq!(in_our_pid_namespace(i32::MAX), None);
+    }
+
+    #[test]
+    fn cgroups_are_found_by_controller() {
+        let version_1 = "4:memory:/docker/x\n3:cpu,cpuacct:/docker/y\n0::/z\n";
+        assert_eq!(cgroup_path(version_1, "cpuacct"), Some("docker/y"));
+        assert_eq!(cgroup_path(version_1, "pids"), None);
+        assert_eq!(cgroup_path(version_1, ""), Some("z"));
+        assert_eq!(cgroup_path("0::/a:b\n", ""), Some("a:b"));
+        assert_eq!(cgroup_path("nonsense\n", ""), None);
+    }
+
+    #[test]
+    fn mounts_are_parsed_and_broken_lines_skipped() {
+        let table = "36 35 0:58 / /var/lib/lxcfs rw,relatime shared:1 - fuse.lxcfs lxcfs rw\n\
+            1 2\nx - fuse.lxcfs \n22 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
+        let mounts: Vec<_> = mounts(table).collect();
+        let lxcfs = Mount { device: "0:58", mount_point: "/var/lib/lxcfs", file_system: "fuse.lxcfs" };
+        assert_eq!(mounts, [lxcfs, Mount { device: "8:1", mount_point: "/", file_system: "ext4" }]);
+    }
+
+    #[test]
+    fn only_shared_locks_that_are_held_count() {
+        let locks = "1: FLOCK  ADVISORY  READ 10 08:01:7 0 EOF\n\
+            1: -> FLOCK  ADVISORY  READ 11 08:01:7 0 EOF\n\
+            2: FLOCK  ADVISORY  WRITE 12 08:01:7 0 EOF\n\
+            3: POSIX  ADVISORY  READ 13 08:01:7 0 EOF\n\
+            4: FLOCK  ADVISORY  READ 14 08:01:77 0 EOF\n\
+            5: FLOCK  ADVISORY  READ 15 08:01:7 0 EOF\n";
+        assert_eq!(count_shared_flocks(locks, (8, 1, 7)), 2);
+        assert_eq!(count_shared_flocks("", (8, 1, 7)), 0);
+    }
+}
