@@ -4,7 +4,7 @@
 use crate::harness::{CONFIG, User, text, world};
 use host::cache::Cache;
 use host::config;
-use host::features;
+use host::features::HostFeatures;
 use identity::Login;
 use lifecycle::oci::{Config, Linux, Mount, Process};
 use lifecycle::spec::{BoxSpec, HostSide};
@@ -16,7 +16,7 @@ fn spec_of(user: &User) -> BoxSpec {
     let login = Login::parse(user.name.as_bytes()).unwrap();
     let account = Cache::new(&config.accounts.cache).read(&login).unwrap().account;
     let run = format!("/run/sshbox/boxes/{login}");
-    let (home, features) = (user.home(), features::offers());
+    let (home, features) = (user.home(), HostFeatures::detect());
     let host = HostSide { home: Path::new(&home), run: Path::new(&run), features: &features };
     BoxSpec::new(&config.container, &login, &account, host).of_image(&user.inspect("{{.Image}}"))
 }
@@ -25,7 +25,7 @@ fn spec_of(user: &User) -> BoxSpec {
 /// the mount's options, the type of the file system, and the file system's options.
 fn mounted<'a>(table: &'a str, path: &Path) -> Option<[&'a str; 3]> {
     let lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    lines.filter(|fields| Path::new(fields[4]) == path).last().map(|fields| {
+    lines.rev().find(|fields| Path::new(fields[4]) == path).map(|fields| {
         let separator = fields.iter().position(|field| *field == "-").unwrap();
         [fields[5], fields[separator + 1], fields[separator + 3]]
     })
@@ -68,7 +68,9 @@ fn a_running_box_is_what_its_description_says() {
     let read = |name: &str| text(&fs::read(format!("{init}/{name}")).unwrap());
     let table = read("mountinfo");
     assert!(mounts.len() > 12);
-    mounts.iter().for_each(|mount| compare(&table, mount));
+    for mount in &mounts {
+        compare(&table, mount);
+    }
     let here: Vec<_> = masked_paths.iter().filter(|path| path.exists()).collect();
     assert!(here.len() > 2, "{here:?}");
     for path in here {
@@ -101,8 +103,10 @@ fn a_running_box_is_what_its_description_says() {
         assert_eq!(u64::from_str_radix(&field(set), 16), Ok(0), "{set}");
     }
     assert_eq!(field("NoNewPrivs"), u8::from(no_new_privileges).to_string());
-    assert_eq!(read("cmdline"), args.iter().map(|argument| format!("{argument}\0")).collect::<String>());
-    env.iter().for_each(|variable| assert!(read("environ").split('\0').any(|one| one == variable)));
+    assert_eq!(read("cmdline"), args.join("\0") + "\0");
+    for variable in &env {
+        assert!(read("environ").split('\0').any(|one| one == variable), "{variable}");
+    }
     let limits = read("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!((rlimits.len(), &*rlimits[0].kind), (1, "RLIMIT_CORE"));
