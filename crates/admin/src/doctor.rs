@@ -188,7 +188,7 @@ impl Doctor {
     /// Does the checks, and shows each to people as soon as it is done.
     fn examine(&self, arguments: &Arguments) -> Report {
         let people = !arguments.json;
-        let colour = people && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colour = people && super::show::colours();
         let progress = people && io::stdout().is_terminal() && io::stderr().is_terminal();
         let wanted =
             |id: &str| arguments.checks.is_empty() || arguments.checks.iter().any(|check| check == id);

@@ -3,7 +3,7 @@
 use super::boxes::{self, Known, Looker};
 use super::{load, show, with_engine};
 use clap::Args;
-use session::box_status::{bytes, of};
+use session::box_status::{bytes, use_of_limit};
 use session::exit::Failure;
 use session::times::short_duration;
 use std::path::Path;
@@ -44,8 +44,8 @@ fn row(Known { user, status, .. }: &Known, now: SystemTime) -> Vec<String> {
         status.state.clone(),
         show::cell(status.up_seconds.map(|up| short_duration(Duration::from_secs(up)))),
         status.sessions.to_string(),
-        of(used, &status.cpu.limit.to_string()),
-        of(status.memory.used.map(bytes), &bytes(status.memory.limit)),
+        use_of_limit(used, &status.cpu.limit.to_string()),
+        use_of_limit(status.memory.used.map(bytes), &bytes(status.memory.limit)),
         show::cell(status.disk.as_ref().map(|disk| bytes(disk.free))),
         show::from_now(status.idle_since.as_deref(), now),
         if status.never_stops() {

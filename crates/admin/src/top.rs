@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use session::box_status::{bytes, of};
+use session::box_status::{bytes, use_of_limit};
 use session::exit::{ExitStatus, Failure};
 use session::times::later;
 use session::times::short_duration;
@@ -184,9 +184,9 @@ fn page(boxes: &[Known], colours: bool) -> String {
 fn row(Known { user, status, .. }: &Known) -> Vec<String> {
     vec![
         user.clone(),
-        of(status.cpu.used.map(|used| format!("{used:.2}")), &status.cpu.limit.to_string()),
-        of(status.memory.used.map(bytes), &bytes(status.memory.limit)),
-        of(status.processes.used.map(|used| used.to_string()), &status.processes.limit.to_string()),
+        use_of_limit(status.cpu.used.map(|used| format!("{used:.2}")), &status.cpu.limit.to_string()),
+        use_of_limit(status.memory.used.map(bytes), &bytes(status.memory.limit)),
+        use_of_limit(status.processes.used.map(|used| used.to_string()), &status.processes.limit.to_string()),
         status.sessions.to_string(),
         show::cell(status.up_seconds.map(|up| short_duration(Duration::from_secs(up)))),
         status.image.clone(),

@@ -4,11 +4,11 @@
 
 use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use session::atomic;
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, PrivateKey};
 use ssh_key::public::Ed25519PublicKey;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 /// Where the secret is.
@@ -56,29 +56,23 @@ fn read(path: &Path) -> io::Result<[u8; LENGTH]> {
     fs::read(path)?.try_into().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
-/// Makes the secret, whole or not at all. Of two that make one at the same time the first counts.
+/// Creates the secret unless it exists. It is on the disk before a client sees a key that is derived
+/// from it.
 fn make(path: &Path) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
     let mut secret = [0; LENGTH];
     File::open("/dev/urandom").and_then(|mut random| io::Read::read_exact(&mut random, &mut secret))?;
-    let new = path.with_extension(format!("new.{}", std::process::id()));
-    let _ = fs::remove_file(&new);
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).and_then(|mut file| {
-        file.write_all(&secret)?;
-        file.sync_all()?;
-        match fs::hard_link(&new, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            // Before a client is told of a key, the secret must outlive a power loss.
-            _ => path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()),
-        }
-    });
-    let _ = fs::remove_file(&new);
-    made
+    atomic::create(atomic::directory(folder)?, &name.to_string_lossy(), &secret, 0o600)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
+    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
     #[test]
     fn a_box_has_the_same_key_each_time_and_no_other_box_has_it() {

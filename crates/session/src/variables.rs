@@ -1,17 +1,17 @@
-//! Which variables of a client reach the programs of a box. One list for the sshd on the host, for
-//! `sshbox-shell`, and for the SSH server in the box. Knows no process and no file.
+//! Which variables of a client reach the programs of a container. The sshd on the host, `sshbox-shell`
+//! and the SSH server in the container use the same list. Knows no process and no file.
 
-/// What sshd accepts from clients: `AcceptEnv` of `sshd_config(5)`, in its words.
+/// The variables that sshd accepts from clients: the value of `AcceptEnv` (`sshd_config(5)`).
 pub const ACCEPTED: &str = "LANG LC_* COLORTERM NO_COLOR GIT_PROTOCOL TERM_PROGRAM TERM_PROGRAM_VERSION";
 
-/// Longest value of a variable that is not about the language, in bytes.
+/// Longest value in bytes, except for variables of the language and the terminal.
 const LONGEST: usize = 256;
 
-/// Whether a client's variable reaches the box. Language and type of terminal travel as plain sshd passes
-/// them on; of the others only short printable values do, since programs print them or act on them.
+/// Whether a client's variable is passed on. Language and terminal type are passed on as plain sshd does;
+/// the others only with a short printable value, because programs print them.
 #[must_use]
 pub fn travels(name: &[u8], value: &[u8]) -> bool {
-    // TERM comes with the request for a terminal and not by AcceptEnv. The box looks at it.
+    // TERM is part of the pty request and not subject to AcceptEnv. sshbox-init checks it.
     if matches!(name, b"LANG" | b"TERM") || name.starts_with(b"LC_") {
         return true;
     }
