@@ -59,6 +59,10 @@ pack:
 wheel: ## Build the app for Django sites into target/wheel
 	django/wheel
 
+.PHONY: book
+book: ## Build the documentation as HTML into target/book
+	docs/book
+
 .PHONY: bench
 bench: ## Compare with plain sshd and others (as root): BENCH=--quick for a look, --short for figures
 	bench/run $(BENCH)

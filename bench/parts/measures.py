@@ -1,4 +1,4 @@
-"""What is measured. What each result means stands in bench/README.md."""
+"""The measurements. bench/README.md defines each result."""
 
 import fcntl
 import os

@@ -79,7 +79,7 @@ def text(about, results):
     judged = targets(results)
     if judged:
         lines.append("Targets of sshbox:\n" + "\n".join(map(told, judged)))
-    lines.append("What each number is: bench/README.md.")
+    lines.append("bench/README.md defines each measurement.")
     return "\n\n".join(lines) + "\n"
 
 

@@ -130,7 +130,7 @@ static CONFIGURED: LazyLock<()> = LazyLock::new(|| {
     fs::write(format!("{folder}/known_hosts"), known.collect::<String>()).unwrap();
 });
 
-/// Writes down that this client did this, once it has. The README may claim no less and no
+/// Writes down that this client did this, once it has. The page may claim no less and no
 /// more: its table has the same client and the same deeds, with the version of its day.
 pub fn tried(client: &str, version: &str, deeds: &str) {
     let version = version.trim();
@@ -138,11 +138,11 @@ pub fn tried(client: &str, version: &str, deeds: &str) {
     fs::create_dir_all("target/clients/rows").unwrap();
     fs::write(format!("target/clients/rows/{client}"), format!("| {client} | {version} | {deeds} |\n"))
         .unwrap();
-    let readme = fs::read_to_string("README.md").unwrap();
+    let page = fs::read_to_string("docs/src/clients.md").unwrap();
     let (begin, end) = (format!("| {client} | "), format!(" | {deeds} |"));
     assert!(
-        readme.lines().any(|line| line.starts_with(&begin) && line.ends_with(&end)),
-        "the README's table lacks: {begin}{version}{end}"
+        page.lines().any(|line| line.starts_with(&begin) && line.ends_with(&end)),
+        "docs/src/clients.md lacks: {begin}{version}{end}"
     );
 }
 

@@ -1,6 +1,6 @@
 //! Clients that people have, as Debian or the Python package index brings them, unchanged,
 //! against sshbox in a world of its own. Where plain sshd can answer too, it is asked the same.
-//! Each test writes a row of the table that `tests/run` prints and the README shows.
+//! Each test writes a row of the table that `tests/run` prints and docs/src/clients.md shows.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

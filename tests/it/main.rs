@@ -11,6 +11,7 @@
 
 mod completions;
 mod differential;
+mod documents;
 mod engines;
 mod journal;
 mod manuals;

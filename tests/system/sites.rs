@@ -1,4 +1,4 @@
-//! The pages in `docs/` for sites, followed to the letter: each command, each line of code and
+//! The pages in `docs/src` for sites, followed to the letter: each command, each line of code and
 //! each setting comes out of the page, so that page and test cannot part. Ends in logins.
 
 use crate::harness::{CONFIG, STATE, User, WHOSE, begun, journal, reap, run, text, until, world_alone};
@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
-const CONNECT: &str = "docs/connect-your-django-site.md";
-const MIGRATE: &str = "docs/migrate-from-a-paramiko-gateway.md";
+const CONNECT: &str = "docs/src/connect-your-django-site.md";
+const MIGRATE: &str = "docs/src/migrate-from-a-paramiko-gateway.md";
 const TOKEN: &str = "/etc/sshbox/token";
 const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 

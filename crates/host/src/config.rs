@@ -680,9 +680,16 @@ impl std::error::Error for ConfigError {
 /// [`ConfigError`]: unreadable, changeable by others, or not understood; the last with line
 /// and column.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = read(path)?;
-    let config: Config = toml::from_str(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
-    check(&config).map_err(|what| ConfigError::Conflict(path.to_owned(), what, place_of(&text, what)))?;
+    parse(path, &read(path)?)
+}
+
+/// Parses and checks the text of a configuration file; errors name `path`.
+///
+/// # Errors
+/// [`ConfigError::Parse`] or [`ConfigError::Conflict`].
+pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let config: Config = toml::from_str(text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
+    check(&config).map_err(|what| ConfigError::Conflict(path.to_owned(), what, place_of(text, what)))?;
     Ok(config)
 }
 

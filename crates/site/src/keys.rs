@@ -138,7 +138,7 @@ fn offered(account: &Account, fingerprint: &str) -> Option<AuthorizedKey> {
     keys.into_iter().find(|key| key.fingerprint() == fingerprint)
 }
 
-/// Who this user is, by the rules of "Account" in ARCHITECTURE.md: the answer of this login
+/// Who this user is, by the rules of docs/src/account.md: the answer of this login
 /// if it was asked for already, else a new one, else the last one. Or why nobody is let in.
 fn account(
     config: &AccountsConfig,
