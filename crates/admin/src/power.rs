@@ -62,7 +62,7 @@ fn ask(user: &Login, verb: Verb, waiting: Option<&Waiting>) -> Result<Fields, Fa
         .map_err(|error| because(ExitStatus::Unavailable, advice, &error))?
         .ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::TOO_MANY_WAKES))?;
     let Some(failed) = fields.get("failed") else { return Ok(fields) };
-    let failure = Failure::told(failed, fields.parse("status"), fields.text("ref"));
+    let failure = Failure::from_reply(failed, fields.parse("status"), fields.text("ref"));
     let Some(cause) = fields.get("cause") else { return Err(failure) };
     let advice = format!("the user is told: {} (ref {})", failure.advice, failure.reference);
     Err(Failure { cause: printable(cause), advice, ..failure })

@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Opens the directory that holds a file to be replaced.
 ///
 /// # Errors
-/// What the file system says.
+/// The I/O error.
 pub fn directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?)
 }
@@ -30,7 +30,7 @@ pub fn directory(path: &Path) -> io::Result<OwnedFd> {
 /// one writer at a time use it.
 ///
 /// # Errors
-/// What the file system says; `TimedOut` if another writer holds the lock. The old file stays.
+/// The I/O error; `TimedOut` if another writer holds the lock. The old file stays.
 pub fn replace(
     dir: impl AsFd,
     name: &str,
@@ -53,7 +53,7 @@ pub fn replace(
 /// the file of the winner is on the disk.
 ///
 /// # Errors
-/// What the file system says; `TimedOut` if another writer holds the lock.
+/// The I/O error; `TimedOut` if another writer holds the lock.
 pub fn create(dir: impl AsFd, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
     let temporary = format!(".{name}.new");
     let mut file = lock_temporary(&dir, &temporary)?;
@@ -85,7 +85,7 @@ fn write(file: &mut File, content: &[u8], mode: u32, owner: Option<(u32, u32)>) 
 /// Flushes the entries of a directory to the disk.
 ///
 /// # Errors
-/// What the file system says.
+/// The I/O error.
 pub fn flush(dir: impl AsFd) -> io::Result<()> {
     match rustix::fs::fsync(dir) {
         // Some file systems cannot flush a directory, and offer nothing else.

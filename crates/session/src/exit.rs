@@ -66,7 +66,7 @@ impl Failure {
 
     /// The failure that another program of sshbox has reported.
     #[must_use]
-    pub fn told(advice: &[u8], status: Option<u8>, reference: Option<&str>) -> Self {
+    pub fn from_reply(advice: &[u8], status: Option<u8>, reference: Option<&str>) -> Self {
         let status = status.and_then(ExitStatus::from_code).unwrap_or(ExitStatus::Internal);
         let reference = reference.and_then(Reference::parse).unwrap_or_else(Reference::ours);
         Self { reference, ..Self::new(status, printable(advice)) }

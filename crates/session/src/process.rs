@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Added to the score by which the kernel chooses its victim when memory runs out (proc(5),
-/// `oom_score_adj`): a program of a session is killed before the init, whose end is the end of all.
+/// `oom_score_adj`): a program of a session is killed before the init, with which the container would end.
 const OOM_SCORE: &[u8] = b"500";
 
 /// Number of signals, see signal(7).
@@ -70,7 +70,7 @@ fn not_null(memory: *mut u8) -> *mut u8 {
 /// controlling terminal.
 ///
 /// # Errors
-/// What fork or exec say: `WouldBlock` when the container has reached its limit of tasks.
+/// The error of fork(2) or execve(2): `WouldBlock` when the container has reached its limit of tasks.
 pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
     let (_, queued) = getrlimit(Resource::RLIMIT_SIGPENDING)?;
     let prepare = move || {

@@ -20,7 +20,7 @@ impl<'a> Raw<'a> {
     /// Switches the terminal to raw mode.
     ///
     /// # Errors
-    /// What the kernel says; the terminal is then unchanged.
+    /// The error of the system call; the terminal is then unchanged.
     pub fn enter(terminal: BorrowedFd<'a>) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut raw = before.clone();
@@ -40,7 +40,7 @@ impl Drop for Raw<'_> {
 /// The size of a terminal as `rows:columns:width:height`, the last two in pixels.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn size(terminal: BorrowedFd<'_>) -> io::Result<String> {
     let size = tcgetwinsize(terminal)?;
     Ok(format!("{}:{}:{}:{}", size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel))
@@ -49,7 +49,7 @@ pub fn size(terminal: BorrowedFd<'_>) -> io::Result<String> {
 /// Sets the size of `to` to that of `from`; its foreground processes get SIGWINCH if the size changes.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     Ok(tcsetwinsize(to, tcgetwinsize(from)?)?)
 }
@@ -57,7 +57,7 @@ pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
 /// The modes of a terminal as text: four numbers of flags, then the special characters.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn modes(terminal: BorrowedFd<'_>) -> io::Result<String> {
     let modes = tcgetattr(terminal)?;
     let mut text = [
@@ -79,7 +79,7 @@ pub fn modes(terminal: BorrowedFd<'_>) -> io::Result<String> {
 /// kernel's defaults.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn open(size: &str, modes: &str) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags)?;
@@ -98,7 +98,7 @@ pub fn open(size: &str, modes: &str) -> io::Result<(OwnedFd, OwnedFd)> {
 /// The path of a terminal, like `/dev/pts/0`.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn name(slave: &OwnedFd) -> io::Result<Vec<u8>> {
     Ok(rustix::termios::ttyname(slave.as_fd(), Vec::new())?.into_bytes())
 }

@@ -160,7 +160,7 @@ async fn advance(
             (_, _) => pause(attempt).await,
         }
     }
-    Err(Failure::new(ExitStatus::TryAgain, texts::NO_REST))
+    Err(Failure::new(ExitStatus::TryAgain, texts::STATE_KEEPS_CHANGING))
 }
 
 /// Writes down why the box does not run, unless who stopped it has said so.
