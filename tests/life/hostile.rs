@@ -196,7 +196,7 @@ enum Ends {
 
 const NONSENSE: Ends = Ends::Told(69, "your box gave an answer that makes no sense");
 const NO_TERMINAL: Ends = Ends::Told(70, "the terminal cannot be used");
-const WENT_AWAY: Ends = Ends::Told(75, "your box started and went away again");
+const WENT_AWAY: Ends = Ends::Told(75, "your box stopped again right after its start");
 const NO_ANSWER: Ends = Ends::Told(75, "your box runs but does not answer");
 const BOX_ENDED: Ends = Ends::Told(137, "sshbox: your box");
 

@@ -110,7 +110,7 @@ impl Request {
 /// A reply of `sshbox-init`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The program has started. The master of its terminal is_passed_on beside it.
+    /// The program has started. The master of its terminal travels beside it.
     Started,
     /// The program exited with this status.
     Exited(u8),
