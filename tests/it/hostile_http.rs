@@ -10,6 +10,7 @@
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
+use host::explanation::{Explanation, KeySource, SourceAnswer};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -471,4 +472,55 @@ fn a19_files_that_others_can_change_are_not_used() {
     assert!(site.lets_in());
     set("sshbox.toml", 0o666);
     assert_eq!(site.login(&fingerprint(KEY)).status.code(), Some(78));
+}
+
+/// What `sshbox-keys --explain --json` prints, which is read as the admin's command reads it.
+fn explained(site: &Site, options: &[&str]) -> (Explanation, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
+        .arg("--config")
+        .arg(site.config())
+        .args(["--explain", "--json"])
+        .args(options)
+        .args(["--", "alice"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = text(&output.stdout);
+    (serde_json::from_str(&printed).unwrap(), printed)
+}
+
+#[test]
+fn an_explanation_says_why_and_changes_nothing() {
+    let site = Site::new("http", "");
+    let cache = || fs::read_dir(site.dir.path().join("cache")).unwrap().count();
+    let (found, printed) = explained(&site, &["--fingerprint", &fingerprint(KEY)]);
+    assert_eq!((found.status, found.serves, found.cache), (Some(200), KeySource::Answer, None));
+    assert_eq!(found.prints[0].line, format!("restrict,pty {KEY}"));
+    assert!(found.offered.unwrap().accepted && !printed.contains("canary-token"), "{printed}");
+    assert_eq!((site.requests.load(Ordering::SeqCst), cache()), (1, 0));
+    assert!(!explained(&site, &["--fingerprint", "SHA256:other"]).0.offered.unwrap().accepted);
+
+    // Without an answer the cached one is used.
+    assert!(site.lets_in());
+    let files = cache();
+    site.behaves(raw(b"HTTP/1.1 302 x\r\nLocation: /\r\n\r\n"));
+    let (found, _) = explained(&site, &[]);
+    assert_eq!((found.status, found.serves), (Some(302), KeySource::Cache));
+    assert!(found.why.contains("younger than accounts.stale"), "{}", found.why);
+    let SourceAnswer::Nothing { error } = found.answer else { panic!("{:?}", found.answer) };
+    assert_eq!(error, "the web app answered HTTP 302");
+    // A refusal is an answer, which a login would make the cache forget. This is no login.
+    site.behaves(raw(b"HTTP/1.1 404 x\r\n\r\n"));
+    let (found, _) = explained(&site, &[]);
+    assert_eq!((found.status, found.serves), (Some(404), KeySource::Nothing));
+    assert!(found.cache.unwrap().serves);
+    assert_eq!(cache(), files);
+
+    // Without the token the web app sees none.
+    site.behaves(|stream, request| {
+        assert!(!request.contains("canary-token"), "{request}");
+        good(stream, request);
+    });
+    let (found, _) = explained(&site, &["--without-token"]);
+    assert_eq!((found.serves, found.token_file), (KeySource::Answer, None));
 }

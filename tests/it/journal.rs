@@ -10,7 +10,7 @@ fn text(path: &str) -> String {
 
 #[test]
 fn the_manual_has_every_event_and_field_and_no_other() {
-    let manual = text("packaging/man/sshbox-journal.7");
+    let manual = text("docs/src/man/sshbox-journal.7.md");
     let level = |event: &Event| match event.level() {
         Level::Error => "error",
         Level::Warning => "warning",
@@ -18,12 +18,12 @@ fn the_manual_has_every_event_and_field_and_no_other() {
     };
     let events: Vec<String> = Event::ALL
         .iter()
-        .map(|event| format!(".BR \"{}\" \" (\" {} \")\"\n.I {}\n", event.text(), level(event), event.id()))
+        .map(|event| format!("\n**{}** ({}), `{}`\n: ", event.text(), level(event), event.id()))
         .collect();
     for event in &events {
         assert!(manual.contains(event), "{event}");
     }
-    assert_eq!(manual.matches("\" (\" ").count(), events.len());
+    assert_eq!(manual.matches("\n**").count(), events.len());
     let mut words: Vec<&str> = manual
         .split(|letter: char| !letter.is_ascii_uppercase() && letter != '_')
         .filter(|word| word.starts_with("SSHBOX_") && *word != "SSHBOX_")

@@ -9,7 +9,6 @@
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
-mod completions;
 mod differential;
 mod documents;
 mod engines;

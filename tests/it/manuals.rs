@@ -1,5 +1,5 @@
-//! Manual pages beside the programs: every option, command and key stands in its page, and no
-//! page tells of one that there is not.
+//! The manual pages document every option, command and configuration key, and none that does not
+//! exist. The tests read the Markdown sources.
 
 use clap::Command;
 use host::config;
@@ -7,14 +7,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn packaged(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(path)
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A page as plain text: hyphens are hyphens, and fonts are gone.
 fn page(name: &str) -> String {
-    let text = fs::read_to_string(packaged("man").join(name)).unwrap();
-    text.replace(r"\-", "-").replace(r"\fR", "").replace(r"\fB", "").replace(r"\fI", "")
+    fs::read_to_string(project("docs/src/man").join(format!("{name}.md"))).unwrap()
 }
 
 /// All words of the form `--option`.
@@ -23,7 +21,7 @@ fn options_in(text: &str) -> BTreeSet<String> {
         let end = word.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(word.len());
         (end > 0).then(|| word[..end].to_owned())
     };
-    text.split(|c: char| c.is_whitespace() || "[]\"=|".contains(c))
+    text.split(|c: char| c.is_whitespace() || "[]`\"=|".contains(c))
         .filter_map(|word| word.strip_prefix("--").and_then(named))
         .collect()
 }
@@ -35,11 +33,11 @@ fn options_of(command: &Command) -> BTreeSet<String> {
     names.filter(|name| name != "help" && name != "version").collect()
 }
 
-/// The part of a page below a heading, up to the next one of its kind.
+/// The text between a heading and the next heading.
 fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     let begin = page.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no \"{heading}\""));
     let rest = &page[begin + heading.len() + 2..];
-    rest.find("\n.S").map_or(rest, |end| &rest[..end])
+    rest.find("\n#").map_or(rest, |end| &rest[..end])
 }
 
 #[test]
@@ -75,27 +73,27 @@ fn every_command_of_the_admin_is_in_the_page_with_its_options_and_no_other() {
     command.build();
     let page = page("sshbox.8");
     let global = ["config", "help", "version"].map(str::to_owned);
-    assert_eq!(options_in(section(&page, ".SH OPTIONS")), BTreeSet::from(global.clone()));
+    assert_eq!(options_in(section(&page, "## OPTIONS")), BTreeSet::from(global.clone()));
     let commands: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
     assert!(commands.len() >= 10);
     for command in &commands {
         let name = command.get_name();
-        let text = section(&page, &format!(".SS {name}"));
+        let text = section(&page, &format!("### {name}"));
         let mut known = options_of(command);
         for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
-            assert!(text.contains(&format!("\n.BR {} ", below.get_name())), "{name} {}", below.get_name());
+            assert!(text.contains(&format!("\n`{}`", below.get_name())), "{name} {}", below.get_name());
             known.extend(options_of(below));
         }
         if HAVE_PAGES.contains(&name) {
-            assert!(text.contains(&format!("sshbox-{name} (8)")), "{name}");
+            assert!(text.contains(&format!("sshbox-{name}(8)")), "{name}");
             let page = self::page(&format!("sshbox-{name}.8"));
-            let told = &options_in(section(&page, ".SH OPTIONS")) - &BTreeSet::from(global.clone());
+            let told = &options_in(section(&page, "## OPTIONS")) - &BTreeSet::from(global.clone());
             assert_eq!(told, known, "{name}");
         } else {
             assert_eq!(options_in(text), known, "{name}");
         }
     }
-    let told: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SS ")).collect();
+    let told: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     let there: Vec<_> = commands.iter().map(|command| command.get_name()).collect();
     assert_eq!(told, there, "commands of the page, in order");
 }
@@ -103,16 +101,17 @@ fn every_command_of_the_admin_is_in_the_page_with_its_options_and_no_other() {
 #[test]
 fn every_key_of_the_configuration_is_in_the_page_and_no_other() {
     let page = page("sshbox.toml.5");
-    let keys = config::settings(&packaged("sshbox.toml")).unwrap().into_iter().map(|setting| setting.key);
+    let keys =
+        config::settings(&project("packaging/sshbox.toml")).unwrap().into_iter().map(|setting| setting.key);
     // These are told of together with their like.
     let keys: BTreeSet<String> = keys.filter(|key| !key.starts_with("box.ceilings.")).collect();
     let mut told = BTreeSet::new();
     let mut below = "";
     for line in page.lines() {
-        if let Some(name) = line.strip_prefix(".SS [").and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(name) = line.strip_prefix("### [").and_then(|rest| rest.strip_suffix(']')) {
             below = name;
-        } else if let Some((name, rest)) = line.strip_prefix(".BR ").and_then(|rest| rest.split_once(' '))
-            && rest.starts_with("\" (")
+        } else if let Some((name, rest)) = line.strip_prefix('`').and_then(|rest| rest.split_once('`'))
+            && rest.starts_with(" (")
         {
             told.insert(format!("{below}.{name}"));
         }

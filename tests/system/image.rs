@@ -74,7 +74,7 @@ fn what_cannot_work_says_why_and_what_does() {
         assert!(refused(command, 1).contains("there is no root in this box; "));
     }
     assert!(refused("passwd", 1).starts_with("passwd: there is no password: you log in with a key; "));
-    assert!(refused("chsh -s /bin/sh", 1).starts_with("chsh: the entry of your account is read-only; "));
+    assert!(refused("chsh -s /bin/sh", 1).starts_with("chsh: your account entry is read-only; "));
     // What can be done without root goes on.
     let list = alice().ssh().run("apt list --installed; dpkg -s bash");
     assert!(list.status.success() && text(&list.stdout).contains("\nbash/"), "{list:?}");
@@ -92,9 +92,7 @@ fn a_command_that_is_not_there_says_how_software_gets_in() {
         .shows("nosuchprogram: command not found; install it into your home (venv and pip, conda), or ask");
     terminal.shows("status 227");
     terminal.types("@status\n");
-    terminal.shows(
-        "@status: words of sshbox are typed on your own machine, in place of a command: ssh ... @status",
-    );
+    terminal.shows("@status: run special commands of sshbox on your own computer: ssh ... @status");
     // A command without a terminal gets what plain sshd gives.
     assert_eq!(refused("nosuchprogram", 127), "bash: line 1: nosuchprogram: command not found\n");
 }
@@ -104,7 +102,8 @@ fn the_authorized_keys_of_a_new_home_explains_itself() {
     let _world = world();
     let user = User::new("skeleton");
     assert!(
-        user.says("cat ~/.ssh/authorized_keys").starts_with("# Keys in this file do not log in to your box.")
+        user.says("cat ~/.ssh/authorized_keys")
+            .starts_with("# Keys in this file cannot be used to log in to your box.")
     );
     assert_eq!(user.says("stat -c %a ~/.ssh"), "700\n");
 }

@@ -1,70 +1,65 @@
-//! `sshbox doctor`: follows the way of one login and proves each step on the spot, in order,
-//! with the remedy beside each failure. What it makes for that, a visitor with a key and a box of
-//! their own, is gone when it ends, by a signal too; what a killed one left goes with the next.
+//! `sshbox doctor`: makes each step of a login in order, and prints what to do about each that fails.
+//! Whatever it creates for that is removed when it ends, by a signal too; the next doctor removes
+//! what a killed one left.
 //!
-//! A check gathers facts and hands them to a function that knows nothing else and judges them.
-#![expect(clippy::unnecessary_wraps, reason = "all checks have one form, those that need nothing too")]
+//! A check collects facts and passes them to a function that judges them and does nothing else.
+#![expect(clippy::unnecessary_wraps, reason = "all checks have one signature, those that cannot fail too")]
 
-mod advisories;
-mod disk;
 mod docker;
 mod files;
-mod lxcfs;
+mod isolation;
+mod logins;
+mod report;
 mod site;
 mod ssh;
-pub(super) mod tool;
 mod units;
-mod verdict;
+mod updates;
 mod visit;
 
-use ::site::source;
+use crate::tool::{self, Ended, Interrupt, ToolError};
 use clap::Args;
-use host::config::{self, AccountsConfig, Config};
+use host::config::{self, Config, ConfigError};
 use identity::Login;
 use lifecycle::engine::{About, Engine, EngineError};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
+use report::{CheckResult, CheckState, DoctorReport, Remedy, fail, skip};
 use session::exit::{ExitStatus, Failure, chain};
-use session::presence::{RUN, VISITOR_PREFIX};
+use session::presence::VISITOR_PREFIX;
 use session::process::die_by;
-use site::Heads;
+use site::SourceAnswers;
 use std::cell::OnceCell;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
-use tool::{Ended, Interrupt, ToolError};
-use verdict::{Finding, Remedy, Report, State, Verdict, fail, skip};
 use visit::Visit;
 
-/// How long a program of the host may take that has little to do.
+/// Longest time for a program of the host that has little to do.
 const SMALL: Duration = Duration::from_secs(10);
 
 /// Proves each step of a login and says what to do about those that fail
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Do what is safe about failures: owners and modes of sshbox's own files, its users,
-    /// directories, timer, socket and network
+    /// Correct what is safe to correct: owners and modes of sshbox's own files, its users,
+    /// directories, timer and socket
     #[arg(long)]
     fix: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Ask the account source for this name, print how the answer began, and do nothing else
-    #[arg(long, value_name = "NAME", hide = true, conflicts_with_all = ["fix", "json", "checks"])]
-    ask: Option<String>,
-    /// Do these checks only
+    /// Run these checks only
     #[arg(value_name = "CHECK", value_parser = CHECKS.iter().map(|(id, _)| *id).collect::<Vec<_>>())]
     checks: Vec<String>,
 }
 
-/// What a check comes to; an error is a verdict as well, on something that it needs.
-type Judged = Result<Verdict, Verdict>;
+/// The result of a check; an error is the result when something that the check needs has failed.
+type Checked = Result<CheckResult, CheckResult>;
 
 /// A check.
-type Check = fn(&Doctor) -> Judged;
+type Check = fn(&Doctor) -> Checked;
 
 /// All checks, in the order of a login.
 const CHECKS: &[(&str, Check)] = &[
@@ -72,69 +67,60 @@ const CHECKS: &[(&str, Check)] = &[
     ("users", files::users),
     ("directories", files::directories),
     ("programs", files::programs),
+    ("updates", updates::updates),
     ("host-keys", ssh::host_keys),
     ("sshd-config", ssh::config),
     ("sshd-settings", ssh::settings),
     ("sshd-service", units::sshd),
     ("nss", ssh::nss),
     ("token", files::token),
+    // Before the checks that invite a visitor: for one with an invitation the site is not asked.
     ("site", site::site),
     ("site-token", site::token),
-    ("clock", site::clock),
     ("tls", site::tls),
     ("wake-socket", units::wake),
     ("docker", docker::docker),
-    ("advisories", advisories::advisories),
     ("live-restore", docker::live_restore),
     ("cgroups", docker::cgroups),
-    ("confinement", docker::confinement),
     ("image", docker::image),
     ("network", docker::network),
     ("homes", files::homes),
-    ("disk", disk::space),
-    ("quota", disk::quota),
-    ("port", visit::port),
-    ("login", visit::login),
-    ("sftp", visit::sftp),
-    ("box", visit::confined),
-    ("lxcfs", lxcfs::lxcfs),
-    ("log-driver", visit::log_driver),
-    ("isolation", visit::isolation),
+    ("port", logins::port),
+    ("login", logins::login),
+    ("sftp", logins::sftp),
+    ("box", isolation::confined),
+    ("isolation", isolation::isolation),
     ("reap-timer", units::reap),
-    ("exposure", units::exposure),
     ("leftovers", visit::leftovers),
 ];
 
-/// What the checks share: each thing is found out once, by the first who needs it.
+/// What the checks share; the first check that needs a value finds it out.
 struct Doctor {
     config_path: PathBuf,
     interrupt: Interrupt,
     runtime: tokio::runtime::Runtime,
     /// A name that nobody has.
     visitor: Login,
-    config: OnceCell<Result<Config, config::ConfigError>>,
+    config: OnceCell<Result<Config, ConfigError>>,
     settings: OnceCell<Result<String, String>>,
-    heads: OnceCell<Heads>,
+    answers: SourceAnswers,
     engine: OnceCell<Result<Engine, EngineError>>,
     about: OnceCell<Result<About, EngineError>>,
-    visit: OnceCell<Result<Visit, Verdict>>,
+    visit: OnceCell<Result<Visit, CheckResult>>,
 }
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
-    if let Some(name) = &arguments.ask {
-        return ask(config, name);
-    }
     if !Uid::effective().is_root() {
         return Err(Failure::new(
             ExitStatus::Refused,
-            "only root can look at all of it; try sudo sshbox doctor",
+            "only root can check all of it; try sudo sshbox doctor",
         ));
     }
     let doctor = Doctor::new(config)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, "the doctor cannot start", &error))?;
     let report = doctor.examine(arguments);
-    // Whatever happened until here, and before anything else can happen.
+    // Before anything else, whatever happened until here.
     let left = visit::leave(&doctor);
     if let Some(signal) = doctor.interrupt.came() {
         for problem in left {
@@ -148,23 +134,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     } else {
         let _ = io::stdout().write_all(report.summary().as_bytes());
     }
-    Ok(if report.state == State::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// What `sshbox-keys` would hear, with the token and without, for the doctor, who runs this as that user.
-fn ask(config: &Path, name: &str) -> Result<ExitCode, Failure> {
-    let config = config::load(config)
-        .map_err(|error| Failure::because(ExitStatus::Config, "the configuration cannot be used", &error))?;
-    let login = Login::parse(name.as_bytes())
-        .map_err(|error| Failure::because(ExitStatus::Usage, "not a login name", &error))?;
-    let timeout = config.accounts.timeout.0;
-    let ask =
-        |accounts: &AccountsConfig| source::head(accounts, &login, timeout).map_err(|error| chain(&error));
-    // Asked with a token and without: an answer to both alike says nothing of the token.
-    let with = ask(&config.accounts);
-    let heads = Heads { with, without: ask(&config.accounts.without_token()) };
-    let _ = writeln!(io::stdout(), "{}", serde_json::to_string(&heads).unwrap_or_default());
-    Ok(ExitCode::SUCCESS)
+    Ok(if report.state == CheckState::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 impl Doctor {
@@ -172,27 +142,27 @@ impl Doctor {
         let name = format!("{VISITOR_PREFIX}{}", session::journal::Reference::random());
         Ok(Self {
             config_path: config.to_owned(),
-            // Before there are other threads: they must not take the signals.
+            // Before there are other threads: they must not receive the signals.
             interrupt: Interrupt::watch()?,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             visitor: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
             config: OnceCell::new(),
             settings: OnceCell::new(),
-            heads: OnceCell::new(),
+            answers: SourceAnswers::default(),
             engine: OnceCell::new(),
             about: OnceCell::new(),
             visit: OnceCell::new(),
         })
     }
 
-    /// Does the checks, and shows each to people as soon as it is done.
-    fn examine(&self, arguments: &Arguments) -> Report {
+    /// Runs the checks, and prints each for people as soon as it is done.
+    fn examine(&self, arguments: &Arguments) -> DoctorReport {
         let people = !arguments.json;
-        let colour = people && super::show::colours();
+        let colour = people && crate::show::colours();
         let progress = people && io::stdout().is_terminal() && io::stderr().is_terminal();
         let wanted =
             |id: &str| arguments.checks.is_empty() || arguments.checks.iter().any(|check| check == id);
-        let mut findings = Vec::new();
+        let mut results = Vec::new();
         for (id, check) in CHECKS.iter().filter(|(id, _)| wanted(id)) {
             if self.interrupt.came().is_some() {
                 break;
@@ -200,62 +170,52 @@ impl Doctor {
             if progress {
                 let _ = write!(io::stderr(), "      {id} ...");
             }
-            let finding = self.check(id, *check, arguments.fix);
+            let result = self.check(id, *check, arguments.fix);
             if progress {
                 let _ = write!(io::stderr(), "\r\x1b[K");
             }
             if people {
-                let _ = io::stdout().write_all(finding.text(colour).as_bytes());
+                let _ = io::stdout().write_all(result.text(colour).as_bytes());
             }
-            findings.push(finding);
+            results.push(result);
         }
-        Report::new(findings)
+        DoctorReport::new(results)
     }
 
-    fn check(&self, id: &'static str, check: Check, fix: bool) -> Finding {
-        let judge = || check(self).unwrap_or_else(|verdict| verdict);
-        let verdict = judge();
-        if !fix || verdict.remedies.is_empty() {
-            return Finding::new(id, verdict, None);
+    fn check(&self, id: &'static str, check: Check, fix: bool) -> CheckResult {
+        let result = || check(self).unwrap_or_else(|needed| needed);
+        let first = result();
+        if !fix || first.remedies.is_empty() {
+            return first.of(id, None);
         }
-        let mut done = Vec::new();
-        for remedy in &verdict.remedies {
-            done.push(match self.apply(remedy) {
-                Ok(()) => remedy.to_string(),
-                Err(error) => format!("{remedy}: failed: {error}"),
-            });
-        }
-        Finding::new(id, judge(), Some(done.join("; ")))
+        let applied = first.remedies.iter().map(|remedy| match self.apply(remedy) {
+            Ok(()) => remedy.to_string(),
+            Err(error) => format!("{remedy}: failed: {error}"),
+        });
+        let applied = applied.collect::<Vec<_>>().join("; ");
+        result().of(id, Some(applied))
     }
 
     fn apply(&self, remedy: &Remedy) -> Result<(), String> {
-        let text = |error: &dyn std::error::Error| chain(error);
-        match remedy {
+        // No symbolic link is followed: the file that was checked is the one that is changed.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = |path: &Path| open(path, flags, Mode::empty());
+        let changed = match remedy {
             Remedy::Owner(path, uid, gid) => {
-                let file = no_link(path).map_err(|error| text(&error))?;
-                fchown(file, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))
-                    .map_err(|error| text(&error))
+                let owner = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
+                file(path).and_then(|file| fchown(file, owner.0, owner.1))
             }
             Remedy::Mode(path, mode) => {
-                let file = no_link(path).map_err(|error| text(&error))?;
-                fchmod(file, Mode::from_bits_truncate(*mode)).map_err(|error| text(&error))
+                file(path).and_then(|file| fchmod(file, Mode::from_bits_truncate(*mode)))
             }
             Remedy::Run(words) => {
                 let (program, rest) = words.split_first().ok_or("nothing to run")?;
-                match self.tool(Command::new(program).args(rest), "", SMALL * 3) {
-                    Ok(ended) if ended.status.success() => Ok(()),
-                    Ok(ended) => Err(ended.last_words()),
-                    Err(error) => Err(error.to_string()),
-                }
+                let ended = self.tool(Command::new(program).args(rest), "", SMALL * 3);
+                let ended = ended.map_err(|error| error.to_string())?;
+                return if ended.status.success() { Ok(()) } else { Err(ended.last_words()) };
             }
-            Remedy::Network(name) => {
-                let engine = self.engine().map_err(|verdict| verdict.seen)?;
-                // As sshbox-wake does: one at a time, for Docker would make two of one name.
-                let _turn =
-                    session::presence::host_lock(Path::new(RUN), SMALL).map_err(|error| text(&error))?;
-                self.wait(engine.make_network(name)).map_err(|error| text(&error))
-            }
-        }
+        };
+        changed.map_err(|errno| errno.to_string())
     }
 
     /// Runs a program of the host.
@@ -263,8 +223,8 @@ impl Doctor {
         tool::run(command, input, deadline, Some(&self.interrupt))
     }
 
-    /// The same, for a check that has nothing to say without it.
-    fn must(&self, command: &mut Command, deadline: Duration) -> Result<Ended, Verdict> {
+    /// Runs a program without which the check has no result.
+    fn must(&self, command: &mut Command, deadline: Duration) -> Result<Ended, CheckResult> {
         self.tool(command, "", deadline).map_err(|error| missing(&error))
     }
 
@@ -272,17 +232,14 @@ impl Doctor {
         self.runtime.block_on(future)
     }
 
-    fn loaded(&self) -> Result<&Config, &config::ConfigError> {
-        self.config.get_or_init(|| config::load(&self.config_path)).as_ref()
-    }
-
     /// The configuration, for checks that need it.
-    fn config(&self) -> Result<&Config, Verdict> {
-        self.loaded().map_err(|_| skip("the configuration cannot be used, see config"))
+    fn config(&self) -> Result<&Config, CheckResult> {
+        let config = self.config.get_or_init(|| config::load(&self.config_path)).as_ref();
+        config.map_err(|_| skip("the configuration cannot be used, see config"))
     }
 
-    /// The settings of our sshd as `sshd -T` tells them.
-    fn settings(&self) -> Result<&str, Verdict> {
+    /// The settings of our sshd as `sshd -T` prints them.
+    fn settings(&self) -> Result<&str, CheckResult> {
         let settings = self.settings.get_or_init(|| {
             let mut command = Command::new(ssh::SSHD);
             match self.tool(command.args(["-T", "-f", ssh::CONFIG]), "", SMALL) {
@@ -291,38 +248,33 @@ impl Doctor {
                 Err(error) => Err(error.to_string()),
             }
         });
-        settings.as_deref().map_err(|_| skip("sshd does not take its configuration, see sshd-config"))
+        settings.as_deref().map_err(|_| skip("sshd rejects its configuration, see sshd-config"))
     }
 
-    fn connected(&self) -> Result<Result<&Engine, &EngineError>, Verdict> {
+    fn connected(&self) -> Result<Result<&Engine, &EngineError>, CheckResult> {
         let config = self.config()?;
         Ok(self.engine.get_or_init(|| self.wait(Engine::connect(&config.engine))).as_ref())
     }
 
-    /// Docker.
-    fn engine(&self) -> Result<&Engine, Verdict> {
-        self.connected()?.map_err(|_| skip("Docker does not answer, see docker"))
+    /// The container engine.
+    fn engine(&self) -> Result<&Engine, CheckResult> {
+        self.connected()?.map_err(|_| skip("the container engine does not answer, see docker"))
     }
 
-    /// What Docker says of itself.
-    fn about(&self) -> Result<&About, Verdict> {
+    /// The engine's description of itself.
+    fn about(&self) -> Result<&About, CheckResult> {
         let engine = self.engine()?;
         let about = self.about.get_or_init(|| self.wait(engine.about())).as_ref();
-        about.map_err(|error| fail(chain(error), "look at what dockerd says: journalctl -u docker"))
+        about.map_err(|error| fail(chain(error), "see its log: journalctl -u docker"))
     }
 }
 
-/// A program that is not there, or does not end.
-fn missing(error: &ToolError) -> Verdict {
+/// A program that does not exist, or does not end.
+fn missing(error: &ToolError) -> CheckResult {
     match error {
-        ToolError::Start(program, _) => skip(format!("{program} is not there to ask")),
+        ToolError::Start(program, _) => skip(format!("{program} is not installed")),
         _ => fail(error.to_string(), "try it by hand; the machine may be overloaded"),
     }
-}
-
-/// Opens a file of ours to change its owner or mode, unless it is a link.
-fn no_link(path: &Path) -> nix::Result<std::os::fd::OwnedFd> {
-    open(path, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 #[cfg(test)]
@@ -331,9 +283,9 @@ mod tests {
 
     #[test]
     fn every_check_is_in_the_manual() {
-        let page = include_str!("../../../packaging/man/sshbox-doctor.8");
+        let page = include_str!("../../../docs/src/man/sshbox-doctor.8.md");
         for (id, _) in CHECKS {
-            let entry = format!(".TP\n.B {}\n", id.replace('-', "\\-"));
+            let entry = format!("\n`{id}`\n: ");
             assert_eq!(page.matches(&entry).count(), 1, "{id}");
         }
     }

@@ -5,6 +5,7 @@
 mod adopt;
 mod boxes;
 mod doctor;
+mod explain;
 mod keys;
 mod kill;
 mod list;
@@ -16,6 +17,7 @@ mod sessions;
 mod settings;
 mod show;
 mod status;
+mod tool;
 mod top;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -72,8 +74,8 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
-    // Who may read the configuration or the journal may see what it means; the doctor, who asks the
-    // site as sshbox-keys, says for itself what needs root.
+    // Whoever may read the configuration or the journal may use these commands; the doctor checks for
+    // root itself, since its usage errors come first.
     let open = matches!(arguments.command, Command::Config(_) | Command::Doctor(_) | Command::Logs(_));
     if !open && !nix::unistd::geteuid().is_root() {
         return report(&Failure::new(ExitStatus::Refused, "only root may look at boxes: run it with sudo"));

@@ -2,7 +2,7 @@
 //! `nsswitch.conf` is another than the host's. A name that does not resolve there is refused as
 //! an invalid user, and `sshbox-keys` is never asked.
 
-use super::doctor::tool;
+use crate::tool;
 use identity::{GID, Login};
 use session::procfs;
 use std::process::Command;

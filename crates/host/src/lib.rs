@@ -14,6 +14,7 @@
 pub mod account;
 pub mod cache;
 pub mod config;
+pub mod explanation;
 pub mod features;
 pub mod home;
 pub mod host_key;

@@ -2,9 +2,11 @@
 //! is the user's, and nothing else ever. Runs as `sshbox-keys` and never speaks to Docker.
 
 mod check;
+mod explain;
 
 use crate::source::{self, SourceError};
 use clap::{CommandFactory as _, Parser};
+use explain::Question;
 use host::account::{Account, Answer, Parsed};
 use host::cache::{Cache, LookupOutcome, Record};
 use host::config::{self, AccountsConfig};
@@ -34,19 +36,29 @@ const NO_TURN: &str = "other logins of this user still ask the account source, a
 /// Prints the authorized key of a user whose fingerprint sshd asks for.
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 struct Arguments {
     /// Configuration file
     #[arg(long, default_value = config::PATH)]
     config: PathBuf,
-    /// Say what would keep every login out, and print no key
-    #[arg(long)]
+    /// Check configuration, token, CA file and group, then exit
+    #[arg(long, conflicts_with = "explain")]
     check: bool,
+    /// Print how the keys of the user would be decided now, and write nothing
+    #[arg(long, requires = "json")]
+    explain: bool,
+    /// With --explain: print JSON
+    #[arg(long, requires = "explain")]
+    json: bool,
+    /// With --explain: send no token
+    #[arg(long, requires = "explain")]
+    without_token: bool,
     /// Fingerprint of the offered key, `SHA256:…` (sshd's %f)
-    #[arg(long, required = false, required_unless_present = "check", default_value_if("check", "true", ""))]
-    fingerprint: String,
+    #[arg(long, required_unless_present_any = ["check", "explain"])]
+    fingerprint: Option<String>,
     /// Login name (sshd's %u)
-    #[arg(required = false, required_unless_present = "check", default_value_if("check", "true", ""))]
-    user: OsString,
+    #[arg(required_unless_present = "check")]
+    user: Option<OsString>,
 }
 
 /// All that may be typed, for the test that compares the manual with it.
@@ -63,21 +75,28 @@ pub fn run() -> ExitCode {
     let _ = nix::sys::prctl::set_dumpable(false);
     let arguments: Arguments = match exit::arguments() {
         Ok(Arguments { check: true, config, .. }) => return check::run(&config),
+        Ok(Arguments { explain: true, config, user, fingerprint, without_token, .. }) => {
+            let user = user.unwrap_or_default();
+            let fingerprint = fingerprint.as_deref();
+            return explain::run(&Question { config: &config, user: &user, fingerprint, without_token });
+        }
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
+    let user = arguments.user.unwrap_or_default();
+    let fingerprint = arguments.fingerprint.unwrap_or_default();
     let refused = |reason: &str| {
         let sshd = nix::unistd::getppid().to_string();
         let fields: [FieldValue<'_>; 4] = [
-            (Field::User, &arguments.user.as_bytes()),
-            (Field::Fingerprint, &arguments.fingerprint),
+            (Field::User, &user.as_bytes()),
+            (Field::Fingerprint, &fingerprint),
             (Field::Reason, &reason),
             (Field::Sshd, &sshd),
         ];
         log(PROGRAM, Event::LoginRefused, &fields);
         ExitCode::SUCCESS
     };
-    let login = match Login::parse(arguments.user.as_bytes()) {
+    let login = match Login::parse(user.as_bytes()) {
         Ok(login) => login,
         Err(error) => return refused(&format!("the name is {error}")),
     };
@@ -104,7 +123,7 @@ pub fn run() -> ExitCode {
         Err(NO_ANSWER) if no_descriptors() => return failed(&login, NO_DESCRIPTORS),
         Err(reason) => return refused(reason),
     };
-    let Some(key) = offered(&account, &arguments.fingerprint) else {
+    let Some(key) = offered(&account, &fingerprint) else {
         return refused(NOT_THEIRS);
     };
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), &login);

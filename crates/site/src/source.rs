@@ -4,7 +4,6 @@
 use host::account::{self, Answer, BadBody, Format, Parsed};
 use host::config::{AccountsConfig, InsecureFile, check_owner};
 use identity::Login;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -82,38 +81,32 @@ impl std::error::Error for SourceError {
 /// # Errors
 /// [`SourceError`]: no answer. A refusal is an answer.
 pub fn ask(config: &AccountsConfig, login: &Login, timeout: Duration) -> Result<Parsed, SourceError> {
+    reply(config, login, timeout).answer
+}
+
+/// A reply of the account source.
+#[derive(Debug)]
+pub struct SourceReply {
+    /// HTTP status; `None` for a file, and without a reply.
+    pub status: Option<u16>,
+    /// What it says of the user.
+    pub answer: Result<Parsed, SourceError>,
+}
+
+/// Asks as [`ask`] does, and returns the HTTP status as well.
+#[must_use]
+pub fn reply(config: &AccountsConfig, login: &Login, timeout: Duration) -> SourceReply {
     let url = config.url.fill(login);
     if let Some(path) = url.strip_prefix("file://") {
-        return ask_file(Path::new(path), login);
+        return SourceReply { status: None, answer: ask_file(Path::new(path), login) };
     }
     let (config, login) = (config.clone(), login.clone());
-    within(timeout, move || ask_http(&config, &url, &login))
-}
-
-/// The head of an answer of the web app, for who looks after the installation.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Head {
-    /// Status of HTTP; `None` for a file.
-    pub status: Option<u16>,
-    /// The web app's clock, as it wrote it.
-    pub date: Option<String>,
-}
-
-/// Asks for `login` once, as [`ask`] does, and says how the answer began, whatever its status.
-///
-/// # Errors
-/// [`SourceError`]: no answer at all.
-pub fn head(config: &AccountsConfig, login: &Login, timeout: Duration) -> Result<Head, SourceError> {
-    let url = config.url.fill(login);
-    if let Some(path) = url.strip_prefix("file://") {
-        return ask_file(Path::new(path), login).map(|_| Head { status: None, date: None });
-    }
-    let config = config.clone();
     within(timeout, move || {
         let response = get(&config, &url)?;
-        let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-        Ok(Head { status: Some(response.status().as_u16()), date: date.map(str::to_owned) })
+        let status = Some(response.status().as_u16());
+        Ok(SourceReply { status, answer: parse(response, &login) })
     })
+    .unwrap_or_else(|error| SourceReply { status: None, answer: Err(error) })
 }
 
 /// The client's own deadlines do not cover every step (looking a name up can hang in the C
@@ -163,8 +156,7 @@ fn get(config: &AccountsConfig, url: &str) -> Result<Response<Body>, SourceError
     request.call().map_err(http)
 }
 
-fn ask_http(config: &AccountsConfig, url: &str, login: &Login) -> Result<Parsed, SourceError> {
-    let mut response = get(config, url)?;
+fn parse(mut response: Response<Body>, login: &Login) -> Result<Parsed, SourceError> {
     match response.status() {
         StatusCode::OK => {}
         StatusCode::FORBIDDEN => return Ok(refused("HTTP 403")),

@@ -1,8 +1,8 @@
-//! Our sshd: its keys, its configuration, and who its users are.
+//! Our sshd: its host keys, its configuration, and the names it knows.
 
-use super::files::Seen;
-use super::verdict::{Remedy, State, Verdict, fail, mend, ok, skip, warn};
-use super::{Doctor, Judged, SMALL};
+use super::files::{FileState, mend_file};
+use super::report::{CheckResult, fail, ok, skip, warn};
+use super::{Checked, Doctor, SMALL};
 use crate::names::{self, Name};
 use session::variables::ACCEPTED;
 use std::net::IpAddr;
@@ -14,19 +14,19 @@ pub const SSHD: &str = "/usr/sbin/sshd";
 
 pub use crate::names::CONFIG;
 
-/// What `sshd -T` must say, or a door is open; why, for the admin.
+/// What `sshd -T` must print, and what is unsafe otherwise, for the admin.
 const SETTINGS: &[(&str, &str, &str)] = &[
     ("forcecommand", "/usr/lib/sshbox/sshbox-shell", "users would get a shell on this host"),
     ("authorizedkeyscommanduser", "sshbox-keys", "only that user can read the token"),
-    ("authorizedkeysfile", "none", "a file on this host would open a box"),
-    ("authorizedprincipalsfile", "none", "a file on this host would open a box"),
-    ("trustedusercakeys", "none", "a certificate would open every box"),
-    ("authenticationmethods", "publickey", "only keys are asked for from the web app"),
+    ("authorizedkeysfile", "none", "a file on this host would let its key holder in"),
+    ("authorizedprincipalsfile", "none", "a file on this host would let its key holder in"),
+    ("trustedusercakeys", "none", "a certificate would let its holder into every box"),
+    ("authenticationmethods", "publickey", "the web app knows keys only"),
     ("pubkeyauthentication", "yes", "nobody could log in"),
     ("passwordauthentication", "no", "passwords of local accounts could be guessed"),
     ("kbdinteractiveauthentication", "no", "passwords of local accounts could be guessed"),
-    ("hostbasedauthentication", "no", "other hosts would vouch for users"),
-    ("gssapiauthentication", "no", "other hosts would vouch for users"),
+    ("hostbasedauthentication", "no", "other hosts would authenticate users"),
+    ("gssapiauthentication", "no", "other hosts would authenticate users"),
     ("permitrootlogin", "no", "root is a local account"),
     ("allowgroups", "sshbox", "local accounts could log in"),
     ("usepam", "no", "PAM looks local accounts up by name"),
@@ -44,76 +44,71 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("banner", "none", "a banner breaks clients that read the stream"),
 ];
 
-/// Begins the `AuthorizedKeysCommand`; options may follow.
+/// The start of the `AuthorizedKeysCommand`; options may follow.
 const KEYS_COMMAND: &str = "/usr/lib/sshbox/sshbox-keys ";
 
-/// All values of a setting in what `sshd -T` says.
+/// All values of a setting in the output of `sshd -T`.
 pub fn values<'a>(settings: &'a str, name: &str) -> Vec<&'a str> {
     let of_name = |line: &'a str| line.split_once(' ').filter(|(key, _)| *key == name);
     settings.lines().filter_map(of_name).map(|(_, value)| value.trim()).collect()
 }
 
 /// `host-keys`: has the server keys that nobody else can read?
-pub fn host_keys(doctor: &Doctor) -> Judged {
+pub fn host_keys(doctor: &Doctor) -> Checked {
     let keys = values(doctor.settings()?, "hostkey");
-    let seen: Vec<_> = keys.iter().map(|path| (*path, Seen::at(Path::new(path)))).collect();
-    Ok(judge_keys(&seen))
+    let found: Vec<_> = keys.iter().map(|path| (*path, FileState::at(Path::new(path)))).collect();
+    Ok(judge_keys(&found))
 }
 
-fn judge_keys(keys: &[(&str, Option<Seen>)]) -> Verdict {
-    let make = "ssh-keygen -A makes those of /etc/ssh that are missing";
-    for (path, seen) in keys {
-        if let Some(seen) = seen.filter(|seen| seen.mode & 0o077 != 0 || seen.uid != 0) {
+fn judge_keys(keys: &[(&str, Option<FileState>)]) -> CheckResult {
+    let create = "ssh-keygen -A creates those of /etc/ssh that are missing";
+    for (path, found) in keys {
+        if let Some(found) = found.filter(|found| !found.is_roots_alone()) {
             return fail(
-                format!(
-                    "{path} belongs to uid {} with mode {:04o}: sshd does not use it",
-                    seen.uid, seen.mode
-                ),
+                format!("{path} belongs to {found}: sshd does not use it"),
                 format!("chown root {path}; chmod 0600 {path}; replace it if others could read it"),
             );
         }
     }
-    let missing: Vec<_> = keys.iter().filter(|(_, seen)| seen.is_none()).map(|(path, _)| *path).collect();
-    match missing.as_slice() {
-        [] if !keys.is_empty() => ok(format!("{} there, readable by root alone", keys.len())),
-        missing if missing.len() == keys.len() => fail("there is no host key", make),
-        missing => {
-            warn(format!("missing: {}", missing.join(", ")), format!("{make}, or take its HostKey line away"))
-        }
+    let missing: Vec<_> = keys.iter().filter(|(_, found)| found.is_none()).map(|(path, _)| *path).collect();
+    if missing.len() == keys.len() {
+        return fail("there is no host key", create);
     }
+    if missing.is_empty() {
+        return ok(format!("{} there, readable by root alone", keys.len()));
+    }
+    warn(format!("missing: {}", missing.join(", ")), format!("{create}, or remove its HostKey line"))
 }
 
-/// `sshd-config`: does sshd take its configuration, and can nobody else change it?
-pub fn config(doctor: &Doctor) -> Judged {
+/// `sshd-config`: does sshd accept its configuration, and can nobody else change it?
+pub fn config(doctor: &Doctor) -> Checked {
     let path = Path::new(CONFIG);
-    let Some(seen) = Seen::at(path) else {
+    let Some(found) = FileState::at(path) else {
         return Ok(fail(
             format!("{CONFIG} is missing"),
             "apt install --reinstall -o Dpkg::Options::=--force-confmiss sshbox",
         ));
     };
-    if !seen.is_roots() {
-        let found = format!("{CONFIG} can be changed by uid {} with mode {:04o}", seen.uid, seen.mode);
-        let remedies = vec![Remedy::Owner(path.to_owned(), 0, 0), Remedy::Mode(path.to_owned(), 0o644)];
-        return Ok(mend(State::Fail, found, remedies));
+    if !found.is_roots() {
+        return Ok(mend_file(path, found, 0, 0, 0o644));
     }
     let ended = doctor.must(Command::new(SSHD).args(["-t", "-f", CONFIG]), SMALL)?;
     Ok(if ended.status.success() {
-        ok(format!("sshd takes {CONFIG}"))
+        ok(format!("sshd accepts {CONFIG}"))
     } else {
         fail(
-            format!("sshd refuses it: {}", ended.err.lines().collect::<Vec<_>>().join("; ")),
-            format!("correct it until {SSHD} -t -f {CONFIG} says nothing; sshd_config(5)"),
+            format!("sshd rejects it: {}", ended.err.lines().collect::<Vec<_>>().join("; ")),
+            format!("correct it until {SSHD} -t -f {CONFIG} prints nothing; sshd_config(5)"),
         )
     })
 }
 
-/// `sshd-settings`: are the lines in force that keep users off this host?
-pub fn settings(doctor: &Doctor) -> Judged {
+/// `sshd-settings`: are the settings in force that keep users off this host?
+pub fn settings(doctor: &Doctor) -> Checked {
     Ok(judge_settings(doctor.settings()?))
 }
 
-fn judge_settings(settings: &str) -> Verdict {
+fn judge_settings(settings: &str) -> CheckResult {
     let mut wrong = Vec::new();
     for (name, wanted, why) in SETTINGS {
         let found = values(settings, name);
@@ -126,18 +121,18 @@ fn judge_settings(settings: &str) -> Verdict {
     if !fits {
         wrong.push(format!("authorizedkeyscommand is '{command}': keys must come from sshbox-keys alone"));
     }
-    let taken = values(settings, "acceptenv");
-    if let Some(other) = taken.iter().find(|name| !ACCEPTED.split(' ').any(|known| known == **name)) {
-        wrong.push(format!("acceptenv takes {other}: users would set the environment of sshbox-shell"));
+    let accepted = values(settings, "acceptenv");
+    if let Some(other) = accepted.iter().find(|name| !ACCEPTED.split(' ').any(|known| known == **name)) {
+        wrong.push(format!("acceptenv accepts {other}: users would set the environment of sshbox-shell"));
     }
     if wrong.is_empty() {
-        return ok(format!("all {} lines that matter are in force", SETTINGS.len() + 2));
+        return ok(format!("all {} settings that matter are in force", SETTINGS.len() + 2));
     }
     fail(wrong.join("; "), format!("set them in {CONFIG} as shipped, then systemctl reload sshbox-sshd"))
 }
 
 /// `nss`: does every name resolve for our sshd, and for no other program?
-pub fn nss(doctor: &Doctor) -> Judged {
+pub fn nss(doctor: &Doctor) -> Checked {
     let name = doctor.visitor.as_str();
     let here = doctor.must(Command::new("getent").args(["passwd", name]), SMALL)?;
     let running = names::listener();
@@ -145,11 +140,11 @@ pub fn nss(doctor: &Doctor) -> Judged {
     Ok(judge_nss(&here.out, there, running.is_some()))
 }
 
-fn judge_nss(here: &str, there: Name, runs: bool) -> Verdict {
+fn judge_nss(here: &str, there: Name, runs: bool) -> CheckResult {
     if !here.trim().is_empty() {
         return fail(
-            "every program on this host takes any name for a user",
-            "take sshbox out of /etc/nsswitch.conf: only sshbox-sshd may see it",
+            "every program on this host resolves any name to a user",
+            "take sshbox out of /etc/nsswitch.conf: only sshbox-sshd may use it",
         );
     }
     let whose = if runs { "the running sshd" } else { "an sshd with its nsswitch.conf" };
@@ -161,23 +156,24 @@ fn judge_nss(here: &str, there: Name, runs: bool) -> Verdict {
     }
 }
 
-/// Where to knock: an address and port at which our sshd listens.
-pub fn door(settings: &str) -> Result<(IpAddr, u16), Verdict> {
+/// An address and port at which our sshd listens.
+pub fn listen_address(settings: &str) -> Result<(IpAddr, u16), CheckResult> {
     let all = values(settings, "listenaddress");
     let parse = |text: &&str| text.parse::<std::net::SocketAddr>().ok();
-    let mut doors: Vec<_> = all.iter().filter_map(parse).collect();
-    doors.sort_by_key(|door| (!door.ip().is_unspecified(), door.is_ipv6()));
-    let door = doors.first().ok_or_else(|| skip("sshd tells no address where it listens"))?;
-    let address = match door.ip() {
+    let mut addresses: Vec<_> = all.iter().filter_map(parse).collect();
+    addresses.sort_by_key(|address| (!address.ip().is_unspecified(), address.is_ipv6()));
+    let address = addresses.first().ok_or_else(|| skip("sshd names no address that it listens on"))?;
+    let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
         other => other,
     };
-    Ok((address, door.port()))
+    Ok((ip, address.port()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::CheckState;
     use super::*;
 
     fn shipped() -> String {
@@ -187,38 +183,38 @@ mod tests {
     }
 
     #[test]
-    fn each_line_that_matters_is_missed() {
-        assert_eq!(judge_settings(&shipped()).state, State::Ok);
+    fn each_setting_that_matters_is_checked() {
+        assert_eq!(judge_settings(&shipped()).state, CheckState::Ok);
         for (name, value, why) in SETTINGS {
             let line = format!("{name} {value}\n");
-            let verdict = judge_settings(&shipped().replace(&line, &format!("{name} other\n")));
-            assert_eq!(verdict.state, State::Fail);
-            assert!(verdict.seen.contains("'other'") && verdict.seen.contains(why), "{verdict:?}");
-            assert_eq!(judge_settings(&shipped().replace(&line, "")).state, State::Fail, "{name}");
+            let result = judge_settings(&shipped().replace(&line, &format!("{name} other\n")));
+            assert_eq!(result.state, CheckState::Fail);
+            assert!(result.seen.contains("'other'") && result.seen.contains(why), "{result:?}");
+            assert_eq!(judge_settings(&shipped().replace(&line, "")).state, CheckState::Fail, "{name}");
         }
         for (from, to) in [("LC_*", "LD_PRELOAD"), ("-- %u", ""), ("sshbox-keys -", "other -")] {
-            assert_eq!(judge_settings(&shipped().replace(from, to)).state, State::Fail, "{to}");
+            assert_eq!(judge_settings(&shipped().replace(from, to)).state, CheckState::Fail, "{to}");
         }
     }
 
     #[test]
     fn host_keys_are_roots_alone() {
-        let key = |uid, mode| Some(Seen { directory: false, uid, gid: 0, mode });
+        let key = |uid, mode| Some(FileState { directory: false, uid, gid: 0, mode });
         let judge = |keys: &[_]| judge_keys(keys).state;
-        assert_eq!(judge(&[("/a", key(0, 0o600)), ("/b", key(0, 0o400))]), State::Ok);
-        assert_eq!(judge(&[("/a", key(0, 0o600)), ("/b", None)]), State::Warn);
-        assert_eq!(judge(&[("/a", key(0, 0o600)), ("/b", key(0, 0o640))]), State::Fail);
-        assert_eq!(judge(&[("/a", key(7, 0o600))]), State::Fail);
-        assert_eq!(judge(&[("/a", None)]), State::Fail);
-        assert_eq!(judge(&[]), State::Fail);
+        assert_eq!(judge(&[("/a", key(0, 0o600)), ("/b", key(0, 0o400))]), CheckState::Ok);
+        assert_eq!(judge(&[("/a", key(0, 0o600)), ("/b", None)]), CheckState::Warn);
+        assert_eq!(judge(&[("/a", key(0, 0o600)), ("/b", key(0, 0o640))]), CheckState::Fail);
+        assert_eq!(judge(&[("/a", key(7, 0o600))]), CheckState::Fail);
+        assert_eq!(judge(&[("/a", None)]), CheckState::Fail);
+        assert_eq!(judge(&[]), CheckState::Fail);
     }
 
     #[test]
     fn a_name_is_known_to_our_sshd_and_to_nobody_else() {
-        assert_eq!(judge_nss("", Name::Known, true).state, State::Ok);
-        assert_eq!(judge_nss("", Name::Known, false).state, State::Ok);
+        assert_eq!(judge_nss("", Name::Known, true).state, CheckState::Ok);
+        assert_eq!(judge_nss("", Name::Known, false).state, CheckState::Ok);
         let stale = judge_nss("", Name::UnknownUntilRestart, true);
-        assert_eq!(stale.state, State::Fail);
+        assert_eq!(stale.state, CheckState::Fail);
         assert!(stale.seen.contains("running sshd") && stale.fix.unwrap().starts_with("systemctl restart"));
         assert!(judge_nss("", Name::Unknown, true).fix.unwrap().contains("--reinstall sshbox"));
         let known_to_all = judge_nss("alice:*:2098369249:1879048192::/:/bin/sh\n", Name::Known, true);
@@ -226,12 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn where_to_knock() {
-        let door = |text: &str| door(text).unwrap();
+    fn the_address_that_sshd_listens_on() {
+        let address = |text: &str| listen_address(text).unwrap();
         let everywhere = "port 2200\nlistenaddress [::]:2200\nlistenaddress 0.0.0.0:2200\n";
-        assert_eq!(door(everywhere), ("127.0.0.1".parse().unwrap(), 2200));
-        assert_eq!(door("listenaddress 192.0.2.7:22\n"), ("192.0.2.7".parse().unwrap(), 22));
-        assert_eq!(door("listenaddress [::]:2222\n"), ("::1".parse().unwrap(), 2222));
-        assert!(super::door("port 22\n").is_err());
+        assert_eq!(address(everywhere), ("127.0.0.1".parse().unwrap(), 2200));
+        assert_eq!(address("listenaddress 192.0.2.7:22\n"), ("192.0.2.7".parse().unwrap(), 22));
+        assert_eq!(address("listenaddress [::]:2222\n"), ("::1".parse().unwrap(), 2222));
+        assert!(super::listen_address("port 22\n").is_err());
     }
 }
