@@ -1,5 +1,5 @@
-//! `sshbox-keys`: see `crates/site/src/keys.rs`.
+//! `sshbox-keys`: see `crates/site/src/authorized_keys.rs`.
 
 fn main() -> std::process::ExitCode {
-    site::keys::run()
+    site::authorized_keys::run()
 }

@@ -13,7 +13,7 @@
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
-use host::account::{self, Answer, Format};
+use host::account::{self, AccountReply, ReplyFormat};
 use host::config;
 use identity::Login;
 use proptest::collection::vec;
@@ -148,16 +148,16 @@ fn public_keys() {
 fn accounts() {
     fuzz("account", |input| {
         let mut accepted = false;
-        for format in [Format::Json, Format::Lines] {
-            match account::parse(&alice(), format, input).map(|parsed| parsed.answer) {
-                Ok(Answer::Known(account)) => {
+        for format in [ReplyFormat::Json, ReplyFormat::KeyLines] {
+            match account::parse(&alice(), format, input).map(|parsed| parsed.reply) {
+                Ok(AccountReply::Known(account)) => {
                     assert!(account.active && account.user == "alice");
                     assert!((1..=100).contains(&account.keys.len()));
                     assert!(account.keys.iter().all(|key| AuthorizedKey::parse(key).is_ok()));
                     assert!(account.id.is_none_or(|id| !id.contains(['\n', ' ', '\0'])));
                     accepted = true;
                 }
-                Ok(Answer::Refused(reason)) => assert!(!reason.is_empty()),
+                Ok(AccountReply::Refused(reason)) => assert!(!reason.is_empty()),
                 Err(error) => assert!(!error.to_string().contains(['\n', '\x1b'])),
             }
         }

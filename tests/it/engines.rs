@@ -3,12 +3,14 @@
 
 use host::account::Account;
 use host::config;
+use host::features::HostFeatures;
+use lifecycle::container::{Container, ContainerState};
 use lifecycle::engine::{Engine, EngineError};
-use lifecycle::spec::{BoxSpec, Container, ContainerState};
+use lifecycle::spec::{BoxSpec, HostSide};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -130,17 +132,24 @@ fn answer(kind: &Kind, request: &str) -> (u16, String) {
     let none = String::new();
     match (method, &*path) {
         ("GET", "/_ping") => (200, "OK".to_owned()),
-        ("GET", "/containers/json") => (200, r#"[{"Id":"c1","Labels":{"sshbox.user":"alice"},"State":"running"}]"#.to_owned()),
-        ("GET", "/containers/c1/json" | "/containers/sshbox-alice/json") => (200, format!(
-            r#"{{"Id":"c1",{},"State":{{"Status":"running","ExitCode":0,"OOMKilled":false,"StartedAt":"2026-11-24T10:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}},"Config":{{"Image":"sshbox-user","Labels":{{"sshbox.user":"alice","sshbox.id":"42","sshbox.spec":"x"}}}},"HostConfig":{{"NanoCpus":2000000000,"Memory":8,"PidsLimit":512}}}}"#,
-            kind.inspected
-        )),
-        ("GET", "/containers/c1/stats") => (200, r#"{"pids_stats":{"current":3},"cpu_stats":{"cpu_usage":{"total_usage":7}},"memory_stats":{"usage":9,"stats":{"inactive_file":4}}}"#.to_owned()),
+        ("GET", "/containers/json") => {
+            (200, r#"[{"Id":"c1","Labels":{"sshbox.user":"alice"},"State":"running"}]"#.to_owned())
+        }
+        ("GET", "/containers/c1/json" | "/containers/sshbox-alice/json") => (
+            200,
+            format!(
+                r#"{{"Id":"c1",{},"State":{{"Status":"running","ExitCode":0,"OOMKilled":false,"StartedAt":"2026-11-24T10:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}},"Config":{{"Image":"sshbox-user","Labels":{{"sshbox.user":"alice","sshbox.id":"42","sshbox.spec":"x"}}}},"HostConfig":{{"NanoCpus":2000000000,"Memory":8,"PidsLimit":512}}}}"#,
+                kind.inspected
+            ),
+        ),
         ("GET", "/images/sshbox-user/json") => (200, format!("{{{}}}", kind.image)),
         ("GET", "/networks/sshbox") => (200, r#"{"Name":"sshbox","Id":"n1","Driver":"bridge"}"#.to_owned()),
         ("POST", "/networks/create") => (201, r#"{"Id":"n2","Warning":""}"#.to_owned()),
         ("POST", "/containers/create") => (201, r#"{"Id":"c1","Warnings":[]}"#.to_owned()),
-        ("POST", "/containers/c1/start" | "/containers/c1/stop" | "/containers/c1/kill" | "/containers/c1/unpause")
+        (
+            "POST",
+            "/containers/c1/start" | "/containers/c1/stop" | "/containers/c1/kill" | "/containers/c1/unpause",
+        )
         | ("DELETE", "/containers/c1") => (204, none),
         _ => (404, r#"{"message":"page not found"}"#.to_owned()),
     }
@@ -163,25 +172,21 @@ async fn everything(fake: &Fake) -> Result<Container, EngineError> {
     let engine = Engine::connect(&config::EngineConfig { socket: fake.socket() }).await?;
     let account: Account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
     let login = identity::Login::parse(b"alice").unwrap();
-    let spec = BoxSpec::new(
-        &config::ContainerConfig::default(),
-        &login,
-        &account,
-        "/homes/alice".into(),
-        "/run/alice".into(),
-    );
-    assert_eq!(engine.running().await?[0].user, "alice");
+    let features = HostFeatures::default();
+    let host =
+        HostSide { home: Path::new("/homes/alice"), run: Path::new("/run/alice"), features: &features };
+    let spec = BoxSpec::new(&config::ContainerConfig::default(), &login, &account, host);
+    assert_eq!(engine.running_boxes().await?[0].user, "alice");
     assert_eq!(engine.image_id("sshbox-user").await?.as_deref(), Some("sha256:01"));
     assert_eq!(engine.image_id("missing").await?, None);
     assert!(engine.has_network("sshbox").await?);
     assert!(!engine.has_network("missing").await?);
-    engine.make_network("other").await?;
+    engine.create_network("other").await?;
     assert_eq!(engine.create(&spec).await?, "c1");
     engine.start("c1").await?;
-    engine.wake_init("c1").await?;
+    engine.signal_init("c1").await?;
     engine.unpause("c1").await?;
-    let usage = engine.usage("c1").await?.unwrap();
-    assert_eq!((usage.memory, usage.processes, usage.cpu), (5, 3, Duration::from_nanos(7)));
+    assert_eq!(engine.boxes().await?[0].id, "c1");
     engine.stop("c1", Duration::from_secs(1)).await?;
     engine.remove("c1").await?;
     assert_eq!(engine.find("missing").await?, None);
@@ -193,8 +198,9 @@ fn every_engine_from_debian_12_to_docker_29_is_understood() {
     for kind in &KINDS {
         let fake = Fake::new(kind);
         let found = now(everything(&fake)).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
+        let limits = (found.limits.cpus.nano(), found.limits.memory.0, found.limits.pids);
         assert_eq!(
-            (found.state, found.limits),
+            (found.state, limits),
             (ContainerState::Running, (2_000_000_000, 8, 512)),
             "{}",
             kind.name

@@ -43,7 +43,7 @@ fn section<'a>(page: &'a str, heading: &str) -> &'a str {
 #[test]
 fn every_option_of_every_program_is_in_its_page_and_no_other() {
     for (name, command) in [
-        ("sshbox-keys.8", Some(site::keys::command())),
+        ("sshbox-keys.8", Some(site::authorized_keys::command())),
         ("sshbox-wake.8", Some(lifecycle::wake::command())),
         ("sshbox-reap.8", Some(lifecycle::reap::command())),
         // These take none; `--json` is part of a word that a user types.

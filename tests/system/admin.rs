@@ -168,7 +168,10 @@ fn a2_a_container_that_is_not_ours_is_shown_to_nobody_and_stopped_by_nobody() {
     for arguments in [["status", "squatted"], ["stop", "squatted"], ["start", "squatted"]] {
         let (status, said) = refuses(&arguments);
         assert_eq!(status, 77, "{said}");
-        assert!(said.contains("sshbox-squatted is not the box of squatted: it has not our labels"), "{said}");
+        assert!(
+            said.contains("sshbox-squatted is not the box of squatted: it lacks the labels of sshbox"),
+            "{said}"
+        );
     }
     assert_eq!(user.inspect("{{.State.Status}}"), "running");
 }
@@ -394,9 +397,9 @@ fn reap_says_of_each_box_what_would_be_done() {
     let judged = json(&["reap", "--dry-run"]);
     assert_eq!(entry(&judged, &idle)["verdict"], "would stop");
     assert!(entry(&judged, &idle)["reason"].as_str().unwrap().starts_with("idle for "), "{judged}");
-    assert_eq!(entry(&judged, &busy)["reason"], "somebody is there");
+    assert_eq!(entry(&judged, &busy)["reason"], "a session is open");
     let table = says(&["reap", "--dry-run"]);
-    assert_eq!(line(&table, "kept")[1..], ["kept", "somebody is there"], "{table}");
+    assert_eq!(line(&table, "kept")[1..], ["kept", "a session is open"], "{table}");
     assert_eq!(idle.inspect("{{.State.Status}}"), "running");
     assert_eq!(entry(&json(&["reap"]), &idle)["verdict"], "stopped");
     assert_eq!(idle.inspect("{{.State.Status}}"), "exited");

@@ -15,6 +15,7 @@ mod admin;
 mod adopt;
 mod audit;
 mod bytes;
+mod description;
 mod doctor;
 mod doors;
 mod engine;

@@ -32,13 +32,13 @@ fn an_idle_box_is_stopped_and_one_with_a_session_is_not() {
 
     let dry = reap(&["--dry-run"]);
     assert!(verdict(&dry, &idle).starts_with("would stop: idle for "), "{dry:?}");
-    assert_eq!(verdict(&dry, &busy), "kept: somebody is there");
+    assert_eq!(verdict(&dry, &busy), "kept: a session is open");
     assert_eq!(idle.inspect("{{.State.Status}}"), "running");
 
     let output = reap(&[]);
     assert!(output.status.success(), "{output:?}");
     assert!(verdict(&output, &idle).starts_with("stopped: idle for "), "{output:?}");
-    assert_eq!(verdict(&output, &busy), "kept: somebody is there");
+    assert_eq!(verdict(&output, &busy), "kept: a session is open");
     assert_eq!(idle.inspect("{{.State.Status}}"), "exited");
     assert!(crate::harness::journal().contains(r#"box stopped user="idle" by="reaper" reason="idle for "#));
 
@@ -181,7 +181,7 @@ fn a_dry_run_changes_no_file() {
         .collect();
     assert!(changed.is_empty(), "{changed:?}");
     assert!(verdict(&dry, &idle).starts_with("would stop: "), "{dry:?}");
-    assert_eq!(verdict(&dry, &busy), "kept: somebody is there");
+    assert_eq!(verdict(&dry, &busy), "kept: a session is open");
     assert_eq!(verdict(&dry, &unknown), "kept: idle for less than 0s");
     assert_eq!(verdict(&dry, &never), "kept: idle for less than 0s");
     assert!(shown.contains("dryidle") && shown.contains("would stop"), "{shown}");

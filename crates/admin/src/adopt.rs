@@ -12,8 +12,8 @@ use host::config::{self, Config};
 use host::home::{self, HomeError};
 use identity::Login;
 use lifecycle::adoption::{self, AdoptionTarget, ForeignContainer};
+use lifecycle::container::ContainerState;
 use lifecycle::engine::{Engine, EngineError};
-use lifecycle::spec::ContainerState;
 use nix::unistd::User;
 use session::clock::{self, Now};
 use session::deadlines::TRANSITION;
@@ -67,9 +67,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     }
     let settings = config::load(config)
         .map_err(|error| Failure::because(ExitStatus::Config, "no configuration", &error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    let runtime = lifecycle::runtime::on_this_thread()
         .map_err(|error| Failure::because(ExitStatus::TryAgain, "no runtime", &error))?;
     runtime.block_on(adopt(arguments, config, &settings))
 }
@@ -148,7 +146,7 @@ impl Candidate {
         let mut candidate = Self {
             home: config.container.home.fill(&login).into(),
             mount: config.container.mount.clone(),
-            stranger: engine.stranger(&name).await?,
+            stranger: engine.find_foreign(&name).await?,
             account: None,
             processes: Some(Vec::new()),
             changes: None,
@@ -160,14 +158,14 @@ impl Candidate {
             candidate.objections.push("there is no such container; check the name and box.name".to_owned());
             return Ok(candidate);
         };
-        if stranger.ours {
+        if stranger.is_box {
             return Ok(candidate);
         }
         if matches!(stranger.state, ContainerState::Running | ContainerState::Paused) {
             candidate.processes = engine.processes(&stranger.id).await.ok();
         }
         let changes = engine.changes(&stranger.id).await.ok();
-        candidate.changes = changes.map(|changes| adoption::missed(changes, &stranger.mounts));
+        candidate.changes = changes.map(|changes| adoption::changes_worth_keeping(changes, &stranger.mounts));
         candidate.weigh(&stranger, path, config);
         Ok(candidate)
     }
@@ -177,7 +175,7 @@ impl Candidate {
         let wanted = AdoptionTarget { home: &self.home, mount: &self.mount, owner: config.container.user };
         let mut objections = adoption::objections(stranger, &wanted);
         let account = account(path, config, &self.login);
-        match home::look(&config.container.home, &self.login) {
+        match home::inspect(&config.container.home, &self.login) {
             Err(error) => objections.push(chain(&error)),
             Ok(seen) => {
                 objections.extend(adoption::owner_objection(seen.owner, &wanted));
@@ -198,7 +196,7 @@ impl Candidate {
 
     fn verdict(&self) -> Verdict {
         match &self.stranger {
-            Some(stranger) if stranger.ours => Verdict::Done,
+            Some(stranger) if stranger.is_box => Verdict::Done,
             _ if self.objections.is_empty() => Verdict::Ready,
             _ => Verdict::Refused,
         }
@@ -213,7 +211,7 @@ impl std::fmt::Display for Candidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = |text: &str| printable(text.as_bytes());
         writeln!(f, "{}", shown(&self.name))?;
-        if let Some(stranger) = self.stranger.as_ref().filter(|stranger| !stranger.ours) {
+        if let Some(stranger) = self.stranger.as_ref().filter(|stranger| !stranger.is_box) {
             writeln!(f, "  image      {}", shown(&stranger.image))?;
             let state = match stranger.state {
                 ContainerState::Running => "runs",
@@ -288,8 +286,8 @@ fn account(path: &Path, config: &Config, login: &Login) -> Result<Option<String>
     }
     let cache = Cache::new(&config.accounts.cache);
     let now = clock::now();
-    let record = cache.read(login).filter(|record| is_new(record.asked(&now), &began));
-    match (record, cache.recent(login, &now)) {
+    let record = cache.read(login).filter(|record| is_new(record.requested(&now), &began));
+    match (record, cache.last_outcome(login, &now)) {
         (Some(record), _) => Ok(record.account.id),
         (None, Some((LookupOutcome::Refused, asked))) if is_new(Some(asked), &began) => {
             Err(format!("the web app lets no {login} in: no such user, not active, or without a key"))
@@ -305,7 +303,7 @@ fn is_new(asked: Option<Duration>, began: &Now) -> bool {
 
 /// Sets one container aside and says what became of it; whether that went well.
 async fn take_over(engine: &Engine, config: &Config, candidate: &Candidate) -> bool {
-    let aside = adoption::aside(&candidate.name, &rfc3339(SystemTime::now()).unwrap_or_default());
+    let aside = adoption::name_aside(&candidate.name, &rfc3339(SystemTime::now()).unwrap_or_default());
     let name = &candidate.name;
     let restart = candidate.stranger.as_ref().map_or("no", |stranger| &stranger.restart);
     let action = format!("adopt {name} as {aside}, restart policy {restart}");
@@ -334,11 +332,11 @@ async fn set_aside(
     runtime_dir.prepare()?;
     // A login that comes now waits for the end of this, and then makes its box.
     let _transition = runtime_dir.lock_state(TRANSITION)?;
-    let stranger = engine.stranger(&candidate.name).await?;
+    let stranger = engine.find_foreign(&candidate.name).await?;
     let Some(stranger) = stranger.filter(|stranger| candidate.stranger.as_ref() == Some(stranger)) else {
         return Err("the container has changed since it was looked at; nothing was done, try again".into());
     };
-    home::claim(
+    home::ensure(
         &config.container.home,
         &candidate.login,
         candidate.account.as_deref(),
@@ -393,10 +391,10 @@ fn engine_failed(error: EngineError) -> Failure {
 mod tests {
     use super::*;
     use insta::assert_snapshot;
-    use lifecycle::adoption::Mounted;
+    use lifecycle::adoption::ForeignMount;
 
     fn candidate() -> Candidate {
-        let home = Mounted {
+        let home = ForeignMount {
             kind: "bind".to_owned(),
             source: "/app/data/users/Ada-L".into(),
             target: "/home/user".into(),
@@ -454,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_box_of_ours_and_a_missing_container_say_so() {
-        let ours = ForeignContainer { ours: true, ..candidate().stranger.unwrap() };
+        let ours = ForeignContainer { is_box: true, ..candidate().stranger.unwrap() };
         assert_snapshot!(Candidate { stranger: Some(ours), ..candidate() }, @"
         scitex-user-Ada-L
           verdict    is a box of sshbox already

@@ -144,7 +144,7 @@ impl Doctor {
             config_path: config.to_owned(),
             // Before there are other threads: they must not receive the signals.
             interrupt: Interrupt::watch()?,
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            runtime: lifecycle::runtime::on_this_thread()?,
             visitor: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
             config: OnceCell::new(),
             settings: OnceCell::new(),

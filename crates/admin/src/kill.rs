@@ -2,7 +2,7 @@
 
 use super::{because, journal, show};
 use clap::Args;
-use host::sys::ssh_sessions::{self, Id};
+use host::sys::ssh_sessions::{self, SessionId};
 use session::exit::{ExitStatus, Failure};
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Id, as `sshbox sessions` shows it
-    session: Id,
+    session: SessionId,
 }
 
 /// The subcommand.

@@ -24,6 +24,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use host::cache::Cache;
 use host::config::{self, Config};
 use identity::Login;
+use lifecycle::runtime;
 use session::exit::{self, ExitStatus, Failure};
 use session::journal::{Event, Field, FieldValue, log};
 use session::wire::Verb;
@@ -138,10 +139,7 @@ fn known(config: &Config, login: &Login, has_box: bool) -> Result<(), Failure> {
 
 /// Runs what needs the engine.
 fn with_engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
+    let runtime = runtime::on_this_thread().map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
     runtime.block_on(work)
 }
 

@@ -1,8 +1,8 @@
 //! `sshbox list`: all boxes, one line each.
 
-use super::boxes::{self, Known, Looker};
-use super::{load, show, with_engine};
+use super::{boxes, load, show, with_engine};
 use clap::Args;
+use lifecycle::observe::ObservedBox;
 use session::box_status::{bytes, use_of_limit};
 use session::exit::Failure;
 use session::times::short_duration;
@@ -24,11 +24,7 @@ const TITLES: [&str; 10] =
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let config = load(config)?;
-    let boxes = with_engine(async {
-        let mut boxes = Looker::new(&config).await?.all().await?;
-        boxes::measure_now(&mut boxes).await;
-        Ok(boxes)
-    })?;
+    let boxes = with_engine(boxes::all(&config))?;
     if arguments.json {
         return show::json(&boxes);
     }
@@ -37,7 +33,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     show::say(&show::table(&TITLES, &rows, show::colours()))
 }
 
-fn row(Known { user, status, .. }: &Known, now: SystemTime) -> Vec<String> {
+fn row(ObservedBox { user, status, .. }: &ObservedBox, now: SystemTime) -> Vec<String> {
     let used = status.cpu.used.map(|used| format!("{used:.2}"));
     vec![
         user.clone(),
@@ -98,8 +94,9 @@ mod tests {
         };
         let boxes =
             [("alice", busy), ("bob", idle), ("carol", stopped), ("dora", kept), ("../bad", stranger)];
-        let rows = boxes
-            .map(|(user, status)| row(&Known { user: user.to_owned(), status, ..Known::default() }, now));
+        let rows = boxes.map(|(user, status)| {
+            row(&ObservedBox { user: user.to_owned(), status, ..ObservedBox::default() }, now)
+        });
         assert_snapshot!(show::table(&TITLES, &rows, false), @r"
         USER    STATE    UP     SESSIONS  CPU        MEMORY                DISK FREE  IDLE SINCE  STOPS AT  IMAGE
         alice   running  2h 5m  2         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   -           -         sshbox-user:latest

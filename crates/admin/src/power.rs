@@ -1,8 +1,7 @@
 //! `sshbox start`, `stop` and `restart`: what `sshbox-wake` does for a user, for any of them.
 //! The locks are the same, so a login that comes meanwhile waits as it always does.
 
-use super::boxes::Looker;
-use super::{because, journal, known, load, login, show, with_engine};
+use super::{because, boxes, journal, known, load, login, show, with_engine};
 use clap::Args;
 use identity::Login;
 use session::deadlines::WAKING;
@@ -26,8 +25,7 @@ pub struct Arguments {
 /// The subcommands: `Wake`, `Stop` and `Restart`.
 pub fn run(arguments: &Arguments, config: &Path, verb: Verb) -> Result<ExitCode, Failure> {
     let (config, user) = (load(config)?, &arguments.user);
-    let found = with_engine(async { Looker::new(&config).await?.one(user).await })?;
-    known(&config, user, found.is_some_and(|one| one.container.is_some()))?;
+    known(&config, user, with_engine(boxes::exists(&config, user))?)?;
     let asked = match verb {
         Verb::Wake => "start",
         Verb::Restart => "restart",

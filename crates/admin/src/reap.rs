@@ -1,16 +1,15 @@
-//! `sshbox reap`: has `sshbox-reap` judge all boxes now, and shows what it says of each.
+//! `sshbox reap`: decides on all running boxes now, as the timer does, and shows each decision.
 
-use super::{because, show};
+use super::{load, show};
 use clap::Args;
+use lifecycle::reap::{self, ReapError, ReapOutcome, ReapedBox};
 use serde::Serialize;
+use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
 use session::texts;
 use session::waiting::Waiting;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
-
-/// The program.
-const REAP: &str = "/usr/lib/sshbox/sshbox-reap";
+use std::process::ExitCode;
 
 /// Stop all boxes that are idle for too long, now, as the timer does
 #[derive(Debug, Args)]
@@ -25,63 +24,68 @@ pub struct Arguments {
 
 const TITLES: [&str; 3] = ["USER", "VERDICT", "REASON"];
 
-/// What became of one box.
+/// What was done with one box, as text.
 #[derive(Debug, PartialEq, Serialize)]
-struct Judged {
+struct ReapRow {
     user: String,
     /// `kept`, `would stop`, `stopped` or `failed`.
-    verdict: String,
+    verdict: &'static str,
     reason: String,
+}
+
+impl From<ReapedBox> for ReapRow {
+    fn from(ReapedBox { user, outcome }: ReapedBox) -> Self {
+        Self {
+            user: printable(user.as_bytes()),
+            verdict: outcome.name(),
+            reason: printable(outcome.reason().as_bytes()),
+        }
+    }
 }
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
+    let config = load(config)?;
     let waiting = Waiting::begin(texts::ADMIN_REAPING, |_| ());
-    let mut command = Command::new(REAP);
-    command.arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::inherit());
-    if arguments.dry_run {
-        command.arg("--dry-run");
-    }
-    let output = command
-        .output()
-        .map_err(|error| because(ExitStatus::Unavailable, &format!("{REAP} cannot be run"), &error))?;
+    let (mut verdicts, mut all_succeeded) = (Vec::new(), true);
+    let reaped = reap::reap(&config, arguments.dry_run, |one| {
+        all_succeeded &= !matches!(one.outcome, ReapOutcome::Failed(_));
+        verdicts.push(ReapRow::from(one));
+    });
     drop(waiting);
-    let said = String::from_utf8_lossy(&output.stdout);
-    let judged: Option<Vec<_>> = said.lines().map(judged).collect();
-    let Some(judged) = judged else {
-        // It says one other thing, and then nothing else.
-        let advice = "try again in a moment";
-        return Err(Failure { cause: said.trim().to_owned(), ..Failure::new(ExitStatus::TryAgain, advice) });
-    };
+    reaped.map_err(|error| {
+        let advice = match error {
+            ReapError::AtWork | ReapError::Start(_) => "try again in a moment",
+            ReapError::Engine(_) => "check whether the container engine runs: systemctl status docker",
+        };
+        Failure::because(error.status(), advice, &error)
+    })?;
     if arguments.json {
-        show::json(&judged)?;
-    } else if output.status.success() || !judged.is_empty() {
-        let rows: Vec<_> =
-            judged.into_iter().map(|Judged { user, verdict, reason }| vec![user, verdict, reason]).collect();
+        show::json(&verdicts)?;
+    } else {
+        let rows: Vec<_> = verdicts
+            .into_iter()
+            .map(|ReapRow { user, verdict, reason }| vec![user, verdict.to_owned(), reason])
+            .collect();
         show::say(&show::table(&TITLES, &rows, show::colours()))?;
     }
-    let status = output.status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(status.unwrap_or(ExitStatus::Internal.code()).into())
-}
-
-/// Reads `user: verdict: reason`.
-fn judged(line: &str) -> Option<Judged> {
-    let (user, rest) = line.split_once(": ")?;
-    let (verdict, reason) = rest.split_once(": ")?;
-    Some(Judged { user: user.to_owned(), verdict: verdict.to_owned(), reason: reason.to_owned() })
+    Ok(if all_succeeded { ExitCode::SUCCESS } else { ExitStatus::TryAgain.code().into() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lifecycle::reap::Idle;
+    use std::time::Duration;
 
     #[test]
-    fn a_line_of_the_reaper_is_read() {
-        let line = judged("alice: would stop: idle for 2h: really").unwrap();
+    fn a_verdict_is_text_that_a_terminal_can_show() {
+        let idle = Idle { time: Duration::from_secs(7200), timeout: Duration::from_secs(1800) };
+        let one = ReapedBox { user: "alice\x1b".to_owned(), outcome: ReapOutcome::WouldStop(idle) };
+        let verdict = ReapRow::from(one);
         assert_eq!(
-            (&*line.user, &*line.verdict, &*line.reason),
-            ("alice", "would stop", "idle for 2h: really")
+            (&*verdict.user, verdict.verdict, &*verdict.reason),
+            (r"alice\x1b", "would stop", "idle for 2h, allowed are 30m")
         );
-        assert_eq!(judged("another reaper is at work"), None);
     }
 }

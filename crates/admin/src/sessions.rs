@@ -45,7 +45,7 @@ struct Shown {
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, _config: &Path) -> Result<ExitCode, Failure> {
-    let sessions = ssh_sessions::all().map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
+    let sessions = ssh_sessions::list().map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
     let (wall, boot) = (SystemTime::now(), clock::boottime());
     let sessions = sessions
         .into_iter()

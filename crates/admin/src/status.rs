@@ -1,9 +1,9 @@
 //! `sshbox status`: one box, all that is known of it.
 
-use super::boxes::{self, Known, Looker};
-use super::{known, load, login, show, with_engine};
+use super::{boxes, known, load, login, show, with_engine};
 use clap::Args;
 use identity::Login;
+use lifecycle::observe::ObservedBox;
 use session::escape::printable;
 use session::exit::Failure;
 use std::fmt::Write as _;
@@ -24,13 +24,7 @@ pub struct Arguments {
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let (config, user) = (load(config)?, &arguments.user);
-    let found = with_engine(async {
-        let Some(one) = Looker::new(&config).await?.one(user).await? else { return Ok(None) };
-        let mut boxes = [one];
-        boxes::measure_now(&mut boxes).await;
-        let [one] = boxes;
-        Ok(Some(one))
-    })?;
+    let found = with_engine(boxes::one(&config, user))?;
     known(&config, user, found.is_some())?;
     let found = found.unwrap_or_default();
     if arguments.json {
@@ -40,7 +34,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// What `@status` shows, and below it what concerns the host.
-fn text(one: &Known) -> String {
+fn text(one: &ObservedBox) -> String {
     let account = match (&one.account, &one.made_for) {
         (Some(now), Some(then)) if now != then => format!("{now}, but the box was made for {then}"),
         (Some(now), _) => now.clone(),
@@ -83,7 +77,7 @@ mod tests {
             last_stop: Some(LastStop { seconds_ago: 90, reason: "an admin stopped it".to_owned() }),
             ..BoxStatus::default()
         };
-        let one = Known {
+        let one = ObservedBox {
             user: "alice".to_owned(),
             status,
             container: Some("4f0c1d9e".to_owned()),
@@ -91,7 +85,7 @@ mod tests {
             made_for: Some("42".to_owned()),
             home: Some("/var/lib/sshbox/homes/alice".into()),
             out_of_date: Some(true),
-            ..Known::default()
+            ..ObservedBox::default()
         };
         assert_snapshot!(text(&one), @"
         box        sshbox-alice
@@ -108,7 +102,7 @@ mod tests {
         home       /var/lib/sshbox/homes/alice
         made       out of date: the next cold start makes it anew
         ");
-        let lines = text(&Known { made_for: None, out_of_date: None, container: None, ..one });
+        let lines = text(&ObservedBox { made_for: None, out_of_date: None, container: None, ..one });
         assert!(lines.ends_with("made       -\n") && lines.contains("\naccount    43\n"), "{lines}");
     }
 }

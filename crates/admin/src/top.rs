@@ -1,9 +1,9 @@
 //! `sshbox top`: the boxes that run, the busiest first, drawn anew every two seconds on a
 //! terminal, which is as before when it ends.
 
-use super::boxes::{self, Known, Looker};
-use super::{because, load, show, with_engine};
+use super::{because, boxes, load, show, with_engine};
 use clap::Args;
+use lifecycle::observe::{ObservedBox, Observer, UsageReading, measure, measure_now};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -49,13 +49,9 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let config = load(config)?;
     let alive = io::stdin().is_terminal() && io::stdout().is_terminal();
     if alive && !arguments.once && !arguments.json {
-        return with_engine(async { watch(Looker::new(&config).await?).await });
+        return with_engine(async { watch(boxes::observer(&config).await?).await });
     }
-    let boxes = with_engine(async {
-        let mut boxes = Looker::new(&config).await?.all().await?;
-        boxes::measure_now(&mut boxes).await;
-        Ok(busiest(boxes))
-    })?;
+    let boxes = busiest(with_engine(boxes::all(&config))?);
     if arguments.json {
         return show::json(&boxes);
     }
@@ -63,16 +59,16 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// Draws until somebody presses q or Ctrl-C, or a signal comes.
-async fn watch(mut looker: Looker<'_>) -> Result<ExitCode, Failure> {
+async fn watch(observer: Observer<'_>) -> Result<ExitCode, Failure> {
     let failed = |error: io::Error| because(ExitStatus::Internal, "", &error);
     let signals: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGWINCH].into_iter().collect();
     signals.thread_block().map_err(|errno| failed(errno.into()))?;
     let signals =
         SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).map_err(|errno| failed(errno.into()))?;
-    let mut boxes = looker.all().await?;
-    boxes::measure_now(&mut boxes).await;
-    let mut before = boxes::read(&boxes);
+    let mut boxes = observer.all().await.map_err(boxes::failed)?;
+    measure_now(&mut boxes).await;
+    let mut before = UsageReading::take(&boxes);
     let stdin = io::stdin();
     let _raw = tty::Raw::enter(stdin.as_fd()).map_err(failed)?;
     let _screen = Screen::enter();
@@ -81,15 +77,15 @@ async fn watch(mut looker: Looker<'_>) -> Result<ExitCode, Failure> {
         if pause(&boxes, &signals).map_err(failed)? {
             return Ok(ExitCode::SUCCESS);
         }
-        boxes = looker.all().await?;
-        let now = boxes::read(&boxes);
-        boxes::measure(&mut boxes, &before, &now);
+        boxes = observer.all().await.map_err(boxes::failed)?;
+        let now = UsageReading::take(&boxes);
+        measure(&mut boxes, &before, &now);
         before = now;
     }
 }
 
 /// Shows these until it is time to look again; whether to end.
-fn pause(boxes: &[Known], signals: &SignalFd) -> io::Result<bool> {
+fn pause(boxes: &[ObservedBox], signals: &SignalFd) -> io::Result<bool> {
     let stdin = io::stdin();
     let until = later(Instant::now(), PAUSE);
     draw(boxes)?;
@@ -122,7 +118,7 @@ fn pause(boxes: &[Known], signals: &SignalFd) -> io::Result<bool> {
     }
 }
 
-fn draw(boxes: &[Known]) -> io::Result<()> {
+fn draw(boxes: &[ObservedBox]) -> io::Result<()> {
     let size = tty::size(io::stdout().as_fd()).unwrap_or_default();
     let mut numbers = size.split(':').filter_map(|number| number.parse().ok());
     // 0 is a terminal that does not know.
@@ -159,16 +155,16 @@ impl Drop for Screen {
 }
 
 /// Those that run, the busiest first.
-fn busiest(mut boxes: Vec<Known>) -> Vec<Known> {
+fn busiest(mut boxes: Vec<ObservedBox>) -> Vec<ObservedBox> {
     boxes.retain(|one| one.status.started_at.is_some());
-    let cpu = |one: &Known| one.status.cpu.used.unwrap_or_default();
+    let cpu = |one: &ObservedBox| one.status.cpu.used.unwrap_or_default();
     boxes.sort_by(|one, other| cpu(other).total_cmp(&cpu(one)).then_with(|| one.user.cmp(&other.user)));
     boxes
 }
 
 /// What they use together, and each of them.
-fn page(boxes: &[Known], colours: bool) -> String {
-    let used = |of: fn(&Known) -> Option<u64>| boxes.iter().filter_map(of).sum::<u64>();
+fn page(boxes: &[ObservedBox], colours: bool) -> String {
+    let used = |of: fn(&ObservedBox) -> Option<u64>| boxes.iter().filter_map(of).sum::<u64>();
     let cpu: f64 = boxes.iter().filter_map(|one| one.status.cpu.used).sum();
     let sessions: usize = boxes.iter().map(|one| one.status.sessions).sum();
     let rows: Vec<_> = boxes.iter().map(row).collect();
@@ -181,7 +177,7 @@ fn page(boxes: &[Known], colours: bool) -> String {
     )
 }
 
-fn row(Known { user, status, .. }: &Known) -> Vec<String> {
+fn row(ObservedBox { user, status, .. }: &ObservedBox) -> Vec<String> {
     vec![
         user.clone(),
         use_of_limit(status.cpu.used.map(|used| format!("{used:.2}")), &status.cpu.limit.to_string()),
@@ -199,7 +195,7 @@ mod tests {
     use insta::assert_snapshot;
     use session::box_status::{self, Amount, Cpu};
 
-    fn one(user: &str, cpu: Option<f64>, running: bool) -> Known {
+    fn one(user: &str, cpu: Option<f64>, running: bool) -> ObservedBox {
         let status = box_status::BoxStatus {
             state: "running".to_owned(),
             started_at: running.then(|| "2026-03-01T10:00:00Z".to_owned()),
@@ -211,7 +207,7 @@ mod tests {
             processes: Amount { limit: 512, used: Some(12) },
             ..box_status::BoxStatus::default()
         };
-        Known { user: user.to_owned(), status, ..Known::default() }
+        ObservedBox { user: user.to_owned(), status, ..ObservedBox::default() }
     }
 
     #[test]

@@ -18,4 +18,7 @@ pub mod explanation;
 pub mod features;
 pub mod home;
 pub mod host_key;
+pub mod limits;
+mod serde_text;
 pub mod sys;
+pub mod trusted_file;

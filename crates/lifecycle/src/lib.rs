@@ -1,4 +1,4 @@
-//! Boxes made, started, watched and stopped: `sshbox-wake` and `sshbox-reap`.
+//! Boxes created, started, observed and stopped: `sshbox-wake` and `sshbox-reap`.
 //!
 //! The one crate that links a container engine's client and tokio; it links no web client and no TLS.
 
@@ -15,8 +15,17 @@
 pub mod reap;
 pub mod wake;
 
-// The engine, and what a box is.
+// What a box is.
+pub mod oci;
+pub mod spec;
+
+// The life of containers, and what they do and use.
 pub mod adoption;
+pub mod container;
 pub mod engine;
 pub mod observe;
-pub mod spec;
+
+// How a session gets into a running container.
+mod transport;
+
+pub mod runtime;

@@ -1,31 +1,307 @@
-//! What a box is doing and uses: the engine's view of it, as its user and admins see it.
+//! What boxes do and use, for `@status` and for `sshbox list`, `status` and `top`: gathered from the
+//! engine, the locks, the cache of accounts and the kernel's counters.
 
-use crate::spec::{BoxSpec, Container};
-use session::box_status::BoxStatus;
+mod usage;
+
+pub use usage::{UsageReading, measure, measure_now};
+
+use crate::container::{Container, ContainerState};
+use crate::engine::{Engine, EngineError, ListedBox};
+use crate::spec::{BoxSpec, HostSide};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use host::account::Account;
+use host::cache::Cache;
+use host::config::Config;
+use host::features::HostFeatures;
+use host::home;
+use host::limits::CgroupLimits;
+use identity::Login;
+use serde::Serialize;
+use session::box_status::{Amount, BoxStatus, Cpu};
+use session::clock::boottime;
+use session::presence::{RUN, UserRuntimeDir};
 use session::texts;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-/// The status of a box that exists.
-#[must_use]
-pub fn status_of(found: &Container) -> BoxStatus {
-    BoxStatus::with_limits(&found.name, found.state.name(), &found.image, found.limits)
+/// Concurrent calls to the engine.
+const CONCURRENT_CALLS: usize = 16;
+
+/// A box at one moment. Admins see all of it; its user sees `status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ObservedBox {
+    /// Its user: the label, which need not be a login name: whoever may use the engine can set it.
+    pub user: String,
+    /// What its user sees.
+    #[serde(flatten)]
+    pub status: BoxStatus,
+    /// Id of the container; `None` if there is none.
+    pub container: Option<String>,
+    /// Id of the account in the web app's last reply, if the web app has ids.
+    pub account: Option<String>,
+    /// Id of the account that the container was created for.
+    pub made_for: Option<String>,
+    /// The home on the host.
+    pub home: Option<PathBuf>,
+    /// Whether the next cold start creates the container anew; `None` if that is not known because
+    /// there is no container, account or image, or [`Observer::compare`] was not called.
+    pub out_of_date: Option<bool>,
+    /// Process id of its init on the host, while it has processes.
+    #[serde(skip)]
+    pub init: Option<i32>,
+    /// Hash of the spec that the container was created from.
+    #[serde(skip)]
+    pub spec: Option<String>,
 }
 
-/// The status of a box that does not exist, as it would be created.
+/// Why a box cannot be observed.
+#[derive(Debug)]
+pub enum ObserveError {
+    /// The engine does not reply.
+    Engine(EngineError),
+    /// The container with the name of the box is not a box, or another user's.
+    Foreign {
+        /// The name.
+        name: String,
+        /// The user.
+        user: Login,
+    },
+}
+
+impl fmt::Display for ObserveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(_) => f.write_str("cannot observe boxes"),
+            Self::Foreign { name, user } => {
+                write!(f, "container {name} is not the box of {user}: it lacks the labels of sshbox")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ObserveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Engine(error) => Some(error),
+            Self::Foreign { .. } => None,
+        }
+    }
+}
+
+impl From<EngineError> for ObserveError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Observes boxes of one host. Takes no lock, so it also works while a box starts or stops.
+pub struct Observer<'a> {
+    config: &'a Config,
+    engine: Engine,
+    features: OnceCell<HostFeatures>,
+    /// Ids of images, by name.
+    images: HashMap<String, Option<String>>,
+}
+
+impl<'a> Observer<'a> {
+    /// Connects to the engine.
+    ///
+    /// # Errors
+    /// [`ObserveError::Engine`]
+    pub async fn connect(config: &'a Config) -> Result<Self, ObserveError> {
+        let engine = Engine::connect(&config.engine).await?;
+        Ok(Self { config, engine, features: OnceCell::new(), images: HashMap::new() })
+    }
+
+    /// All boxes, sorted by user, without what they use.
+    ///
+    /// # Errors
+    /// [`ObserveError::Engine`] if the engine does not list them.
+    pub async fn all(&self) -> Result<Vec<ObservedBox>, ObserveError> {
+        let engine = &self.engine;
+        let found: Vec<_> = stream::iter(engine.boxes().await?)
+            .map(|listed| async move { (engine.find(&listed.id).await, listed) })
+            .buffer_unordered(CONCURRENT_CALLS)
+            .collect()
+            .await;
+        let observed = found.into_iter().filter_map(|(found, listed)| match found {
+            Ok(Some(container)) => Some(self.existing(&listed.user, &container)),
+            // Removed since the listing.
+            Ok(None) => None,
+            // An error with one box does not hide the others.
+            Err(_) => Some(unknown(listed)),
+        });
+        let mut boxes: Vec<_> = observed.collect();
+        boxes.sort_by(|one, other| one.user.cmp(&other.user));
+        Ok(boxes)
+    }
+
+    /// The box of one user, without what it uses; `None` if there is neither a container nor an
+    /// account in the cache.
+    ///
+    /// # Errors
+    /// [`ObserveError`]
+    pub async fn one(&self, login: &Login) -> Result<Option<ObservedBox>, ObserveError> {
+        let name = self.config.container.name.fill(login);
+        match self.engine.find(&name).await? {
+            Some(container) if container.is_box_of(login.as_str()) => {
+                Ok(Some(self.existing(login.as_str(), &container)))
+            }
+            Some(_) => Err(ObserveError::Foreign { name, user: login.clone() }),
+            None => Ok(self.account(login).map(|account| self.missing(login, &account))),
+        }
+    }
+
+    /// Fills in whether each box is out of date.
+    pub async fn compare(&mut self, boxes: &mut [ObservedBox]) {
+        for one in boxes {
+            one.out_of_date = self.is_out_of_date(one).await;
+        }
+    }
+
+    async fn is_out_of_date(&mut self, one: &ObservedBox) -> Option<bool> {
+        let created_from = one.spec.as_ref()?;
+        let login = Login::parse(one.user.as_bytes()).ok()?;
+        let account = self.account(&login)?;
+        let spec = self.spec(&login, &account, self.features.get_or_init(HostFeatures::detect));
+        let image = self.image_id(&spec.image).await?;
+        Some(*created_from != spec.of_image(&image).hash())
+    }
+
+    /// A box that has a container.
+    fn existing(&self, user: &str, container: &Container) -> ObservedBox {
+        let labels = container.labels.as_ref();
+        let mut observed = ObservedBox {
+            user: user.to_owned(),
+            status: status_of(container),
+            container: Some(container.id.clone()),
+            made_for: labels.map(|labels| labels.account.clone()).filter(|account| !account.is_empty()),
+            spec: labels.map(|labels| labels.spec.clone()),
+            ..ObservedBox::default()
+        };
+        if container.state.has_processes() {
+            observed.init = container.pid;
+            observed.status.runs_since(&container.started_at, SystemTime::now());
+        }
+        // Whoever may use the engine can create a container with any label.
+        let Ok(login) = Login::parse(user.as_bytes()) else { return observed };
+        let account = self.account(&login);
+        self.add_presence(&mut observed, &login, account.as_ref());
+        observed
+    }
+
+    /// The box of a user who has no container, as it would be created.
+    fn missing(&self, login: &Login, account: &Account) -> ObservedBox {
+        let spec = self.spec(login, account, &HostFeatures::default());
+        let mut observed = ObservedBox {
+            user: login.to_string(),
+            status: status_of_missing(&spec),
+            ..ObservedBox::default()
+        };
+        self.add_presence(&mut observed, login, Some(account));
+        observed
+    }
+
+    /// Fills in the home, the account, the sessions and what follows from them.
+    fn add_presence(&self, observed: &mut ObservedBox, login: &Login, account: Option<&Account>) {
+        let home = PathBuf::from(self.config.container.home.fill(login));
+        let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+        let timeout =
+            account.and_then(|account| account.idle_timeout).unwrap_or(self.config.reap.idle_timeout);
+        let now = boottime();
+        let idle = runtime_dir.last_presence().ok().flatten().map(|last| now.saturating_sub(last));
+        let status = &mut observed.status;
+        // It fails if the user has no runtime directory, and then there was no session since boot.
+        status.sessions = runtime_dir.open_sessions().unwrap_or_default();
+        status.idle_for(idle, timeout.0, SystemTime::now());
+        status.disk = home::disk_usage(&home);
+        status.last_stop = runtime_dir.last_stop(now);
+        observed.home = Some(home);
+        observed.account = account.and_then(|account| account.id.clone());
+    }
+
+    fn account(&self, login: &Login) -> Option<Account> {
+        Cache::new(&self.config.accounts.cache).read(login).map(|record| record.account)
+    }
+
+    fn spec(&self, login: &Login, account: &Account, features: &HostFeatures) -> BoxSpec {
+        let config = &self.config.container;
+        let home = PathBuf::from(config.home.fill(login));
+        let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+        BoxSpec::new(config, login, account, HostSide { home: &home, run: runtime_dir.box_dir(), features })
+    }
+
+    /// The id of an image; `None` if it does not exist or the engine does not reply.
+    async fn image_id(&mut self, name: &str) -> Option<String> {
+        if let Some(id) = self.images.get(name) {
+            return id.clone();
+        }
+        let id = self.engine.image_id(name).await.unwrap_or_default();
+        self.images.insert(name.to_owned(), id.clone());
+        id
+    }
+}
+
+fn unknown(ListedBox { id, user }: ListedBox) -> ObservedBox {
+    let status = BoxStatus { state: "unknown".to_owned(), ..BoxStatus::default() };
+    ObservedBox { user, status, container: Some(id), ..ObservedBox::default() }
+}
+
+/// The status of a box that has a container.
+fn status_of(container: &Container) -> BoxStatus {
+    status(&container.name, container.state.name(), &container.image, container.limits)
+}
+
+/// The status of a box that has no container, as it would be created.
 #[must_use]
 pub fn status_of_missing(spec: &BoxSpec) -> BoxStatus {
-    let limits = (spec.nano_cpus, spec.memory, spec.pids);
-    BoxStatus::with_limits(&spec.name, "missing", &spec.image, limits)
+    status(&spec.name, "missing", &spec.image, spec.limits())
 }
 
-/// Why a box that nobody said anything about has stopped.
+fn status(name: &str, state: &str, image: &str, limits: CgroupLimits) -> BoxStatus {
+    BoxStatus {
+        name: name.to_owned(),
+        state: state.to_owned(),
+        image: image.to_owned(),
+        cpu: Cpu { limit: limits.cpus.cores(), used: None },
+        memory: Amount { limit: limits.memory.0, used: None },
+        processes: Amount { limit: limits.pids.into(), used: None },
+        ..BoxStatus::default()
+    }
+}
+
+/// Why a container is stopped that no program of sshbox stopped; `None` if it is not stopped.
 ///
-/// Its init ends with 0 when the host has sent it SIGTERM. Nobody but the host can end it by a
-/// signal, and the engine writes that as 128 + signal.
+/// Its init exits with 0 when the host sends it SIGTERM. Only the host can end it by a signal, and
+/// the engine reports that as 128 + signal.
 #[must_use]
-pub fn why_stopped(found: &Container) -> &'static str {
-    match found.exit_code {
-        _ if found.out_of_memory => texts::OUT_OF_MEMORY,
-        0 | 128.. => texts::FROM_OUTSIDE,
-        _ => texts::BY_ITSELF,
+pub fn why_stopped(container: &Container) -> Option<&'static str> {
+    match container.exit_code {
+        _ if container.state != ContainerState::Stopped => None,
+        _ if container.out_of_memory => Some(texts::OUT_OF_MEMORY),
+        0 | 128.. => Some(texts::FROM_OUTSIDE),
+        _ => Some(texts::BY_ITSELF),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_container_is_stopped() {
+        let stopped = |exit_code, out_of_memory| {
+            why_stopped(&Container { exit_code, out_of_memory, ..Container::default() })
+        };
+        assert_eq!(stopped(0, false), Some(texts::FROM_OUTSIDE));
+        assert_eq!(stopped(137, false), Some(texts::FROM_OUTSIDE));
+        assert_eq!(stopped(137, true), Some(texts::OUT_OF_MEMORY));
+        assert_eq!(stopped(1, false), Some(texts::BY_ITSELF));
+        let running = Container { state: ContainerState::Running, ..Container::default() };
+        assert_eq!(why_stopped(&running), None);
     }
 }

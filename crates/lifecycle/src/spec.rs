@@ -1,380 +1,243 @@
-//! What a box is to be: the configuration and the account put together, and whether a box
-//! that exists is that. Knows no engine.
+//! What a box is: user, mounts, limits, namespaces, environment. Described once, in the terms of
+//! the OCI runtime specification, by a function without side effects. Knows no engine.
+//!
+//! Not described, and left to the engine: the seccomp filter, the `AppArmor` profile, the devices,
+//! the address, `/etc/hosts` and `/etc/resolv.conf`. An engine may mask more paths than listed here.
 
+use crate::container::{LABEL_ACCOUNT, LABEL_USER};
+use crate::oci::{
+    Capabilities, Config, Cpu, Linux, Memory, Mount, Namespace, Pids, Process, Resources, Rlimit, Root, User,
+};
 use host::account::Account;
-use host::config::{self, Limits, MemorySize, OpenFiles, Size};
+use host::config::ContainerConfig;
 use host::features::HostFeatures;
+use host::limits::{CgroupLimits, ContainerLimits, OpenFiles, Size};
 use identity::Login;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 
-/// Raised whenever the engine is told something else for the same box, so that boxes of an
-/// earlier release are made anew at their next cold start.
-const VERSION: u32 = 2;
+/// Raise this whenever a translation for an engine changes, so that boxes of an earlier release
+/// are created anew at their next cold start. A change of the description changes the hash anyway.
+const VERSION: u32 = 3;
 
-/// Everything that a box is made from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The program that is PID 1 of a box, on the host. It is bound over the one file that every
+/// image has for it.
+pub const INIT: &str = "/usr/lib/sshbox/sshbox-init";
+
+/// Where the box has the init and the directory of the boot socket.
+const INIT_IN_BOX: &str = "/sbin/sshbox-init";
+const RUN_IN_BOX: &str = "/run/sshbox";
+
+/// Kernel parameter: 1 takes IPv6 from the loopback interface.
+const LOOPBACK_IPV6: &str = "net.ipv6.conf.lo.disable_ipv6";
+
+/// Period of the CPU limit in microseconds: the kernel's default.
+const CPU_PERIOD: u64 = 100_000;
+
+/// Billionths of a core that one microsecond per period is.
+const NANO_PER_QUOTA: i64 = 10_000;
+
+/// The file systems of the kernel that every container has: mount point, type, source, options.
+const KERNEL_MOUNTS: [(&str, &str, &str, &str); 6] = [
+    ("/proc", "proc", "proc", "nosuid,noexec,nodev"),
+    ("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
+    ("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
+    ("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
+    ("/sys/fs/cgroup", "cgroup", "cgroup", "ro,nosuid,noexec,nodev"),
+    ("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
+];
+
+const NAMESPACES: [&str; 6] = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
+
+/// Paths that tell of the host or reach its devices.
+const MASKED_PATHS: [&str; 10] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+];
+
+/// Paths through which the host's kernel is configured.
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Everything that a box is made from: the container, and what the OCI runtime specification has
+/// no place for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoxSpec {
     version: u32,
     /// Name of the container.
     pub name: String,
-    /// Whose it is.
-    pub user: String,
-    /// Which account, if the source tells.
-    pub account: Option<String>,
-    /// Image as it is called.
+    /// Name of the image.
     pub image: String,
-    /// Image as it was found.
+    /// Id of the image that has this name now; empty until it was looked up.
     pub image_id: String,
-    /// Who the user is in the box.
-    pub owner: String,
-    /// Home on the host.
-    pub home: PathBuf,
-    /// Home in the box.
-    pub mount: PathBuf,
-    /// Host name in the box.
-    pub hostname: String,
-    /// Directory of the boot socket on the host.
-    pub run: PathBuf,
-    /// Network.
+    /// Name of the network.
     pub network: String,
-    /// CPU time in billionths of a core.
-    pub nano_cpus: i64,
-    /// Memory in bytes, swap included.
-    pub memory: i64,
-    /// Tasks: processes and threads.
-    pub pids: i64,
-    /// Size of `/dev/shm` in bytes.
-    pub shm: i64,
-    /// Size of `/tmp`, and of `/var/tmp`, in bytes.
-    pub tmp: i64,
-    /// Open files of a process.
-    pub nofile: OpenFiles,
-    /// What the host has to offer.
-    pub host: HostFeatures,
+    /// The container.
+    pub config: Config,
+}
+
+/// What the host provides for one box.
+#[derive(Clone, Copy, Debug)]
+pub struct HostSide<'a> {
+    /// The user's home directory.
+    pub home: &'a Path,
+    /// The directory of the boot socket.
+    pub run: &'a Path,
+    /// What every box of this host can have.
+    pub features: &'a HostFeatures,
 }
 
 impl BoxSpec {
-    /// The box of this user. The home is filled in by who made sure of it.
+    /// The box of this user.
     #[must_use]
-    pub fn new(
-        config: &config::ContainerConfig,
-        login: &Login,
-        account: &Account,
-        home: PathBuf,
-        run: PathBuf,
-    ) -> Self {
-        let limits = limits(config, account);
+    pub fn new(config: &ContainerConfig, login: &Login, account: &Account, host: HostSide<'_>) -> Self {
+        let limits = ContainerLimits::resolve(&account.limits, &config.limits, &config.ceilings);
         Self {
             version: VERSION,
             name: config.name.fill(login),
-            user: login.as_str().to_owned(),
-            account: account.id.clone(),
-            image: image(config, account).to_owned(),
+            image: account.image.as_deref().unwrap_or(&config.image).to_owned(),
             image_id: String::new(),
-            owner: config.user.to_string(),
-            home,
-            mount: config.mount.clone(),
-            hostname: config.hostname.fill(login),
-            run,
             network: config.network.clone(),
-            nano_cpus: limits.cpus.nano(),
-            memory: bytes(limits.memory),
-            pids: i64::from(limits.pids),
-            shm: bytes(limits.shm.of(limits.memory)),
-            tmp: bytes(limits.tmp.of(limits.memory)),
-            nofile: limits.nofile,
-            host: HostFeatures::default(),
+            config: Config {
+                oci_version: "1.0.2".to_owned(),
+                process: process(config, &limits, host.features),
+                root: Root { path: "rootfs".into(), readonly: true },
+                hostname: config.hostname.fill(login),
+                mounts: mounts(config, &limits, host),
+                annotations: BTreeMap::from([
+                    (LABEL_USER.to_owned(), login.as_str().to_owned()),
+                    (LABEL_ACCOUNT.to_owned(), account.id.clone().unwrap_or_default()),
+                ]),
+                linux: linux(&limits, host.features),
+            },
         }
     }
 
-    /// The same, on a host that has this to offer.
-    #[must_use]
-    pub fn on_host(self, host: HostFeatures) -> Self {
-        Self { host, ..self }
-    }
-
-    /// The same, on a host without lxcfs.
-    #[must_use]
-    pub fn without_lxcfs(self) -> Self {
-        let host = HostFeatures { lxcfs: Vec::new(), ..self.host };
-        Self { host, ..self }
-    }
-
-    /// The same, made from the image that was found under its name.
+    /// The same box, made from the image with this id.
     #[must_use]
     pub fn of_image(self, image_id: &str) -> Self {
         Self { image_id: image_id.to_owned(), ..self }
     }
 
-    /// What tells one spec from another: half a SHA-256, in hexadecimal digits.
+    /// Login name of the user.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        self.config.annotations.get(LABEL_USER).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Limits of its cgroup.
+    #[must_use]
+    pub fn limits(&self) -> CgroupLimits {
+        let Resources { memory, cpu, pids } = self.config.linux.resources;
+        CgroupLimits::from_engine(cpu.nano_cpus(), memory.limit, pids.limit)
+    }
+
+    /// Two boxes with the same hash are the same: half a SHA-256, in hexadecimal digits.
     #[must_use]
     pub fn hash(&self) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();
         Sha256::digest(text).iter().take(16).fold(String::new(), |mut hash, byte| {
+            // Writing to a String cannot fail.
             let _ = write!(hash, "{byte:02x}");
             hash
         })
     }
 }
 
-fn image<'a>(config: &'a config::ContainerConfig, account: &'a Account) -> &'a str {
-    account.image.as_deref().unwrap_or(&config.image)
+impl Cpu {
+    /// Billionths of a core.
+    #[must_use]
+    pub fn nano_cpus(self) -> i64 {
+        self.quota.saturating_mul(NANO_PER_QUOTA)
+    }
 }
 
-/// What the account asks for, else what the config gives; at most what the config allows.
-fn limits(config: &config::ContainerConfig, account: &Account) -> Limits {
-    let (wanted, given, most) = (&account.limits, &config.limits, &config.ceilings);
-    let memory = wanted.memory.unwrap_or(given.memory).min(most.memory);
-    // Percentages are of this box's memory, those of ceilings too.
-    let in_memory = |wanted: Option<MemorySize>, given: MemorySize, most: MemorySize| {
-        MemorySize::Bytes(wanted.unwrap_or(given).of(memory).min(most.of(memory)))
+fn process(config: &ContainerConfig, limits: &ContainerLimits, features: &HostFeatures) -> Process {
+    let OpenFiles { soft, hard } = limits.open_files;
+    // With lxcfs a box shows the processors that it may use. `nproc` and OpenMP count those of the
+    // scheduler, which are the host's, unless this variable is set.
+    let cores = limits.cgroup.cpus.nano().saturating_add(999_999_999) / 1_000_000_000;
+    let threads = (!features.lxcfs.is_empty()).then(|| format!("OMP_NUM_THREADS={}", cores.max(1)));
+    Process {
+        terminal: false,
+        user: User { uid: config.user.uid, gid: config.user.gid },
+        // The init itself sets the limit of open files. As an rlimit here, a higher one than the
+        // engine's own would make the start fail.
+        args: vec![INIT_IN_BOX.to_owned(), soft.to_string(), hard.to_string()],
+        env: threads.into_iter().collect(),
+        cwd: "/".into(),
+        // None, whatever the image asks for.
+        capabilities: Capabilities::default(),
+        // The kernel of the host decides where core dumps go, and that is no place for a user's.
+        rlimits: vec![Rlimit { kind: "RLIMIT_CORE".to_owned(), soft: 0, hard: 0 }],
+        no_new_privileges: true,
+    }
+}
+
+/// The only places that can be written to are the home, and memory.
+fn mounts(config: &ContainerConfig, limits: &ContainerLimits, host: HostSide<'_>) -> Vec<Mount> {
+    let kernel = KERNEL_MOUNTS.map(|(destination, kind, source, options)| {
+        mount(destination.as_ref(), kind, source.as_ref(), options)
+    });
+    let tmpfs = |destination: &str, options: &str, size: Size| {
+        mount(destination.as_ref(), "tmpfs", "tmpfs".as_ref(), &format!("{options},size={}", size.0))
     };
-    Limits {
-        cpus: wanted.cpus.unwrap_or(given.cpus).min(most.cpus),
-        memory,
-        // 0 and less mean "no limit" to the engine.
-        pids: wanted.pids.unwrap_or(given.pids).clamp(1, most.pids.max(1)),
-        shm: in_memory(wanted.shm, given.shm, most.shm),
-        tmp: in_memory(wanted.tmp, given.tmp, most.tmp),
-        nofile: OpenFiles {
-            soft: given.nofile.soft.min(most.nofile.soft),
-            hard: given.nofile.hard.min(most.nofile.hard),
+    let scratch = "rw,nosuid,nodev,exec,mode=1777";
+    let memory = [
+        tmpfs("/dev/shm", "rw,nosuid,nodev,noexec,mode=1777", limits.shm),
+        tmpfs("/tmp", scratch, limits.tmp),
+        tmpfs("/var/tmp", scratch, limits.tmp),
+        tmpfs("/run", "rw,nosuid,nodev,noexec,mode=0755", Size(16 << 20)),
+    ];
+    let bind = |source: &Path, destination: &Path, access: &str| {
+        mount(destination, "bind", source, &format!("rbind,rprivate,{access}"))
+    };
+    let binds = [
+        bind(host.home, &config.mount, "rw"),
+        bind(INIT.as_ref(), INIT_IN_BOX.as_ref(), "ro"),
+        bind(host.run, RUN_IN_BOX.as_ref(), "ro"),
+    ];
+    let lxcfs = host.features.lxcfs.iter().map(|(source, destination)| bind(source, destination, "ro"));
+    kernel.into_iter().chain(memory).chain(binds).chain(lxcfs).collect()
+}
+
+fn mount(destination: &Path, kind: &str, source: &Path, options: &str) -> Mount {
+    Mount {
+        destination: destination.to_owned(),
+        kind: kind.to_owned(),
+        source: source.to_owned(),
+        options: options.split(',').map(str::to_owned).collect(),
+    }
+}
+
+fn linux(limits: &ContainerLimits, features: &HostFeatures) -> Linux {
+    let memory = limits.cgroup.memory.signed();
+    // Programs try ::1 first for `localhost`, and an engine may switch it off where the network has no
+    // IPv6. A kernel without IPv6 does not know the parameter, and the box would not start.
+    let sysctl = features.ipv6.then(|| (LOOPBACK_IPV6.to_owned(), "0".to_owned()));
+    Linux {
+        namespaces: NAMESPACES.map(|kind| Namespace { kind: kind.to_owned() }).into(),
+        resources: Resources {
+            // No swap.
+            memory: Memory { limit: memory, swap: memory },
+            cpu: Cpu { quota: limits.cgroup.cpus.nano() / NANO_PER_QUOTA, period: CPU_PERIOD },
+            pids: Pids { limit: i64::from(limits.cgroup.pids) },
         },
-    }
-}
-
-fn bytes(size: Size) -> i64 {
-    i64::try_from(size.0).unwrap_or(i64::MAX)
-}
-
-/// A container, as far as it concerns us.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
-    /// The engine's id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Process id of its init on the host, while it runs.
-    pub pid: Option<i32>,
-    /// What it does.
-    pub state: ContainerState,
-    /// Our labels; `None` when it is not one of ours.
-    pub labels: Option<BoxLabels>,
-    /// How it ended last.
-    pub exit_code: i64,
-    /// Whether the kernel killed its init because it had no memory left.
-    pub out_of_memory: bool,
-    /// Last start and last end, RFC 3339, as the engine writes them; its zero is the year 1.
-    pub started_at: String,
-    /// See `started_at`.
-    pub finished_at: String,
-    /// Image as it is called.
-    pub image: String,
-    /// Limits: CPU time in billionths of a core, memory in bytes, tasks.
-    pub limits: (i64, i64, i64),
-}
-
-/// Labels of a box.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BoxLabels {
-    /// `sshbox.user`
-    pub user: String,
-    /// `sshbox.id`; empty when the source has none.
-    pub account: String,
-    /// `sshbox.spec`
-    pub spec: String,
-}
-
-/// What a container does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ContainerState {
-    /// Made, never started; or ended.
-    #[default]
-    Stopped,
-    /// Runs.
-    Running,
-    /// Frozen.
-    Paused,
-    /// On its way elsewhere: restarting or being removed.
-    Busy,
-    /// Cannot be started any more.
-    Dead,
-}
-
-impl ContainerState {
-    /// In one word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-            Self::Busy => "changing",
-            Self::Dead => "broken",
-        }
-    }
-
-    /// Whether there are processes in it.
-    #[must_use]
-    pub fn lives(self) -> bool {
-        matches!(self, Self::Running | Self::Paused)
-    }
-}
-
-/// What has to be done to get from a container to a box that serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartStep {
-    /// There is none: make it.
-    Create,
-    /// Start it.
-    Start,
-    /// It runs: see whether it answers.
-    Ask,
-    /// Thaw it.
-    Unpause,
-    /// Look again in a moment.
-    Wait,
-    /// Remove it and make it anew; the home stays.
-    Recreate,
-    /// It is not ours: leave it alone.
-    Refuse,
-}
-
-/// The next step. A box that runs stays as it is, even if it should be another by now.
-#[must_use]
-pub fn start_step(found: Option<&Container>, wanted: &BoxSpec) -> StartStep {
-    let Some(found) = found else {
-        return StartStep::Create;
-    };
-    let Some(labels) = found.labels.as_ref().filter(|labels| labels.user == wanted.user) else {
-        return StartStep::Refuse;
-    };
-    match found.state {
-        ContainerState::Running => StartStep::Ask,
-        ContainerState::Paused => StartStep::Unpause,
-        ContainerState::Busy => StartStep::Wait,
-        ContainerState::Stopped if labels.spec == wanted.hash() => StartStep::Start,
-        ContainerState::Stopped | ContainerState::Dead => StartStep::Recreate,
+        sysctl: sysctl.into_iter().collect(),
+        masked_paths: MASKED_PATHS.map(Into::into).into(),
+        readonly_paths: READONLY_PATHS.map(Into::into).into(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use host::account::{Answer, Format, parse};
-    use host::config::Config;
-
-    fn login() -> Login {
-        Login::parse(b"alice").unwrap()
-    }
-
-    fn account(limits: &str) -> Account {
-        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
-        let body = format!(r#"{{"user":"alice","id":42,"keys":["{key}"],"limits":{limits}}}"#);
-        match parse(&login(), Format::Json, body.as_bytes()).unwrap().answer {
-            Answer::Known(account) => account,
-            Answer::Refused(reason) => panic!("{reason}"),
-        }
-    }
-
-    fn spec(limits: &str) -> BoxSpec {
-        let config = Config::default().container;
-        BoxSpec::new(&config, &login(), &account(limits), "/h".into(), "/r".into()).of_image("sha256:1")
-    }
-
-    fn found(state: ContainerState, labels: Option<BoxLabels>) -> Container {
-        Container { id: "x".to_owned(), state, labels, ..Container::default() }
-    }
-
-    fn labels(user: &str, spec: &str) -> BoxLabels {
-        BoxLabels { user: user.to_owned(), account: "42".to_owned(), spec: spec.to_owned() }
-    }
-
-    #[test]
-    fn limits_are_the_accounts_up_to_the_ceiling() {
-        let small = spec(r#"{"cpus":0.5,"memory":"512MiB","pids":64}"#);
-        assert_eq!((small.nano_cpus, small.memory, small.pids), (500_000_000, 512 << 20, 64));
-        let greedy = spec(r#"{"cpus":64,"memory":"1TiB","pids":100000}"#);
-        assert_eq!(greedy, spec("{}"));
-        assert_eq!((greedy.nano_cpus, greedy.memory, greedy.pids), (2_000_000_000, 8 << 30, 512));
-        assert_eq!(spec(r#"{"pids":0}"#).pids, 1);
-    }
-
-    #[test]
-    fn shm_and_tmp_are_parts_of_the_boxs_memory_up_to_the_ceiling() {
-        let sizes = |limits: &str| {
-            let spec = spec(limits);
-            (spec.shm, spec.tmp)
-        };
-        assert_eq!(sizes("{}"), (4 << 30, 1 << 30));
-        assert_eq!(sizes(r#"{"memory":"100MiB"}"#), (50 << 20, 1 << 30));
-        assert_eq!(sizes(r#"{"shm":"64MiB","tmp":"1%"}"#), (64 << 20, 85_899_345));
-        assert_eq!(sizes(r#"{"memory":"100MiB","shm":"100%","tmp":"1TiB"}"#), (50 << 20, 1 << 30));
-    }
-
-    #[test]
-    fn f5_each_state_has_its_step() {
-        let wanted = spec("{}");
-        let current = Some(labels("alice", &wanted.hash()));
-        assert_eq!(start_step(None, &wanted), StartStep::Create);
-        for (state, step) in [
-            (ContainerState::Stopped, StartStep::Start),
-            (ContainerState::Running, StartStep::Ask),
-            (ContainerState::Paused, StartStep::Unpause),
-            (ContainerState::Busy, StartStep::Wait),
-            (ContainerState::Dead, StartStep::Recreate),
-        ] {
-            assert_eq!(start_step(Some(&found(state, current.clone())), &wanted), step);
-        }
-    }
-
-    #[test]
-    fn f8_a_box_of_another_spec_is_made_anew_when_it_does_not_run() {
-        let wanted = spec("{}");
-        let old = Some(labels("alice", &wanted.clone().of_image("sha256:0").hash()));
-        assert_eq!(
-            start_step(Some(&found(ContainerState::Stopped, old.clone())), &wanted),
-            StartStep::Recreate
-        );
-        assert_eq!(start_step(Some(&found(ContainerState::Running, old)), &wanted), StartStep::Ask);
-    }
-
-    #[test]
-    fn a2_a_foreign_container_is_left_alone_in_every_state() {
-        let wanted = spec("{}");
-        for state in [
-            ContainerState::Stopped,
-            ContainerState::Running,
-            ContainerState::Paused,
-            ContainerState::Busy,
-            ContainerState::Dead,
-        ] {
-            assert_eq!(start_step(Some(&found(state, None)), &wanted), StartStep::Refuse);
-            assert_eq!(
-                start_step(Some(&found(state, Some(labels("bob", &wanted.hash())))), &wanted),
-                StartStep::Refuse
-            );
-        }
-    }
-
-    #[test]
-    fn every_part_of_a_spec_counts() {
-        let base = spec("{}");
-        for other in [
-            BoxSpec { account: None, ..base.clone() },
-            BoxSpec { image_id: "sha256:2".to_owned(), ..base.clone() },
-            BoxSpec { home: "/other".into(), ..base.clone() },
-            BoxSpec { memory: 1, ..base.clone() },
-            BoxSpec { shm: 1, ..base.clone() },
-            BoxSpec { hostname: "other".to_owned(), ..base.clone() },
-            base.clone().on_host(HostFeatures { ipv6: true, lxcfs: Vec::new() }),
-            BoxSpec { network: "other".to_owned(), ..base.clone() },
-        ] {
-            assert_ne!(base.hash(), other.hash());
-        }
-        assert_eq!(base.hash().len(), 32);
-    }
-}
+mod tests;

@@ -1,15 +1,17 @@
-//! `sshbox-wake`: what a user may have done to their own box by root: started, stopped, looked
-//! at. One process per request, started by the connection to `wake.sock`, as root and hardened.
-//! It takes one verb, the login name and a reference from outside, and the kernel says whether
-//! that name is the caller's. Root may have it done for any name: so does the admin's command.
+//! `sshbox-wake`: starts, stops or observes the box of its caller. Each connection to `wake.sock`
+//! starts one such process, as root and hardened. A request is one verb, the login name and a
+//! reference; the kernel attests the caller's uid, which must be that of the name. Root may send any
+//! name, and the command `sshbox` does.
 
-mod handover;
-mod look;
 mod progress;
+mod queries;
 mod start;
+mod start_step;
 mod stop;
 
 use crate::engine::EngineError;
+use crate::observe::ObserveError;
+use crate::runtime;
 use clap::{CommandFactory as _, Parser};
 use host::account::Account;
 use host::cache::Cache;
@@ -31,7 +33,7 @@ use std::time::Instant;
 
 const PROGRAM: &str = "sshbox-wake";
 
-/// Starts, stops or looks at the box of the user who is connected to stdin.
+/// Start, stop or observe the box of the user who is connected to standard input
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version)]
 struct Arguments {
@@ -40,7 +42,7 @@ struct Arguments {
     config: PathBuf,
 }
 
-/// All that may be typed, for the test that compares the manual with it.
+/// The command line, for the test that compares it with the manual page.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
@@ -54,69 +56,70 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
-    // Ends as a failure for a caller: the connection closes without an answer.
+    // For the caller the end at the deadline is a failure: the connection closes without a reply.
     if end_after(WAKE, || log(PROGRAM, Event::DeadlinePassed, &[])).is_err() {
         return ExitStatus::TryAgain.code().into();
     }
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(Socket::from_fd) else {
         return ExitStatus::Internal.code().into();
     };
-    let answer = serve(&socket, &arguments.config).unwrap_or_else(|failure| {
-        let told = Fields::default()
+    let reply = serve(&socket, &arguments.config).unwrap_or_else(|failure| {
+        let fields = Fields::default()
             .with("failed", failure.advice.as_bytes())
             .with("status", failure.status.code().to_string().as_bytes())
             .with("ref", failure.reference.to_string().as_bytes());
-        // An admin need not look for the rest in the journal.
-        if by_root(&socket) { told.with("cause", failure.cause.as_bytes()) } else { told }
+        // So that an admin need not search the journal.
+        if is_by_root(&socket) { fields.with("cause", failure.cause.as_bytes()) } else { fields }
     });
-    // A caller who left does not need it.
-    let _ = socket.send(&answer, &[]);
+    // It fails if the caller has gone, and then nobody needs the reply.
+    let _ = socket.send(&reply, &[]);
     ExitCode::SUCCESS
 }
 
-fn by_root(socket: &Socket) -> bool {
+fn is_by_root(socket: &Socket) -> bool {
     socket.peer_uid().is_ok_and(|uid| uid == 0)
 }
 
-/// What was done: what the caller is told, and what the journal is.
-struct Done {
-    answer: Fields,
-    /// What happened and why; `None` when nothing did.
+/// Outcome of a request.
+struct RequestOutcome {
+    /// For the caller.
+    reply: Fields,
+    /// For the journal: what was changed and why; `None` if nothing was.
     event: Option<(Event, &'static str)>,
 }
 
 fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
     let (verb, login, progress) =
-        caller(socket).inspect_err(|failure| report(failure, Event::RequestRefused, ""))?;
-    let begun = Instant::now();
+        read_request(socket).inspect_err(|failure| log_failure(failure, Event::RequestRefused, ""))?;
+    let began = Instant::now();
     let done = config::load(config).map_err(unusable).and_then(|config| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
+        let runtime = runtime::on_this_thread()
             .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::SHORT_OF_RESOURCES, &error))?;
         runtime.block_on(async {
             match verb {
                 Verb::Wake => start::start(&config, &login, &progress).await,
-                Verb::Stop | Verb::Restart => stop::stop(&config, &login, why(verb, by_root(socket))).await,
-                Verb::Status => look::status(&config, &login).await,
-                Verb::StopReason => look::why(&config, &login).await,
-                Verb::Keys => look::keys(&config, &login),
+                Verb::Stop | Verb::Restart => {
+                    stop::stop(&config, &login, stop_reason(verb, is_by_root(socket))).await
+                }
+                Verb::Status => queries::status(&config, &login).await,
+                Verb::StopReason => queries::stop_reason(&config, &login).await,
+                Verb::Keys => queries::keys(&config, &login),
             }
         })
     });
     match done {
-        Ok(Done { answer, event }) => {
-            let took = begun.elapsed().as_millis().to_string();
+        Ok(RequestOutcome { reply, event }) => {
+            let took = began.elapsed().as_millis().to_string();
             if let Some((event, reason)) = event {
                 let fields: [FieldValue<'_>; 4] = [
                     (Field::User, &login.as_str()),
-                    (Field::By, &(if by_root(socket) { "admin" } else { "user" })),
+                    (Field::By, &(if is_by_root(socket) { "admin" } else { "user" })),
                     (Field::Reason, &reason),
                     (Field::Duration, &took),
                 ];
                 log(PROGRAM, event, &fields);
             }
-            Ok(answer)
+            Ok(reply)
         }
         Err(failure) => {
             let event = match verb {
@@ -124,26 +127,26 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
                 Verb::Stop | Verb::Restart => Event::StopFailed,
                 Verb::Status | Verb::StopReason | Verb::Keys => Event::LookFailed,
             };
-            report(&failure, event, login.as_str());
+            log_failure(&failure, event, login.as_str());
             Err(failure)
         }
     }
 }
 
-fn report(failure: &Failure, event: Event, user: &str) {
+fn log_failure(failure: &Failure, event: Event, user: &str) {
     let status = failure.status.code().to_string();
     let fields: [FieldValue<'_>; 3] =
         [(Field::User, &user), (Field::Error, &failure.cause), (Field::Status, &status)];
     log(PROGRAM, event, &fields);
 }
 
-/// Tells that a box had ended by itself, or by somebody else.
+/// Logs that a box had stopped by itself, or from outside sshbox.
 fn report_end(login: &Login, reason: &str) {
     log(PROGRAM, Event::BoxEnded, &[(Field::User, &login.as_str()), (Field::Reason, &reason)]);
 }
 
-/// Why the box is stopped, as its user will hear it.
-fn why(verb: Verb, by_root: bool) -> &'static str {
+/// Why the box is stopped, as its user reads it.
+fn stop_reason(verb: Verb, by_root: bool) -> &'static str {
     match (verb, by_root) {
         (Verb::Restart, true) => texts::RESTARTED_BY_ADMIN,
         (Verb::Restart, false) => texts::BY_RESTART,
@@ -152,9 +155,9 @@ fn why(verb: Verb, by_root: bool) -> &'static str {
     }
 }
 
-/// What is asked for, and for whom: the name that was sent, if the kernel attests that the
-/// caller has its uid, or is root; and where progress goes.
-fn caller(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
+/// Reads the request: the verb and the login name, if the kernel attests that the caller has the
+/// uid of that name or is root. Also returns where progress goes.
+fn read_request(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
     let refused = |cause: String| Failure { cause, ..Failure::new(ExitStatus::Refused, texts::NOT_YOURS) };
     let read = || {
         socket.set_patience(REQUEST)?;
@@ -163,28 +166,29 @@ fn caller(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
     let (uid, request) = read().map_err(|error| refused(format!("no request: {error}")))?;
     let fields = request.map(|(fields, _)| fields).unwrap_or_default();
     let (verb, name) =
-        Verb::parse(&fields).ok_or_else(|| refused(format!("uid {uid} sent no request that is known")))?;
+        Verb::parse(&fields).ok_or_else(|| refused(format!("uid {uid} sent an unknown request")))?;
     let login =
         Login::parse(name).map_err(|error| refused(format!("uid {uid} sent a name that is {error}")))?;
     if uid != login.uid() && uid != 0 {
         return Err(refused(format!("uid {uid} asked for the box of {login}, whose uid is {}", login.uid())));
     }
-    // From here on all that is told here is told of their session.
+    // From here on all messages are about the caller's session.
     if let Some(reference) = fields.text("ref").and_then(Reference::parse) {
         Reference::adopt(reference);
     }
     Ok((verb, login, Progress::to_caller(socket, &fields)))
 }
 
-/// Makes room for this user, and from then on nobody else starts or stops the box.
-fn transition(runtime_dir: &UserRuntimeDir) -> Result<LockGuard, Failure> {
-    runtime_dir.prepare().map_err(no_room)?;
+/// Creates the user's runtime directory if necessary, and locks the box against other starts and
+/// stops.
+fn lock_state(runtime_dir: &UserRuntimeDir) -> Result<LockGuard, Failure> {
+    runtime_dir.prepare().map_err(no_runtime_dir)?;
     runtime_dir
         .lock_state(TRANSITION)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::BOX_BUSY, &error))
 }
 
-/// The account that `sshbox-keys` left in the cache a moment ago.
+/// The account that `sshbox-keys` wrote into the cache at this login.
 fn account(config: &Config, login: &Login) -> Result<Account, Failure> {
     let record = Cache::new(&config.accounts.cache).read(login);
     record.map(|record| record.account).ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ACCOUNT))
@@ -199,13 +203,20 @@ fn unusable(error: config::ConfigError) -> Failure {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn no_room(error: io::Error) -> Failure {
+fn no_runtime_dir(error: io::Error) -> Failure {
     Failure::because(ExitStatus::TryAgain, texts::NO_BOX_FILES, &error)
 }
 
 fn foreign(name: &str) -> Failure {
-    let cause = format!("container {name} exists and is not ours: it has not our labels");
+    let cause = format!("container {name} exists and lacks the labels of sshbox for this user");
     Failure { cause, ..Failure::new(ExitStatus::Refused, texts::FOREIGN) }
+}
+
+fn observe_failed(error: ObserveError) -> Failure {
+    match error {
+        ObserveError::Engine(error) => engine_failed(error),
+        ObserveError::Foreign { name, .. } => foreign(&name),
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]

@@ -91,22 +91,6 @@ pub struct Usage {
 }
 
 impl BoxStatus {
-    /// A box with these limits: CPU time in billionths of a core, memory in bytes, tasks.
-    #[must_use]
-    pub fn with_limits(name: &str, state: &str, image: &str, (cpus, memory, pids): (i64, i64, i64)) -> Self {
-        let limit = |limit: i64| u64::try_from(limit).unwrap_or_default();
-        let amount = |most: i64| Amount { limit: limit(most), used: None };
-        Self {
-            name: name.to_owned(),
-            state: state.to_owned(),
-            image: image.to_owned(),
-            cpu: Cpu { limit: Duration::from_nanos(limit(cpus)).as_secs_f64(), used: None },
-            memory: amount(memory),
-            processes: amount(pids),
-            ..Self::default()
-        }
-    }
-
     /// Fills in the present use, from two measurements.
     pub fn measured(&mut self, before: &Usage, now: &Usage, between: Duration) {
         let cores = now.cpu.saturating_sub(before.cpu).as_secs_f64() / between.as_secs_f64();

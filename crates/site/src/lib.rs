@@ -1,6 +1,6 @@
-//! Asks the web app whose key may log in: `sshbox-keys`.
+//! `sshbox-keys`, which asks the web app for the keys of a user.
 //!
-//! The one crate that links a web client and TLS; it links no container engine.
+//! The only crate that links a web client and TLS. It links no container engine.
 
 #![cfg_attr(
     test,
@@ -11,5 +11,5 @@
     )
 )]
 
-pub mod keys;
+pub mod authorized_keys;
 pub mod source;

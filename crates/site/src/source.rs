@@ -1,8 +1,9 @@
-//! The account source: the web app over HTTP, or a file. One question, one answer, within
-//! one deadline. The HTTP client is named in this file only.
+//! The account source: the web app over HTTP, or a file. One request has one reply, within one
+//! deadline. Only this file uses the HTTP client.
 
-use host::account::{self, Answer, BadBody, Format, Parsed};
-use host::config::{AccountsConfig, InsecureFile, check_owner};
+use host::account::{self, InvalidReply, ParsedReply, ReplyFormat};
+use host::config::AccountsConfig;
+use host::trusted_file::{self, UntrustedFile};
 use identity::Login;
 use std::fmt;
 use std::fs::File;
@@ -15,51 +16,56 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-/// Longest body that is read, in bytes: a hundred RSA keys take half of it.
+/// Longest body of a reply, in bytes. A hundred RSA keys take half of it.
 const BODY_MAX: u64 = 256 * 1024;
 
-/// Longest token file that is read, in bytes.
+/// Longest token file, in bytes.
 const TOKEN_MAX: u64 = 4096;
 
-/// Why there is no answer. The cached account serves then.
+/// Longest CA file, in bytes.
+const CA_FILE_MAX: u64 = 1 << 22;
+
+/// Why there is no usable reply. The caller then uses the cached account.
 #[derive(Debug)]
 pub enum SourceError {
-    /// No answer within the deadline.
+    /// No reply within the deadline.
     Timeout(Duration),
-    /// The host has no thread for the question.
+    /// Starting a thread for the request failed.
     Thread(io::Error),
-    /// The question could not be asked, or the answer not read.
+    /// Sending the request or receiving the reply failed.
     Http(Box<ureq::Error>),
-    /// An answer with a status that says nothing of the user.
+    /// The HTTP status says nothing about the user.
     Status(u16),
-    /// Neither JSON nor plain text.
+    /// The content type is neither JSON nor plain text.
     ContentType(String),
-    /// What it says is no account.
-    Body(BadBody),
-    /// A file that the question needs could not be read.
+    /// The body is not a valid account.
+    Body(InvalidReply),
+    /// Reading a file failed.
     Read(PathBuf, io::Error),
-    /// A file that others can change.
-    Insecure(PathBuf, InsecureFile),
-    /// The token is no single line of printable ASCII.
+    /// Another user can change this file.
+    Untrusted(PathBuf, UntrustedFile),
+    /// The token file does not hold one line of printable ASCII.
     Token(PathBuf),
     /// The CA file holds no certificate.
-    Authorities(PathBuf),
+    NoCertificate(PathBuf),
 }
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout(limit) => write!(f, "no answer within {limit:?}"),
-            Self::Thread(_) => f.write_str("no thread can be started to ask the web app"),
+            Self::Thread(_) => f.write_str("cannot start a thread to ask the web app"),
             Self::Http(_) => f.write_str("the web app cannot be asked"),
-            Self::Status(401) => f.write_str("the web app does not accept our token (HTTP 401)"),
+            Self::Status(401) => f.write_str("the web app rejects the token (HTTP 401)"),
             Self::Status(status) => write!(f, "the web app answered HTTP {status}"),
             Self::ContentType(kind) => write!(f, "the web app answered with content type \"{kind}\""),
-            Self::Body(_) => f.write_str("the web app's answer cannot be used"),
+            Self::Body(_) => f.write_str("the web app's answer is not valid"),
             Self::Read(path, _) => write!(f, "cannot read {}", path.display()),
-            Self::Insecure(path, _) => write!(f, "{} is not safe to use", path.display()),
-            Self::Token(path) => write!(f, "{} holds no token: one line of printable ASCII", path.display()),
-            Self::Authorities(path) => write!(f, "{} holds no certificate", path.display()),
+            Self::Untrusted(path, _) => write!(f, "{} is not safe to use", path.display()),
+            Self::Token(path) => {
+                write!(f, "{} does not hold a token: one line of printable ASCII", path.display())
+            }
+            Self::NoCertificate(path) => write!(f, "{} holds no certificate", path.display()),
         }
     }
 }
@@ -70,122 +76,112 @@ impl std::error::Error for SourceError {
             Self::Http(error) => Some(&**error),
             Self::Body(error) => Some(error),
             Self::Read(_, error) | Self::Thread(error) => Some(error),
-            Self::Insecure(_, error) => Some(error),
+            Self::Untrusted(_, error) => Some(error),
             _ => None,
         }
     }
 }
 
-/// Asks for `login` once, within `timeout`.
-///
-/// # Errors
-/// [`SourceError`]: no answer. A refusal is an answer.
-pub fn ask(config: &AccountsConfig, login: &Login, timeout: Duration) -> Result<Parsed, SourceError> {
-    reply(config, login, timeout).answer
-}
-
 /// A reply of the account source.
 #[derive(Debug)]
 pub struct SourceReply {
-    /// HTTP status; `None` for a file, and without a reply.
+    /// HTTP status; `None` for a file, and if there is no reply.
     pub status: Option<u16>,
-    /// What it says of the user.
-    pub answer: Result<Parsed, SourceError>,
+    /// What the reply says of the user. A refusal is `Ok`.
+    pub account: Result<ParsedReply, SourceError>,
 }
 
-/// Asks as [`ask`] does, and returns the HTTP status as well.
+/// Request the account of `login` once, within `timeout`.
 #[must_use]
-pub fn reply(config: &AccountsConfig, login: &Login, timeout: Duration) -> SourceReply {
+pub fn request(config: &AccountsConfig, login: &Login, timeout: Duration) -> SourceReply {
     let url = config.url.fill(login);
     if let Some(path) = url.strip_prefix("file://") {
-        return SourceReply { status: None, answer: ask_file(Path::new(path), login) };
+        return SourceReply { status: None, account: read_key_file(Path::new(path), login) };
     }
     let (config, login) = (config.clone(), login.clone());
-    within(timeout, move || {
+    with_deadline(timeout, move || {
         let response = get(&config, &url)?;
         let status = Some(response.status().as_u16());
-        Ok(SourceReply { status, answer: parse(response, &login) })
+        Ok(SourceReply { status, account: parse_response(response, &login) })
     })
-    .unwrap_or_else(|error| SourceReply { status: None, answer: Err(error) })
+    .unwrap_or_else(|error| SourceReply { status: None, account: Err(error) })
 }
 
-/// The client's own deadlines do not cover every step (looking a name up can hang in the C
-/// library) and cost a thread each, so the whole call gets one, from outside. The thread
-/// ends with the program, a moment later.
-fn within<T: Send + 'static>(
+/// Run `call` in a thread and wait for at most `timeout`.
+///
+/// The HTTP client's own deadlines start a thread each and do not cover name resolution, which can
+/// hang in the C library. A thread that misses the deadline ends with the program.
+fn with_deadline<T: Send + 'static>(
     timeout: Duration,
     call: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().spawn(move || {
-        // Nobody listens any more once the deadline is over.
+        // Fails only after the deadline, when the receiver is gone.
         let _ = sender.send(call());
     });
     thread.map_err(SourceError::Thread)?;
     receiver.recv_timeout(timeout).unwrap_or(Err(SourceError::Timeout(timeout)))
 }
 
-/// Whether all is there that a question needs of this host: the token, and the authorities.
+/// Check the files that a request needs: the token and the CA file. Sends nothing.
 ///
 /// # Errors
-/// [`SourceError`], without having asked anybody.
-pub fn prepared(config: &AccountsConfig) -> Result<(), SourceError> {
+/// [`SourceError`].
+pub fn check_files(config: &AccountsConfig) -> Result<(), SourceError> {
     if config.url.scheme() == "file" {
         return Ok(());
     }
-    token(&config.token_file)?;
-    agent(config, config.url.scheme() == "https").map(drop)
+    read_token(&config.token_file)?;
+    http_agent(config, config.url.scheme() == "https").map(drop)
 }
 
-fn ask_file(path: &Path, login: &Login) -> Result<Parsed, SourceError> {
+fn read_key_file(path: &Path, login: &Login) -> Result<ParsedReply, SourceError> {
     match read(path, BODY_MAX) {
-        Ok(body) => account::parse(login, Format::Lines, &body).map_err(SourceError::Body),
+        Ok(body) => account::parse(login, ReplyFormat::KeyLines, &body).map_err(SourceError::Body),
         Err(SourceError::Read(_, error)) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(refused("no key file"))
+            Ok(ParsedReply::refused("no key file"))
         }
         Err(error) => Err(error),
     }
 }
 
 fn get(config: &AccountsConfig, url: &str) -> Result<Response<Body>, SourceError> {
-    let agent = agent(config, url.starts_with("https://"))?;
+    let agent = http_agent(config, url.starts_with("https://"))?;
     let mut request = agent.get(url).header(header::ACCEPT, "application/json, text/plain");
-    if let Some(token) = token(&config.token_file)? {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    if let Some(token) = read_token(&config.token_file)? {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.0));
     }
-    request.call().map_err(http)
+    request.call().map_err(http_error)
 }
 
-fn parse(mut response: Response<Body>, login: &Login) -> Result<Parsed, SourceError> {
+fn parse_response(mut response: Response<Body>, login: &Login) -> Result<ParsedReply, SourceError> {
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::FORBIDDEN => return Ok(refused("HTTP 403")),
-        StatusCode::NOT_FOUND => return Ok(refused("HTTP 404")),
-        StatusCode::GONE => return Ok(refused("HTTP 410")),
+        StatusCode::FORBIDDEN => return Ok(ParsedReply::refused("HTTP 403")),
+        StatusCode::NOT_FOUND => return Ok(ParsedReply::refused("HTTP 404")),
+        StatusCode::GONE => return Ok(ParsedReply::refused("HTTP 410")),
         other => return Err(SourceError::Status(other.as_u16())),
     }
     let format = match response.body().mime_type() {
-        Some("application/json") => Format::Json,
-        Some("text/plain") => Format::Lines,
+        Some("application/json") => ReplyFormat::Json,
+        Some("text/plain") => ReplyFormat::KeyLines,
         other => {
             let kind = session::escape::printable(other.unwrap_or("none").as_bytes());
             return Err(SourceError::ContentType(kind));
         }
     };
-    let body = response.body_mut().with_config().limit(BODY_MAX).read_to_vec().map_err(http)?;
+    let body = response.body_mut().with_config().limit(BODY_MAX).read_to_vec().map_err(http_error)?;
     account::parse(login, format, &body).map_err(SourceError::Body)
 }
 
-fn http(error: ureq::Error) -> SourceError {
+fn http_error(error: ureq::Error) -> SourceError {
     SourceError::Http(Box::new(error))
 }
 
-fn refused(reason: &'static str) -> Parsed {
-    Parsed { answer: Answer::Refused(reason), left_out: Vec::new(), bounded: None }
-}
-
-/// No redirect (the token would travel), no proxy from the environment, no compression.
-fn agent(config: &AccountsConfig, tls: bool) -> Result<Agent, SourceError> {
+/// An HTTP client that follows no redirect, which would send the token elsewhere, takes no proxy
+/// from the environment, and accepts no compression.
+fn http_agent(config: &AccountsConfig, tls: bool) -> Result<Agent, SourceError> {
     let mut builder = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -195,14 +191,14 @@ fn agent(config: &AccountsConfig, tls: bool) -> Result<Agent, SourceError> {
         .user_agent(concat!("sshbox/", env!("CARGO_PKG_VERSION")))
         .max_response_header_size(16 * 1024);
     if tls {
-        let roots = authorities(&config.ca_file)?;
+        let roots = read_certificates(&config.ca_file)?;
         builder = builder.tls_config(TlsConfig::builder().root_certs(roots).build());
     }
     Ok(builder.build().new_agent())
 }
 
-fn authorities(path: &Path) -> Result<RootCerts, SourceError> {
-    let pem = read(path, 1 << 22)?;
+fn read_certificates(path: &Path) -> Result<RootCerts, SourceError> {
+    let pem = read(path, CA_FILE_MAX)?;
     let certificates: Vec<_> = ureq::tls::parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -210,21 +206,15 @@ fn authorities(path: &Path) -> Result<RootCerts, SourceError> {
         })
         .collect();
     if certificates.is_empty() {
-        return Err(SourceError::Authorities(path.to_owned()));
+        return Err(SourceError::NoCertificate(path.to_owned()));
     }
     Ok(RootCerts::new_with_certs(&certificates))
 }
 
-/// The Bearer token, a type that does not show itself.
+/// The Bearer token. Without `Debug` and `Display`, so that no message can contain it.
 struct Token(String);
 
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn token(path: &Path) -> Result<Option<Token>, SourceError> {
+fn read_token(path: &Path) -> Result<Option<Token>, SourceError> {
     if path.as_os_str().is_empty() {
         return Ok(None);
     }
@@ -236,14 +226,14 @@ fn token(path: &Path) -> Result<Option<Token>, SourceError> {
     Ok(Some(Token(String::from_utf8_lossy(token).into_owned())))
 }
 
-/// Reads a file that nobody but root and ourselves can change.
-fn read(path: &Path, longest: u64) -> Result<Vec<u8>, SourceError> {
+/// Read a file that only root and the program's own user can change.
+fn read(path: &Path, max_length: u64) -> Result<Vec<u8>, SourceError> {
     let failed = |error| SourceError::Read(path.to_owned(), error);
     let file = File::open(path).map_err(failed)?;
-    check_owner(&file).map_err(|error| SourceError::Insecure(path.to_owned(), error))?;
+    trusted_file::check(&file).map_err(|error| SourceError::Untrusted(path.to_owned(), error))?;
     let mut text = Vec::new();
-    file.take(longest.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > longest {
+    file.take(max_length.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > max_length {
         return Err(failed(io::Error::other("the file is too long")));
     }
     Ok(text)

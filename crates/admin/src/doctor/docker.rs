@@ -72,7 +72,8 @@ pub fn image(doctor: &Doctor) -> Checked {
 pub fn network(doctor: &Doctor) -> Checked {
     let (config, engine) = (doctor.config()?, doctor.engine()?);
     let name = &config.container.network;
-    let apart = doctor.wait(engine.keeps_apart(name)).map_err(|error| fail(chain(&error), "see docker"))?;
+    let apart =
+        doctor.wait(engine.isolates_containers(name)).map_err(|error| fail(chain(&error), "see docker"))?;
     Ok(match apart {
         Some(true) => ok(format!("{name} keeps boxes apart")),
         None => ok(format!("{name} is not there yet: the first box creates it")),

@@ -129,7 +129,7 @@ pub fn directories(doctor: &Doctor) -> Checked {
         return Ok(mend(wrong.join("; "), vec![TMPFILES]));
     }
     let cache = &doctor.config()?.accounts.cache;
-    Ok(match Cache::new(cache).check() {
+    Ok(match Cache::new(cache).check_writable() {
         Ok(()) => ok(format!("{} as they should be", expected.len())),
         Err(error) => warn(
             format!("the cache {} cannot be written: {error}", cache.display()),

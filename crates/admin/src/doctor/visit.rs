@@ -11,8 +11,8 @@ use super::{Checked, Doctor, SMALL};
 use crate::tool;
 use host::cache::Cache;
 use identity::Login;
+use lifecycle::container::Container;
 use lifecycle::engine::{Engine, EngineError};
-use lifecycle::spec::Container;
 use session::deadlines::LOGIN;
 use session::exit::chain;
 use session::presence::{

@@ -1,13 +1,17 @@
-//! Brings a box up: from whatever its container is now to one that takes sessions.
+//! Starts a box: from whatever state its container is in to one that accepts sessions.
 
-use super::handover::{Doors, Handed, answers};
 use super::progress::Progress;
-use super::{Done, PROGRAM, account, engine_failed, foreign, no_room, report_end, transition};
+use super::start_step::{StartStep, start_step};
+use super::{
+    PROGRAM, RequestOutcome, account, engine_failed, foreign, lock_state, no_runtime_dir, report_end,
+};
+use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::observe::{status_of_missing, why_stopped};
-use crate::spec::{BoxSpec, Container, ContainerState, StartStep, start_step};
+use crate::spec::{BoxSpec, HostSide};
+use crate::transport::{BoxSockets, HandOver, InitState, accepts_sessions};
 use host::config::Config;
-use host::features;
+use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
 use identity::Login;
@@ -22,137 +26,143 @@ use session::wire::Fields;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// How often the state of a box may change under our hands before we give up.
-const ATTEMPTS: u32 = 20;
+/// How many steps to take before giving up because other processes keep changing the container.
+const MAX_STEPS: u32 = 20;
 
-/// Time between two looks at a box that is on its way elsewhere.
+/// Time before the container is found again that another process is changing.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a box is told when it starts.
-struct ToldAtStart {
-    /// Time between SIGTERM and SIGKILL when it is stopped.
+/// The start of one box: what all steps need.
+struct Start<'a> {
+    engine: Engine,
+    runtime_dir: &'a UserRuntimeDir,
+    login: &'a Login,
+    /// Time between SIGTERM and SIGKILL when the box is stopped.
     grace: Duration,
-    /// What its init shows at the first login.
-    words: String,
+    /// What the init shows at the first login.
+    welcome_text: String,
+    /// Where the steps are reported as they begin.
+    progress: &'a Progress<'a>,
 }
 
-/// Starts or wakes the box, and says what that took.
-pub async fn start(config: &Config, login: &Login, progress: &Progress<'_>) -> Result<Done, Failure> {
+/// Starts or wakes the box. The journal entry says what that took.
+pub async fn start(
+    config: &Config,
+    login: &Login,
+    progress: &Progress<'_>,
+) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    let _transition = transition(&runtime_dir)?;
+    let _state_lock = lock_state(&runtime_dir)?;
     let account = account(config, login)?;
-    let home = home::claim(&config.container.home, login, account.id.as_deref(), config.container.user)
+    let home = home::ensure(&config.container.home, login, account.id.as_deref(), config.container.user)
         .map_err(no_home)?;
-    // So that `~alice` is her home in there too, if the image looks for it.
+    // So that `~alice` is the home inside the box too, if the image looks the name up there.
     let (owner, mount) = (config.container.user, config.container.mount.display());
     runtime_dir
         .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
-        .map_err(no_room)?;
+        .map_err(no_runtime_dir)?;
     let account_id = account.id.as_deref().unwrap_or_default();
-    let host_key = host_key::of(Path::new(host_key::PATH), login.as_str(), account_id)
+    let host_key = host_key::derive(Path::new(host_key::PATH), login.as_str(), account_id)
         .and_then(|key| runtime_dir.give_host_key(&key, owner.uid, owner.gid));
     if let Err(error) = host_key {
-        // Only `@sshd` needs it, and says that it is missing.
+        // Only `@sshd` needs it, and reports that it is missing.
         let fields: [FieldValue<'_>; 2] =
             [(Field::User, &login.as_str()), (Field::Error, &error.to_string())];
         log(PROGRAM, Event::HostKeyMissing, &fields);
     }
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let spec = BoxSpec::new(&config.container, login, &account, home, runtime_dir.box_dir().to_owned())
-        .on_host(features::offers());
-    let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
-    let told = ToldAtStart {
-        grace: config.reap.grace.0,
-        words: welcome_text(&spec.user, &status_of_missing(&spec), idle_timeout.0),
+    let spec_with = |features: &HostFeatures| {
+        let host = HostSide { home: &home, run: runtime_dir.box_dir(), features };
+        BoxSpec::new(&config.container, login, &account, host)
     };
-    let steps = advance_at_any_rate(&engine, &runtime_dir, login, spec, &told, progress);
-    let event = tokio::time::timeout(START, steps)
+    let features = HostFeatures::detect();
+    let spec = spec_with(&features);
+    let without_lxcfs = (!features.lxcfs.is_empty())
+        .then(|| spec_with(&HostFeatures { lxcfs: Vec::new(), ..features.clone() }));
+    let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
+    let start = Start {
+        engine,
+        runtime_dir: &runtime_dir,
+        login,
+        grace: config.reap.grace.0,
+        welcome_text: welcome_text(login.as_str(), &status_of_missing(&spec), idle_timeout.0),
+        progress,
+    };
+    let event = tokio::time::timeout(START, advance_or_without_lxcfs(&start, spec, without_lxcfs))
         .await
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::TOO_SLOW, &error))??;
-    runtime_dir.write_box_account(account_id).map_err(no_room)?;
-    Ok(Done { answer: Fields::default().with("running", b""), event })
+    runtime_dir.write_box_account(account_id).map_err(no_runtime_dir)?;
+    Ok(RequestOutcome { reply: Fields::default().with("running", b""), event })
 }
 
-/// As [`advance`], without the files of lxcfs if that fails with them: Docker may not see what is
-/// mounted here, and lxcfs may end at any moment.
-async fn advance_at_any_rate(
-    engine: &Engine,
-    runtime_dir: &UserRuntimeDir,
-    login: &Login,
+/// As [`advance`]; if that fails, again with the second spec. The engine may not have the mounts of
+/// this host, and lxcfs may end at any time.
+async fn advance_or_without_lxcfs(
+    start: &Start<'_>,
     spec: BoxSpec,
-    told: &ToldAtStart,
-    progress: &Progress<'_>,
+    without_lxcfs: Option<BoxSpec>,
 ) -> Result<Option<(Event, &'static str)>, Failure> {
-    match advance(engine, runtime_dir, login, spec.clone(), told, progress).await {
-        Err(failure) if failure.status == ExitStatus::Unavailable && !spec.host.lxcfs.is_empty() => {
-            let done = advance(engine, runtime_dir, login, spec.without_lxcfs(), told, progress).await?;
-            Ok(done.map(|(event, _)| (event, "the container engine cannot mount the files of lxcfs")))
+    match (advance(start, spec).await, without_lxcfs) {
+        (Err(failure), Some(spec)) if failure.status == ExitStatus::Unavailable => {
+            let event = advance(start, spec).await?;
+            Ok(event.map(|(event, _)| (event, "the container engine cannot mount the files of lxcfs")))
         }
-        done => done,
+        (event, _) => event,
     }
 }
 
-/// Goes from whatever there is to a box that answers, one step after the other. What that was
-/// and why, if anything had to be done.
-async fn advance(
-    engine: &Engine,
-    runtime_dir: &UserRuntimeDir,
-    login: &Login,
-    spec: BoxSpec,
-    told: &ToldAtStart,
-    progress: &Progress<'_>,
-) -> Result<Option<(Event, &'static str)>, Failure> {
-    let mut looked = false;
-    let (mut thawed, mut why_new) = (false, "there was none");
+/// Takes one step after the other until the box accepts sessions. Returns what was changed and why,
+/// if anything was.
+async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'static str)>, Failure> {
+    let Start { engine, runtime_dir, progress, .. } = start;
+    let (mut was_paused, mut why_created) = (false, "there was none");
     let image_id = engine.image_id(&spec.image).await.map_err(engine_failed)?;
     let spec = spec.of_image(image_id.as_deref().unwrap_or_default());
-    for attempt in 0..ATTEMPTS {
-        let found = engine.find(&spec.name).await.map_err(engine_failed)?;
-        if !std::mem::replace(&mut looked, true) {
-            remember_end(runtime_dir, login, found.as_ref());
+    for attempt in 0..MAX_STEPS {
+        let container = engine.find(&spec.name).await.map_err(engine_failed)?;
+        if attempt == 0 {
+            record_end(runtime_dir, start.login, container.as_ref());
         }
-        match step(found.as_ref(), &spec, image_id.is_some()) {
+        match (start_step(container.as_ref(), &spec), container) {
             (StartStep::Refuse, _) => return Err(foreign(&spec.name)),
-            (StartStep::Create, _) => match create(engine, &spec, progress).await? {
-                Some(id) if run(engine, runtime_dir, &id, told, progress).await? => {
-                    return Ok(Some((Event::BoxCreated, why_new)));
-                }
+            (StartStep::Create, _) => match create(start, &spec).await? {
+                Some(id) if run(start, &id).await? => return Ok(Some((Event::BoxCreated, why_created))),
                 _ => pause(attempt).await,
             },
-            (StartStep::Start, Some(found)) => {
-                if run(engine, runtime_dir, &found.id, told, progress).await? {
+            (StartStep::Start, Some(container)) => {
+                if run(start, &container.id).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
-                why_new = "something that it needs was gone";
-                // What it was made with is gone, its network for one. The home stays.
+                why_created = "something that it needs was gone";
+                // Such as its network. The home stays.
                 progress.tell(texts::REMOVING_CONTAINER);
-                engine.remove(&found.id).await.map_err(engine_failed)?;
+                engine.remove(&container.id).await.map_err(engine_failed)?;
             }
-            (StartStep::Ask, Some(_)) if answers(runtime_dir) => {
-                return Ok(thawed.then_some((Event::BoxStarted, "it was paused")));
+            (StartStep::Probe, Some(_)) if accepts_sessions(runtime_dir) => {
+                return Ok(was_paused.then_some((Event::BoxStarted, "it was paused")));
             }
-            (StartStep::Ask, Some(found)) => {
-                let doors = Doors::open(runtime_dir)?;
+            (StartStep::Probe, Some(container)) => {
+                let sockets = BoxSockets::listen(runtime_dir).map_err(no_runtime_dir)?;
                 progress.tell(texts::WAITING_FOR_INIT);
-                engine.wake_init(&found.id).await.map_err(engine_failed)?;
-                if doors.hand_over(engine, &found.id, told.grace).await? == Handed::Over {
-                    return Ok(Some((Event::BoxReconnected, "it took no sessions")));
+                engine.signal_init(&container.id).await.map_err(engine_failed)?;
+                if hand_over(start, sockets, &container.id).await?.is_none() {
+                    return Ok(Some((Event::BoxReconnected, "it did not accept sessions")));
                 }
-                // It was being stopped; from the next look on it is one that can be started.
+                // It was being stopped. The next step can start it.
             }
-            (StartStep::Unpause, Some(found)) => {
+            (StartStep::Unpause, Some(container)) => {
                 progress.tell(texts::UNPAUSING_CONTAINER);
-                engine.unpause(&found.id).await.map_err(engine_failed)?;
-                thawed = true;
+                engine.unpause(&container.id).await.map_err(engine_failed)?;
+                was_paused = true;
             }
-            (StartStep::Recreate, Some(found)) => {
-                why_new = match found.state {
+            (StartStep::Recreate, Some(container)) => {
+                why_created = match container.state {
                     ContainerState::Dead => "it was broken",
                     _ => "its account, image, limits or host have changed",
                 };
                 progress.tell(texts::REMOVING_CONTAINER);
-                match engine.remove(&found.id).await {
-                    // It is being removed already, or was started by somebody else.
+                match engine.remove(&container.id).await {
+                    // Another process is removing it or has started it.
                     Err(EngineError::Conflict(..)) => pause(attempt).await,
                     other => other.map_err(engine_failed)?,
                 }
@@ -163,102 +173,103 @@ async fn advance(
     Err(Failure::new(ExitStatus::TryAgain, texts::STATE_KEEPS_CHANGING))
 }
 
-/// Writes down why the box does not run, unless who stopped it has said so.
-fn remember_end(runtime_dir: &UserRuntimeDir, login: &Login, found: Option<&Container>) {
-    let said = runtime_dir.stop_record().is_some_and(|end| !end.over);
-    // Of what happened before the host started, nothing is known for certain.
-    if said || !runtime_dir.has_run_since_boot() {
+/// Records why the box is stopped, unless the program that stopped it has done so.
+fn record_end(runtime_dir: &UserRuntimeDir, login: &Login, container: Option<&Container>) {
+    let recorded = runtime_dir.stop_record().is_some_and(|record| !record.over);
+    // Nothing is known for certain of the time before the host started.
+    if recorded || !runtime_dir.has_run_since_boot() {
         return;
     }
     let now = clock::now();
-    let (moment, reason) = match found {
-        None => (now.boottime, texts::REMOVED),
-        Some(found) if found.state == ContainerState::Stopped => {
-            let finished = humantime::parse_rfc3339(&found.finished_at).ok();
-            let ago = finished
-                .and_then(|finished| finished.duration_since(SystemTime::UNIX_EPOCH).ok())
-                .map(|finished| now.wall.saturating_sub(finished));
-            (now.boottime.saturating_sub(ago.unwrap_or_default()), why_stopped(found))
-        }
-        Some(_) => return,
+    let Some(container) = container else {
+        return write_end(runtime_dir, login, now.boottime, texts::REMOVED);
     };
+    let Some(reason) = why_stopped(container) else { return };
+    let finished = humantime::parse_rfc3339(&container.finished_at).ok();
+    let ago = finished
+        .and_then(|finished| finished.duration_since(SystemTime::UNIX_EPOCH).ok())
+        .map(|finished| now.wall.saturating_sub(finished));
+    write_end(runtime_dir, login, now.boottime.saturating_sub(ago.unwrap_or_default()), reason);
+}
+
+fn write_end(runtime_dir: &UserRuntimeDir, login: &Login, moment: Duration, reason: &str) {
     report_end(login, reason);
-    // That its user is told is worth no failure.
+    // The start does not depend on it: its user would not read why the box had stopped.
     let _ = runtime_dir.write_stop_record(moment, reason);
 }
 
-/// The next step, as far as it can be taken without the image: a box that exists starts.
-fn step<'a>(found: Option<&'a Container>, spec: &BoxSpec, image: bool) -> (StartStep, Option<&'a Container>) {
-    match start_step(found, spec) {
-        StartStep::Recreate
-            if !image && found.is_some_and(|found| found.state == ContainerState::Stopped) =>
-        {
-            (StartStep::Start, found)
-        }
-        step => (step, found),
-    }
-}
-
-/// Makes the box; `None` when somebody else made one of this name meanwhile.
-async fn create(engine: &Engine, spec: &BoxSpec, progress: &Progress<'_>) -> Result<Option<String>, Failure> {
+/// Creates the box. Returns `None` if another process created one with this name meanwhile.
+async fn create(start: &Start<'_>, spec: &BoxSpec) -> Result<Option<String>, Failure> {
     if spec.image_id.is_empty() {
         let cause = format!("image {} is not on this host", spec.image);
         return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::NO_IMAGE) });
     }
-    ensure_network(engine, &spec.network, progress).await?;
-    progress.tell(texts::CREATING_CONTAINER);
-    match engine.create(spec).await {
+    ensure_network(start, &spec.network).await?;
+    start.progress.tell(texts::CREATING_CONTAINER);
+    match start.engine.create(spec).await {
         Ok(id) => Ok(Some(id)),
         Err(EngineError::Conflict(..)) => Ok(None),
         Err(error) => Err(engine_failed(error)),
     }
 }
 
-/// Starts the box and hands over; `false` when it has gone, or something that it needs.
-async fn run(
-    engine: &Engine,
-    runtime_dir: &UserRuntimeDir,
-    id: &str,
-    told: &ToldAtStart,
-    progress: &Progress<'_>,
-) -> Result<bool, Failure> {
-    let doors = Doors::open(runtime_dir)?;
-    // Worth no failure. Only here, so that it says what the box was started with.
-    let _ = runtime_dir.write_welcome_text(&told.words);
-    progress.tell(texts::STARTING_CONTAINER);
-    match engine.start(id).await {
-        Ok(()) => progress.tell(texts::WAITING_FOR_INIT),
+/// Starts the container and hands over. Returns `false` if it no longer exists, or something that it
+/// needs.
+async fn run(start: &Start<'_>, id: &str) -> Result<bool, Failure> {
+    let sockets = BoxSockets::listen(start.runtime_dir).map_err(no_runtime_dir)?;
+    // The start does not depend on it. Written only here, so that it agrees with the limits that the
+    // box was started with.
+    let _ = start.runtime_dir.write_welcome_text(&start.welcome_text);
+    start.progress.tell(texts::STARTING_CONTAINER);
+    match start.engine.start(id).await {
+        Ok(()) => start.progress.tell(texts::WAITING_FOR_INIT),
         Err(EngineError::NotFound(..)) => return Ok(false),
         Err(error) => return Err(engine_failed(error)),
     }
-    match doors.hand_over(engine, id, told.grace).await? {
-        Handed::Over => {
-            // That its user is told of the last end is worth no failure.
-            let _ = runtime_dir.mark_restarted();
-            Ok(true)
-        }
-        Handed::Gone(code) => {
-            let cause = format!("the box ended at once with exit code {code}");
-            Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::ENDED_AT_ONCE) })
-        }
+    if let Some(code) = hand_over(start, sockets, id).await? {
+        let cause = format!("the box exited at once with code {code}");
+        return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::ENDED_AT_ONCE) });
+    }
+    // The start does not depend on it: its user would read of the last stop again.
+    let _ = start.runtime_dir.mark_restarted();
+    Ok(true)
+}
+
+/// Hands the listening socket over to the init. Returns its exit code if it has exited instead.
+async fn hand_over(start: &Start<'_>, sockets: BoxSockets<'_>, id: &str) -> Result<Option<i64>, Failure> {
+    let init_state = async || {
+        let container = start.engine.find(id).await.map_err(engine_failed)?;
+        Ok(match container {
+            Some(container) if container.state != ContainerState::Running => {
+                InitState::Exited(container.exit_code)
+            }
+            container => InitState::Running(container.and_then(|container| container.pid)),
+        })
+    };
+    match sockets.hand_over(start.grace, init_state).await? {
+        HandOver::Ready => Ok(None),
+        HandOver::Exited(code) => Ok(Some(code)),
+        HandOver::TimedOut => Err(Failure::new(ExitStatus::TryAgain, texts::NO_ANSWER)),
     }
 }
 
-/// Docker would make two networks of one name, so one of us at a time makes it.
-async fn ensure_network(engine: &Engine, name: &str, progress: &Progress<'_>) -> Result<(), Failure> {
+/// Creates the network unless it exists. One process at a time: an engine may create two networks
+/// with one name.
+async fn ensure_network(start: &Start<'_>, name: &str) -> Result<(), Failure> {
+    let Start { engine, progress, .. } = start;
     if engine.has_network(name).await.map_err(engine_failed)? {
         return Ok(());
     }
     progress.tell(texts::CREATING_NETWORK);
-    let _turn = session::presence::host_lock(Path::new(RUN), NETWORK)
+    let _host_lock = session::presence::host_lock(Path::new(RUN), NETWORK)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::NETWORK_BUSY, &error))?;
     if engine.has_network(name).await.map_err(engine_failed)? {
         return Ok(());
     }
-    engine.make_network(name).await.map_err(engine_failed)
+    engine.create_network(name).await.map_err(engine_failed)
 }
 
-/// A little longer each time, and not the same for all who wait.
+/// Waits: longer at each attempt, and not equally long in all processes.
 async fn pause(attempt: u32) {
     let jitter = Duration::from_millis(u64::from(std::process::id() % 100));
     tokio::time::sleep(PAUSE.saturating_mul((attempt + 1).min(5)).saturating_add(jitter)).await;

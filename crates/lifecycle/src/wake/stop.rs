@@ -1,8 +1,8 @@
-//! Stops a box because its user or an admin wants that, whatever state it is in.
+//! Stops a box at the request of its user or an admin, in whatever state it is.
 
-use super::{Done, engine_failed, foreign, no_room, transition};
+use super::{RequestOutcome, engine_failed, foreign, lock_state, no_runtime_dir};
+use crate::container::ContainerState;
 use crate::engine::Engine;
-use crate::spec::ContainerState;
 use host::config::Config;
 use identity::Login;
 use session::clock::boottime;
@@ -14,29 +14,28 @@ use session::texts;
 use session::wire::Fields;
 use std::path::Path;
 
-/// Stops the box; its sessions are told `reason`.
-pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Result<Done, Failure> {
+/// Stops the box. Its sessions show `reason`.
+pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    let _transition = transition(&runtime_dir)?;
+    let _state_lock = lock_state(&runtime_dir)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let name = config.container.name.fill(login);
-    let found = engine.find(&name).await.map_err(engine_failed)?;
-    let Some(found) =
-        found.filter(|found| !matches!(found.state, ContainerState::Stopped | ContainerState::Dead))
-    else {
-        return Ok(Done { answer: Fields::default().with("stopped", b"0"), event: None });
+    let container = engine.find(&name).await.map_err(engine_failed)?;
+    let is_stopped = |state| matches!(state, ContainerState::Stopped | ContainerState::Dead);
+    let Some(container) = container.filter(|container| !is_stopped(container.state)) else {
+        return Ok(RequestOutcome { reply: Fields::default().with("stopped", b"0"), event: None });
     };
-    if found.labels.as_ref().is_none_or(|labels| labels.user != login.as_str()) {
+    if !container.is_box_of(login.as_str()) {
         return Err(foreign(&name));
     }
-    // Before the end, so that sessions find it when they end.
-    runtime_dir.write_stop_record(boottime(), reason).map_err(no_room)?;
+    // Before the stop: the sessions that end with it read this.
+    runtime_dir.write_stop_record(boottime(), reason).map_err(no_runtime_dir)?;
     let steps = async {
-        if found.state == ContainerState::Paused {
-            // A frozen one would not hear that it is to end.
-            engine.unpause(&found.id).await?;
+        if container.state == ContainerState::Paused {
+            // The processes of a paused container would not handle SIGTERM.
+            engine.unpause(&container.id).await?;
         }
-        engine.stop(&found.id, config.reap.grace.0).await
+        engine.stop(&container.id, config.reap.grace.0).await
     };
     let stopped = match tokio::time::timeout(STOP, steps).await {
         Ok(stopped) => stopped.map_err(engine_failed),
@@ -46,5 +45,8 @@ pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Resul
         let _ = runtime_dir.take_stop_record();
         return Err(failure);
     }
-    Ok(Done { answer: Fields::default().with("stopped", b"1"), event: Some((Event::BoxStopped, reason)) })
+    Ok(RequestOutcome {
+        reply: Fields::default().with("stopped", b"1"),
+        event: Some((Event::BoxStopped, reason)),
+    })
 }

@@ -1,0 +1,30 @@
+//! What a valid configuration must fulfil beyond the types of its values.
+
+use super::sections::Config;
+use session::deadlines;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+/// Check the configuration; on failure return a message that begins with the key.
+pub(super) fn check(config: &Config) -> Result<(), &'static str> {
+    let home = Path::new(config.container.home.as_str());
+    if !home.is_absolute() || home.components().any(|part| part == Component::ParentDir) {
+        return Err("box.home must be an absolute path without '..'");
+    }
+    if !config.container.mount.is_absolute() || config.container.mount == Path::new("/") {
+        return Err("box.mount must be an absolute path below /");
+    }
+    if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > Duration::from_secs(20) {
+        return Err("accounts.timeout must be between 1ms and 20s: sshd waits that long in each login");
+    }
+    if config.reap.grace.0 > deadlines::GRACE_MAX {
+        return Err("reap.grace must be 30s at most: logins wait while a box is stopped");
+    }
+    if config.container.network == "host" || config.container.network.starts_with("container:") {
+        return Err("box.network must be a separate network: with this one a box would join the host's");
+    }
+    if config.container.image.is_empty() || config.container.network.is_empty() {
+        return Err("box.image and box.network must not be empty");
+    }
+    Ok(())
+}

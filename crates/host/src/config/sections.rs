@@ -1,0 +1,144 @@
+//! The sections of the configuration file with their keys and defaults. Add a key here.
+
+use super::durations::{IdleTimeout, TimeSpan};
+use super::values::{AccountUrl, Hostname, ManageUrl, Template, UidGid};
+use crate::limits::Limits;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The account source.
+    pub accounts: AccountsConfig,
+    /// The container engine.
+    pub engine: EngineConfig,
+    /// The users' containers.
+    #[serde(rename = "box")]
+    pub container: ContainerConfig,
+    /// Stopping idle containers.
+    pub reap: ReapConfig,
+}
+
+/// `[accounts]`: where keys and limits come from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountsConfig {
+    /// Address of an account: `http://`, `https://` or `file://`, with `{user}` in it.
+    pub url: AccountUrl,
+    /// File with the Bearer token. If empty, no token is sent.
+    pub token_file: PathBuf,
+    /// PEM file with the certificate authorities that may sign the certificate of an `https://` server.
+    pub ca_file: PathBuf,
+    /// How long a reply serves the login that asked for it.
+    pub fresh: TimeSpan,
+    /// How long a reply serves later logins while the web app does not reply. May be zero.
+    pub stale: TimeSpan,
+    /// Deadline of one request, from name resolution to the last byte of the reply.
+    pub timeout: TimeSpan,
+    /// Directory of the account cache.
+    pub cache: PathBuf,
+    /// Web page where users manage their keys, which `@keys` names. If empty, it names none.
+    pub manage_url: ManageUrl,
+}
+
+impl Default for AccountsConfig {
+    fn default() -> Self {
+        Self {
+            url: AccountUrl("http://127.0.0.1:8000/sshbox/accounts/{user}".to_owned()),
+            token_file: "/etc/sshbox/token".into(),
+            ca_file: "/etc/ssl/certs/ca-certificates.crt".into(),
+            fresh: TimeSpan::seconds(5),
+            stale: TimeSpan::seconds(24 * 3600),
+            timeout: TimeSpan(Duration::from_millis(1500)),
+            cache: "/var/cache/sshbox".into(),
+            manage_url: ManageUrl(String::new()),
+        }
+    }
+}
+
+impl AccountsConfig {
+    /// The configuration for a temporary user of `sshbox doctor`, whose public key is in `key_file`.
+    #[must_use]
+    pub fn for_doctor(self, key_file: &Path) -> Self {
+        Self { url: AccountUrl(format!("file://{}", key_file.display())), ..self }.without_token()
+    }
+
+    /// The same configuration without the token.
+    #[must_use]
+    pub fn without_token(self) -> Self {
+        Self { token_file: PathBuf::new(), ..self }
+    }
+}
+
+/// `[engine]`: the container engine.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Socket of the engine's API.
+    pub socket: PathBuf,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { socket: "/run/docker.sock".into() }
+    }
+}
+
+/// `[box]`: how a user's container is created.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContainerConfig {
+    /// Image. It must exist on the host; sshbox does not pull it.
+    pub image: String,
+    /// Name of the container.
+    pub name: Template,
+    /// Home directory on the host.
+    pub home: Template,
+    /// Mount point of the home in the container.
+    pub mount: PathBuf,
+    /// User and group of the user's processes.
+    pub user: UidGid,
+    /// Host name in the container.
+    pub hostname: Hostname,
+    /// Network. If it does not exist, it is created with traffic between containers blocked.
+    pub network: String,
+    /// Limits where the account requests none.
+    pub limits: Limits,
+    /// Upper bounds of all limits, whatever the account requests.
+    pub ceilings: Limits,
+}
+
+impl Default for ContainerConfig {
+    fn default() -> Self {
+        Self {
+            image: "sshbox-user:latest".to_owned(),
+            name: Template("sshbox-{user}".to_owned()),
+            home: Template("/var/lib/sshbox/homes/{user}".to_owned()),
+            mount: "/home/user".into(),
+            user: UidGid { uid: 1000, gid: 1000 },
+            hostname: Hostname("box".to_owned()),
+            network: "sshbox".to_owned(),
+            limits: Limits::default(),
+            ceilings: Limits::default(),
+        }
+    }
+}
+
+/// `[reap]`: when an idle container is stopped.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReapConfig {
+    /// How long a container runs without a session, unless the account says otherwise.
+    pub idle_timeout: IdleTimeout,
+    /// Time between SIGTERM and SIGKILL for the processes of a container.
+    pub grace: TimeSpan,
+}
+
+impl Default for ReapConfig {
+    fn default() -> Self {
+        Self { idle_timeout: IdleTimeout(Some(Duration::from_secs(30 * 60))), grace: TimeSpan::seconds(10) }
+    }
+}

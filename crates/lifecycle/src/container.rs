@@ -1,0 +1,92 @@
+//! A container that exists, as an engine reports it. Knows no engine.
+
+use host::limits::CgroupLimits;
+
+/// A container, as far as it concerns sshbox.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Container {
+    /// Id that the engine gave it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Process id of its init on the host, while it runs.
+    pub pid: Option<i32>,
+    /// What it does.
+    pub state: ContainerState,
+    /// Labels of sshbox; `None` if sshbox did not create it.
+    pub labels: Option<BoxLabels>,
+    /// Exit code of its init at the last stop.
+    pub exit_code: i64,
+    /// Whether the kernel killed its init because memory ran out (OOM).
+    pub out_of_memory: bool,
+    /// Last start, RFC 3339, as the engine writes it; the year 1 stands for never.
+    pub started_at: String,
+    /// Last stop; see `started_at`.
+    pub finished_at: String,
+    /// Name of its image.
+    pub image: String,
+    /// Limits of its cgroup.
+    pub limits: CgroupLimits,
+}
+
+impl Container {
+    /// Whether sshbox created it for the user of this login name.
+    #[must_use]
+    pub fn is_box_of(&self, user: &str) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.user == user)
+    }
+}
+
+/// Label with the login name of the user.
+pub const LABEL_USER: &str = "sshbox.user";
+/// Label with the id of the account.
+pub const LABEL_ACCOUNT: &str = "sshbox.id";
+/// Label with the hash of the [`BoxSpec`](crate::spec::BoxSpec).
+pub const LABEL_SPEC: &str = "sshbox.spec";
+
+/// Labels of a box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoxLabels {
+    /// [`LABEL_USER`]
+    pub user: String,
+    /// [`LABEL_ACCOUNT`]; empty if the accounts have no ids.
+    pub account: String,
+    /// [`LABEL_SPEC`]
+    pub spec: String,
+}
+
+/// What a container does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Created and never started, or exited.
+    #[default]
+    Stopped,
+    /// Running.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Being restarted or removed.
+    Busy,
+    /// Cannot be started any more.
+    Dead,
+}
+
+impl ContainerState {
+    /// The word that users and programs read.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Busy => "changing",
+            Self::Dead => "broken",
+        }
+    }
+
+    /// Whether it has processes.
+    #[must_use]
+    pub fn has_processes(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+}

@@ -1,0 +1,332 @@
+//! Translates between sshbox's values and those of the Docker API: a box to be created, and
+//! containers that exist. A change of the first needs a higher `VERSION` in `spec.rs`.
+
+use crate::adoption::{ForeignContainer, ForeignMount};
+use crate::container::{BoxLabels, Container, ContainerState, LABEL_ACCOUNT, LABEL_SPEC, LABEL_USER};
+use crate::oci;
+use crate::spec::BoxSpec;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountPoint, MountType, NetworkCreateRequest,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use host::limits::CgroupLimits;
+use std::collections::{BTreeMap, HashMap};
+
+/// Option of a bridge that keeps its containers from each other, and its value.
+pub const NO_TRAFFIC_BETWEEN_CONTAINERS: (&str, &str) = ("com.docker.network.bridge.enable_icc", "false");
+
+/// Docker takes the size of this mount alone; the options are always the same.
+const SHM: &str = "/dev/shm";
+
+/// The request that creates a box. The patterns name every field, so that a new one in the
+/// description cannot be forgotten here.
+pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
+    let oci::Config { oci_version: _, process, root, hostname, mounts, annotations, linux } = &spec.config;
+    let oci::Process { terminal, user, args, env, cwd, capabilities, rlimits, no_new_privileges } = process;
+    // Docker adds to all five sets at once.
+    let oci::Capabilities { bounding, effective: _, inheritable: _, permitted: _, ambient: _ } = capabilities;
+    // The bundle is Docker's own.
+    let oci::Root { path: _, readonly } = root;
+    // Docker gives every container these namespaces unless it is told otherwise, and masks at least
+    // these paths. A list in the request would replace its own, which grows with its versions.
+    let oci::Linux { namespaces: _, resources, sysctl, masked_paths: _, readonly_paths: _ } = linux;
+    let oci::Resources { memory, cpu, pids } = resources;
+    let mut labels: HashMap<_, _> = annotations.clone().into_iter().collect();
+    labels.insert(LABEL_SPEC.to_owned(), spec.hash());
+    ContainerCreateBody {
+        hostname: Some(hostname.clone()),
+        user: Some(format!("{}:{}", user.uid, user.gid)),
+        image: Some(spec.image.clone()),
+        tty: Some(*terminal),
+        entrypoint: Some(args.iter().take(1).cloned().collect()),
+        cmd: Some(args.iter().skip(1).cloned().collect()),
+        working_dir: Some(cwd.to_string_lossy().into_owned()),
+        env: Some(env.clone()),
+        labels: Some(labels),
+        host_config: Some(HostConfig {
+            privileged: Some(false),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(bounding.clone()),
+            security_opt: no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
+            readonly_rootfs: Some(*readonly),
+            ipc_mode: Some("private".to_owned()),
+            cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+            nano_cpus: Some(cpu.nano_cpus()),
+            memory: Some(memory.limit),
+            memory_swap: Some(memory.swap),
+            pids_limit: Some(pids.limit),
+            ulimits: Some(rlimits.iter().map(ulimit).collect()),
+            shm_size: mounts.iter().find(|mount| mount.destination.as_os_str() == SHM).and_then(tmpfs_size),
+            mounts: Some(mounts.iter().filter_map(bind_mount).collect()),
+            tmpfs: Some(mounts.iter().filter_map(tmpfs).collect()),
+            // Output of PID 1 would go to a file of the host without a limit.
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            // sshbox-wake starts boxes, at a login.
+            restart_policy: Some(no_restart()),
+            network_mode: Some(spec.network.clone()),
+            sysctls: some_map(sysctl),
+            init: Some(false),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn ulimit(oci::Rlimit { kind, soft, hard }: &oci::Rlimit) -> ResourcesUlimits {
+    let limit = |limit: u64| Some(i64::try_from(limit).unwrap_or(i64::MAX));
+    let name = kind.trim_start_matches("RLIMIT_").to_lowercase();
+    ResourcesUlimits { name: Some(name), soft: limit(*soft), hard: limit(*hard) }
+}
+
+/// As a `Mount`: Docker splits a mount in one text at its colons, and a path may have some.
+/// `rbind` and `rprivate` are its defaults.
+fn bind_mount(oci::Mount { destination, kind, source, options }: &oci::Mount) -> Option<Mount> {
+    (kind == "bind").then(|| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_string_lossy().into_owned()),
+        target: Some(destination.to_string_lossy().into_owned()),
+        read_only: Some(options.iter().any(|option| option == "ro")),
+        ..Default::default()
+    })
+}
+
+/// All that are not below `/dev`; those Docker mounts by itself, as the file systems of the kernel.
+fn tmpfs(oci::Mount { destination, kind, source: _, options }: &oci::Mount) -> Option<(String, String)> {
+    let wanted = kind == "tmpfs" && !destination.starts_with("/dev");
+    wanted.then(|| (destination.to_string_lossy().into_owned(), options.join(",")))
+}
+
+fn tmpfs_size(mount: &oci::Mount) -> Option<i64> {
+    mount.options.iter().find_map(|option| option.strip_prefix("size=")?.parse().ok())
+}
+
+fn some_map(map: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
+    (!map.is_empty()).then(|| map.clone().into_iter().collect())
+}
+
+pub fn no_restart() -> RestartPolicy {
+    RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }
+}
+
+/// The request that creates a bridge whose containers cannot reach each other.
+pub fn network_request(name: &str) -> NetworkCreateRequest {
+    let (option, value) = NO_TRAFFIC_BETWEEN_CONTAINERS;
+    NetworkCreateRequest {
+        name: name.to_owned(),
+        driver: Some("bridge".to_owned()),
+        options: Some(HashMap::from([(option.to_owned(), value.to_owned())])),
+        ..Default::default()
+    }
+}
+
+/// A container that exists.
+pub fn container(reply: ContainerInspectResponse) -> Container {
+    let state = reply.state.unwrap_or_default();
+    let host = reply.host_config.unwrap_or_default();
+    let config = reply.config.unwrap_or_default();
+    let labels = config.labels.unwrap_or_default();
+    Container {
+        id: reply.id.unwrap_or_default(),
+        name: reply.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0),
+        state: match state.status {
+            Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running,
+            Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
+            Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EXITED) => {
+                ContainerState::Stopped
+            }
+            Some(ContainerStateStatusEnum::DEAD) => ContainerState::Dead,
+            _ => ContainerState::Busy,
+        },
+        labels: labels.get(LABEL_USER).map(|user| BoxLabels {
+            user: user.clone(),
+            account: labels.get(LABEL_ACCOUNT).cloned().unwrap_or_default(),
+            spec: labels.get(LABEL_SPEC).cloned().unwrap_or_default(),
+        }),
+        exit_code: state.exit_code.unwrap_or_default(),
+        out_of_memory: state.oom_killed.unwrap_or_default(),
+        started_at: state.started_at.unwrap_or_default(),
+        finished_at: state.finished_at.unwrap_or_default(),
+        image: config.image.unwrap_or_default(),
+        limits: CgroupLimits::from_engine(
+            host.nano_cpus.unwrap_or_default(),
+            host.memory.unwrap_or_default(),
+            host.pids_limit.unwrap_or_default(),
+        ),
+    }
+}
+
+/// A container that exists, whoever created it.
+pub fn foreign_container(mut reply: ContainerInspectResponse) -> ForeignContainer {
+    let mounts = reply.mounts.take().unwrap_or_default();
+    let host = reply.host_config.clone().unwrap_or_default();
+    let restart = host.restart_policy.and_then(|policy| policy.name);
+    let Container { id, state, labels, image, .. } = container(reply);
+    ForeignContainer {
+        id,
+        state,
+        is_box: labels.is_some(),
+        image,
+        restart: match restart {
+            None | Some(RestartPolicyNameEnum::EMPTY) => RestartPolicyNameEnum::NO.to_string(),
+            Some(restart) => restart.to_string(),
+        },
+        auto_remove: host.auto_remove.unwrap_or_default(),
+        mounts: mounts.into_iter().filter_map(foreign_mount).collect(),
+    }
+}
+
+/// `None` for a tmpfs, which ends with the container.
+fn foreign_mount(point: MountPoint) -> Option<ForeignMount> {
+    let kind = point.typ?;
+    let source = if kind == "volume" { point.name } else { point.source };
+    let mount = ForeignMount {
+        source: source.unwrap_or_default().into(),
+        target: point.destination.unwrap_or_default().into(),
+        writable: point.rw.unwrap_or(true),
+        kind,
+    };
+    (mount.kind != "tmpfs").then_some(mount)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::HostSide;
+    use host::config::ContainerConfig;
+    use host::features::HostFeatures;
+    use identity::Login;
+    use insta::assert_snapshot;
+    use std::path::Path;
+
+    fn spec() -> BoxSpec {
+        let account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
+        let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
+        let features = HostFeatures { ipv6: true, lxcfs };
+        let host = HostSide {
+            home: Path::new("/var/lib/sshbox/homes/alice"),
+            run: Path::new("/run/sshbox/boxes/alice"),
+            features: &features,
+        };
+        let login = Login::parse(b"alice").unwrap();
+        BoxSpec::new(&ContainerConfig::default(), &login, &account, host).of_image("sha256:1")
+    }
+
+    #[test]
+    fn a_box_as_docker_creates_it() {
+        let spec = spec();
+        // By way of a Value, which sorts the keys of the maps.
+        let body = serde_json::to_value(create_body(&spec)).unwrap();
+        let text = serde_json::to_string_pretty(&body).unwrap();
+        assert_snapshot!(text.replace(&spec.hash(), "HASH"), @r#"
+        {
+          "Cmd": [
+            "1024",
+            "65536"
+          ],
+          "Entrypoint": [
+            "/sbin/sshbox-init"
+          ],
+          "Env": [
+            "OMP_NUM_THREADS=2"
+          ],
+          "HostConfig": {
+            "CapAdd": [],
+            "CapDrop": [
+              "ALL"
+            ],
+            "CgroupnsMode": "private",
+            "Init": false,
+            "IpcMode": "private",
+            "LogConfig": {
+              "Type": "none"
+            },
+            "Memory": 8589934592,
+            "MemorySwap": 8589934592,
+            "Mounts": [
+              {
+                "ReadOnly": false,
+                "Source": "/var/lib/sshbox/homes/alice",
+                "Target": "/home/user",
+                "Type": "bind"
+              },
+              {
+                "ReadOnly": true,
+                "Source": "/usr/lib/sshbox/sshbox-init",
+                "Target": "/sbin/sshbox-init",
+                "Type": "bind"
+              },
+              {
+                "ReadOnly": true,
+                "Source": "/run/sshbox/boxes/alice",
+                "Target": "/run/sshbox",
+                "Type": "bind"
+              },
+              {
+                "ReadOnly": true,
+                "Source": "/var/lib/lxcfs/proc/meminfo",
+                "Target": "/proc/meminfo",
+                "Type": "bind"
+              }
+            ],
+            "NanoCpus": 2000000000,
+            "NetworkMode": "sshbox",
+            "PidsLimit": 512,
+            "Privileged": false,
+            "ReadonlyRootfs": true,
+            "RestartPolicy": {
+              "Name": "no"
+            },
+            "SecurityOpt": [
+              "no-new-privileges"
+            ],
+            "ShmSize": 4294967296,
+            "Sysctls": {
+              "net.ipv6.conf.lo.disable_ipv6": "0"
+            },
+            "Tmpfs": {
+              "/run": "rw,nosuid,nodev,noexec,mode=0755,size=16777216",
+              "/tmp": "rw,nosuid,nodev,exec,mode=1777,size=1073741824",
+              "/var/tmp": "rw,nosuid,nodev,exec,mode=1777,size=1073741824"
+            },
+            "Ulimits": [
+              {
+                "Hard": 0,
+                "Name": "core",
+                "Soft": 0
+              }
+            ]
+          },
+          "Hostname": "box",
+          "Image": "sshbox-user:latest",
+          "Labels": {
+            "sshbox.id": "42",
+            "sshbox.spec": "HASH",
+            "sshbox.user": "alice"
+          },
+          "Tty": false,
+          "User": "1000:1000",
+          "WorkingDir": "/"
+        }
+        "#);
+    }
+
+    #[test]
+    fn what_docker_adds_by_itself_is_all_that_is_left_out() {
+        let oci::Config { mounts, linux, process, .. } = spec().config;
+        let left_out: Vec<_> = mounts
+            .iter()
+            .filter(|mount| bind_mount(mount).is_none() && tmpfs(mount).is_none())
+            .map(|mount| mount.destination.to_str().unwrap())
+            .collect();
+        assert_eq!(left_out, ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", SHM]);
+        let binds = mounts.iter().filter(|mount| mount.kind == "bind");
+        assert!(binds.clone().count() > 3);
+        for bind in binds {
+            assert!(["rbind,rprivate,ro", "rbind,rprivate,rw"].contains(&&*bind.options.join(",")));
+        }
+        assert_eq!((linux.namespaces.len(), linux.resources.cpu.period), (6, 100_000));
+        assert_eq!(process.capabilities, oci::Capabilities::default());
+    }
+}

@@ -1,0 +1,171 @@
+//! A container in the terms of the OCI runtime specification 1.0: the part of its `config.json`
+//! that a box needs. Plain values with the names of the specification. Knows no engine.
+//!
+//! These types stand in place of the crate `oci-spec` because an engine's translation takes them
+//! apart field by field: a field that it forgets is a compile error. The fields of `oci-spec` are
+//! private and optional, and most of its types would be unused.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A container: the content of `config.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// Version of the specification.
+    pub oci_version: String,
+    /// The process that becomes PID 1.
+    pub process: Process,
+    /// The root file system.
+    pub root: Root,
+    /// Host name in the container.
+    pub hostname: String,
+    /// All mounts, in the order in which they are made.
+    pub mounts: Vec<Mount>,
+    /// Labels.
+    pub annotations: BTreeMap<String, String>,
+    /// What only Linux has.
+    pub linux: Linux,
+}
+
+/// `process`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    /// Whether standard input, output and error are a terminal.
+    pub terminal: bool,
+    /// User and group.
+    pub user: User,
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// Environment variables, as `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// Capabilities.
+    pub capabilities: Capabilities,
+    /// Resource limits, `setrlimit(2)`.
+    pub rlimits: Vec<Rlimit>,
+    /// Whether programs with the setuid bit or file capabilities gain nothing.
+    pub no_new_privileges: bool,
+}
+
+/// `process.user`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// `process.capabilities`: the five sets of `capabilities(7)`, by name, such as `CAP_CHOWN`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
+    /// Bounding set.
+    pub bounding: Vec<String>,
+    /// Effective set.
+    pub effective: Vec<String>,
+    /// Inheritable set.
+    pub inheritable: Vec<String>,
+    /// Permitted set.
+    pub permitted: Vec<String>,
+    /// Ambient set.
+    pub ambient: Vec<String>,
+}
+
+/// `process.rlimits[]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rlimit {
+    /// Name, such as `RLIMIT_CORE`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// `root`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Root {
+    /// Where the engine unpacks the image, relative to the bundle.
+    pub path: PathBuf,
+    /// Whether it is mounted read-only.
+    pub readonly: bool,
+}
+
+/// `mounts[]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mount {
+    /// Mount point in the container.
+    pub destination: PathBuf,
+    /// Type of the file system; `bind` for a bind mount.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Path on the host; a name for a file system without a source.
+    pub source: PathBuf,
+    /// Mount options.
+    pub options: Vec<String>,
+}
+
+/// `linux`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Linux {
+    /// Namespaces of the container's own.
+    pub namespaces: Vec<Namespace>,
+    /// Limits of its cgroup.
+    pub resources: Resources,
+    /// Kernel parameters of its namespaces.
+    pub sysctl: BTreeMap<String, String>,
+    /// Paths that cannot be read.
+    pub masked_paths: Vec<PathBuf>,
+    /// Paths that cannot be written.
+    pub readonly_paths: Vec<PathBuf>,
+}
+
+/// `linux.namespaces[]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Namespace {
+    /// `pid`, `network`, `ipc`, `uts`, `mount` or `cgroup`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// `linux.resources`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Resources {
+    /// Memory.
+    pub memory: Memory,
+    /// CPU time.
+    pub cpu: Cpu,
+    /// Tasks: processes and threads.
+    pub pids: Pids,
+}
+
+/// `linux.resources.memory`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Memory.
+    pub limit: i64,
+    /// Memory and swap together.
+    pub swap: i64,
+}
+
+/// `linux.resources.cpu`, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Cpu {
+    /// CPU time per period, over all cores.
+    pub quota: i64,
+    /// Length of a period.
+    pub period: u64,
+}
+
+/// `linux.resources.pids`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Pids {
+    /// The most tasks.
+    pub limit: i64,
+}

@@ -1,0 +1,87 @@
+//! Requests that change nothing: the status of a box, why it stopped, and its user's keys. They take
+//! no lock, so they also work while a start or a stop is under way or hangs.
+
+use super::{RequestOutcome, account, engine_failed, no_runtime_dir, observe_failed, report_end};
+use crate::engine::Engine;
+use crate::observe::{Observer, measure_now, why_stopped};
+use host::config::Config;
+use identity::Login;
+use session::clock;
+use session::deadlines::ENDING;
+use session::exit::{ExitStatus, Failure};
+use session::presence::{RUN, UserRuntimeDir};
+use session::texts;
+use session::times::later;
+use session::wire::Fields;
+use std::path::Path;
+use std::slice;
+use std::time::{Duration, Instant};
+
+/// Time between two checks whether the container has stopped.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The status of the box, for `@status`.
+pub async fn status(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
+    // The user's sessions take turns by a lock in it.
+    UserRuntimeDir::of(Path::new(RUN), login).prepare().map_err(no_runtime_dir)?;
+    account(config, login)?;
+    let observer = Observer::connect(config).await.map_err(observe_failed)?;
+    let found = observer.one(login).await.map_err(observe_failed)?;
+    // `None` only if the account has gone from the cache since.
+    let mut found = found.ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ACCOUNT))?;
+    measure_now(slice::from_mut(&mut found)).await;
+    let json = serde_json::to_vec(&found.status).unwrap_or_default();
+    Ok(RequestOutcome { reply: Fields::default().with("box", &json), event: None })
+}
+
+/// Why the box stopped just now, for a session that ended with it.
+pub async fn stop_reason(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+    let done = |reason: Option<&str>| {
+        let fields = Fields::default();
+        let fields = reason.map_or(fields.clone(), |reason| fields.with("why", reason.as_bytes()));
+        RequestOutcome { reply: fields, event: None }
+    };
+    let name = config.container.name.fill(login);
+    let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
+    let deadline = later(Instant::now(), ENDING);
+    let reason = loop {
+        if let Some(record) = runtime_dir.stop_record().filter(|record| !record.over) {
+            return Ok(done(Some(&record.reason)));
+        }
+        let Some(container) = engine.find(&name).await.map_err(engine_failed)? else {
+            break texts::REMOVED;
+        };
+        match why_stopped(&container) {
+            Some(reason) => break reason,
+            None if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            // It is running. Why its init ended the session is not known here.
+            None => return Ok(done(None)),
+        }
+    };
+    report_end(login, reason);
+    // For the next login, which only shows it.
+    let _ = runtime_dir.write_stop_record(clock::boottime(), reason);
+    Ok(done(Some(reason)))
+}
+
+/// Bytes of the reply that are kept free for what follows the keys.
+const RESERVED: usize = 8192;
+
+/// The keys of the account as the web app sent them, and where they are managed. The caller parses
+/// them, so that root need not parse what came from outside.
+pub fn keys(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
+    let account = account(config, login)?;
+    let (mut reply, mut left_out) = (Fields::default(), 0_usize);
+    for key in &account.keys {
+        if reply.has_room(key.len() + RESERVED) {
+            reply = reply.with("key", key.as_bytes());
+        } else {
+            left_out += 1;
+        }
+    }
+    let by_admin = config.accounts.url.scheme() == "file";
+    let managed = texts::keys_managed(config.accounts.manage_url.fill(login).as_deref(), by_admin);
+    let reply = reply.with("left_out", left_out.to_string().as_bytes()).with("managed", managed.as_bytes());
+    Ok(RequestOutcome { reply, event: None })
+}

@@ -1,0 +1,122 @@
+//! The next step on the way from the container that there is to a box that accepts sessions. A
+//! function without side effects.
+
+use crate::container::{Container, ContainerState};
+use crate::spec::BoxSpec;
+
+/// The next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartStep {
+    /// There is no container: create it.
+    Create,
+    /// Start it.
+    Start,
+    /// It is running: check whether it accepts sessions.
+    Probe,
+    /// Unpause it.
+    Unpause,
+    /// Wait a moment and find the container again.
+    Wait,
+    /// Remove it and create it again; the home stays.
+    Recreate,
+    /// It is another user's, or not created by sshbox: leave it alone.
+    Refuse,
+}
+
+/// The next step. `container` is the one that has the name in `spec`, if there is one. A running
+/// box stays as it is even if `spec` has changed.
+#[must_use]
+pub fn start_step(container: Option<&Container>, spec: &BoxSpec) -> StartStep {
+    let Some(container) = container else {
+        return StartStep::Create;
+    };
+    let Some(labels) = container.labels.as_ref().filter(|labels| labels.user == spec.user()) else {
+        return StartStep::Refuse;
+    };
+    match container.state {
+        ContainerState::Running => StartStep::Probe,
+        ContainerState::Paused => StartStep::Unpause,
+        ContainerState::Busy => StartStep::Wait,
+        // Without its image a container cannot be created again, but it can be started.
+        ContainerState::Stopped if labels.spec == spec.hash() || spec.image_id.is_empty() => StartStep::Start,
+        ContainerState::Stopped | ContainerState::Dead => StartStep::Recreate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::BoxLabels;
+    use crate::spec::HostSide;
+    use host::config::Config;
+    use host::features::HostFeatures;
+    use identity::Login;
+    use std::path::Path;
+
+    fn spec() -> BoxSpec {
+        let account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
+        let features = HostFeatures::default();
+        let host = HostSide { home: Path::new("/h"), run: Path::new("/r"), features: &features };
+        let login = Login::parse(b"alice").unwrap();
+        BoxSpec::new(&Config::default().container, &login, &account, host).of_image("sha256:1")
+    }
+
+    fn container(state: ContainerState, labels: Option<BoxLabels>) -> Container {
+        Container { id: "x".to_owned(), state, labels, ..Container::default() }
+    }
+
+    fn labels(user: &str, spec: &str) -> BoxLabels {
+        BoxLabels { user: user.to_owned(), account: "42".to_owned(), spec: spec.to_owned() }
+    }
+
+    #[test]
+    fn f5_each_state_has_its_step() {
+        let spec = spec();
+        let current = Some(labels("alice", &spec.hash()));
+        assert_eq!(start_step(None, &spec), StartStep::Create);
+        for (state, step) in [
+            (ContainerState::Stopped, StartStep::Start),
+            (ContainerState::Running, StartStep::Probe),
+            (ContainerState::Paused, StartStep::Unpause),
+            (ContainerState::Busy, StartStep::Wait),
+            (ContainerState::Dead, StartStep::Recreate),
+        ] {
+            assert_eq!(start_step(Some(&container(state, current.clone())), &spec), step);
+        }
+    }
+
+    #[test]
+    fn f8_a_box_of_another_spec_is_created_anew_when_it_does_not_run() {
+        let spec = spec();
+        let old = Some(labels("alice", &spec.clone().of_image("sha256:0").hash()));
+        let step = |state| start_step(Some(&container(state, old.clone())), &spec);
+        assert_eq!(step(ContainerState::Stopped), StartStep::Recreate);
+        assert_eq!(step(ContainerState::Running), StartStep::Probe);
+    }
+
+    #[test]
+    fn a_stopped_box_whose_image_is_gone_starts_as_it_is() {
+        let spec = spec();
+        let current = Some(labels("alice", &spec.hash()));
+        let without_image = spec.of_image("");
+        let step = |state| start_step(Some(&container(state, current.clone())), &without_image);
+        assert_eq!(step(ContainerState::Stopped), StartStep::Start);
+        assert_eq!(step(ContainerState::Dead), StartStep::Recreate);
+    }
+
+    #[test]
+    fn a2_a_foreign_container_is_left_alone_in_every_state() {
+        let spec = spec();
+        for state in [
+            ContainerState::Stopped,
+            ContainerState::Running,
+            ContainerState::Paused,
+            ContainerState::Busy,
+            ContainerState::Dead,
+        ] {
+            assert_eq!(start_step(Some(&container(state, None)), &spec), StartStep::Refuse);
+            let of_bob = Some(labels("bob", &spec.hash()));
+            assert_eq!(start_step(Some(&container(state, of_bob)), &spec), StartStep::Refuse);
+        }
+    }
+}
