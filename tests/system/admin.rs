@@ -182,8 +182,7 @@ fn who_is_not_known_is_refused_in_clear_words() {
     for verb in ["status", "stop", "start", "restart"] {
         let (status, said) = refuses(&[verb, "nobody-knows"]);
         assert_eq!(status, 69, "{verb}: {said}");
-        let wanted =
-            "sshbox: nobody-knows has no box and has not logged in yet; see whether the name is right";
+        let wanted = "sshbox: nobody-knows has no box and has not logged in yet; check the name";
         assert!(said.starts_with(wanted), "{verb}: {said}");
         let (status, said) = refuses(&[verb, "../etc"]);
         assert_eq!(status, 64, "{verb}: {said}");
@@ -204,7 +203,7 @@ fn who_is_not_root_is_refused() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(77), "{arguments:?}");
-        let wanted = "sshbox: only root may look at boxes: run it with sudo\n";
+        let wanted = "sshbox: this command needs root; run it with sudo\n";
         assert_eq!(text(&output.stderr), wanted, "{arguments:?}");
     }
 }
@@ -220,11 +219,11 @@ fn stop_start_and_restart_do_it_and_tell_those_who_are_there() {
     terminal.shows("sshbox: your box was stopped: an admin stopped it; log in again to start it (ref ");
     assert_eq!(terminal.ends(), 137);
     assert_eq!(user.inspect("{{.State.Status}}"), "exited");
-    assert_eq!(says(&["stop", &user.name]), "the box of steered does not run\n");
+    assert_eq!(says(&["stop", &user.name]), "the box of steered is not running\n");
 
-    assert_eq!(says(&["start", &user.name]), "the box of steered runs\n");
+    assert_eq!(says(&["start", &user.name]), "the box of steered is running\n");
     assert_eq!(user.inspect("{{.State.Status}}"), "running");
-    assert_eq!(says(&["start", &user.name]), "the box of steered runs\n");
+    assert_eq!(says(&["start", &user.name]), "the box of steered is running\n");
     let mut session = user.ssh().begin(&["echo in; exec sleep 300"]);
     assert_eq!(session.line(), "in");
     let started = user.inspect("{{.State.StartedAt}}");
@@ -279,7 +278,7 @@ fn a_failure_of_the_wake_service_is_told_with_its_cause() {
     let _config = Changed::config("image = \"sshbox-user:latest\"", "image = \"gone:1\"");
     let (status, said) = refuses(&["start", &user.name]);
     assert_eq!(status, 69, "{said}");
-    let wanted = "sshbox: image gone:1 is not on this host; the user is told: the image of your box is not on this host; tell your admin (ref ";
+    let wanted = "sshbox: image gone:1 is not on this host; the user sees: the image of your box is not on this host; tell your admin (ref ";
     assert!(said.starts_with(wanted), "{said}");
 }
 
@@ -355,7 +354,7 @@ fn p8_kill_ends_one_session_and_leaves_what_was_detached() {
     assert_eq!(status, 69);
     assert_eq!(
         said,
-        format!("sshbox: there is no session {id}; see `sshbox sessions` for those that are open\n")
+        format!("sshbox: no session has the id {id}; list open sessions with `sshbox sessions`\n")
     );
     assert!(journal().contains(&format!(r#"admin action user="ended" by="uid 0" action="kill {id}""#)));
     user.says("pkill -f 'sleep 4711'");

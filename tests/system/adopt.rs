@@ -68,7 +68,7 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
 
     let asked = adopt(&["moved"]);
     assert_eq!(asked.status.code(), Some(64), "{asked:?}");
-    assert!(text(&asked.stderr).contains("nobody can be asked here"), "{asked:?}");
+    assert!(text(&asked.stderr).contains("there is no way to confirm"), "{asked:?}");
     untouched();
     let dry = adopt(&["--dry-run", "moved"]);
     assert!(dry.status.success(), "{dry:?}");
@@ -76,13 +76,13 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
     for line in [
         "sshbox-moved\n",
         "  image      sshbox-user:latest\n",
-        "  state      runs, restart policy always\n",
+        "  state      running, restart policy always\n",
         "  mount      bind /var/lib/sshbox/homes/moved at /home/user\n",
-        "  processes  3 and will end: ",
+        "  processes  3 will end: ",
         "sleep 4242",
-        "  changes    1 outside of the home, kept but not in the box: /etc/only-here\n",
+        "  changes    1 outside the home, which the box will lack: /etc/only-here\n",
         "  verdict    can be set aside\n",
-        "1 container would be set aside; nothing was done\n",
+        "1 container would be set aside; nothing was changed\n",
     ] {
         assert!(shown.contains(line), "{line:?} is not in {shown}");
     }
@@ -106,7 +106,7 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
     assert_eq!(user.inspect("{{index .Config.Labels \"sshbox.user\"}}"), "moved");
     let again = adopt(&["--yes", "moved"]);
     assert!(again.status.success(), "{again:?}");
-    assert!(text(&again.stdout).contains("is a box of sshbox already"), "{again:?}");
+    assert!(text(&again.stdout).contains("already a box of sshbox"), "{again:?}");
 
     // And back, as the manual page says.
     run("docker", &["rm", "--force", "sshbox-moved"]);
@@ -147,13 +147,13 @@ fn p5_what_would_lose_something_is_refused_with_the_reason() {
     let _link = Undo(|| fs::remove_file("/var/lib/sshbox/homes/linked").unwrap());
 
     for (name, reason) in [
-        ("nobox", "there is no such container"),
+        ("nobox", "no container has this name"),
         ("otherhome", "its /home/user is bind /var/lib/sshbox/homes/elsewhere, and box.home says"),
         ("ownvolume", "volume data-of-it is at /data, and the box would not have it"),
         ("fleeting", "it was started with --rm: stopping removes it"),
         ("rooted", "homes/rooted belongs to 0:0, and the user of a box is 1000:1000"),
         ("nohome", "nothing is mounted at /home/user"),
-        ("unlisted", "the web app lets no unlisted in"),
+        ("unlisted", "the web app refuses unlisted"),
         ("earlier", "belongs to account 0, not to account "),
         ("linked", "cannot open the home /var/lib/sshbox/homes/linked as a directory"),
     ] {
@@ -162,7 +162,7 @@ fn p5_what_would_lose_something_is_refused_with_the_reason() {
         let shown = text(&output.stdout);
         assert!(shown.contains(reason), "{shown}");
         assert_eq!(shown.matches("  refused    ").count(), 1, "{shown}");
-        assert!(shown.ends_with("nothing was done\n"), "{shown}");
+        assert!(shown.ends_with("nothing was changed\n"), "{shown}");
         if name != "nobox" {
             assert_eq!(user(name).inspect("{{.State.Running}}"), "true", "{name}");
         }
@@ -185,7 +185,7 @@ fn f29_without_the_web_app_nothing_is_adopted() {
     until("Django is gone", || fs::metadata(format!("{STATE}/web.pid")).is_err());
     let output = adopt(&["--yes", "unheard"]);
     assert_eq!(output.status.code(), Some(77), "{output:?}");
-    assert!(text(&output.stdout).contains("the web app did not say who unheard is"), "{output:?}");
+    assert!(text(&output.stdout).contains("the web app gave no account for unheard"), "{output:?}");
     assert_eq!(user.inspect("{{.State.Running}}"), "true");
 }
 
@@ -210,7 +210,7 @@ fn all_are_set_aside_after_one_question_and_others_are_left_alone() {
     let mut command = Command::new("/usr/sbin/sshbox");
     command.args(["adopt", "--all"]);
     let mut terminal = Terminal::of(&mut command, 24, 200);
-    let shown = terminal.shows("Stop 3 containers and set aside? ");
+    let shown = terminal.shows("Stop and set aside 3 containers? ");
     assert!(!shown.contains("sshbox-ours") && shown.contains("nothing is mounted at /home/user"), "{shown}");
     terminal.types("\n");
     assert_eq!(terminal.ends(), 1);

@@ -311,7 +311,7 @@ fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() 
     assert_eq!(refused.status.code(), Some(77), "{refused:?}");
     assert!(text(&refused.stderr).contains("a container that is not yours has the name of your box"));
     let said = site.follow(&adoption);
-    assert!(said.contains("1 container would be set aside; nothing was done\n"), "{said}");
+    assert!(said.contains("1 container would be set aside; nothing was changed\n"), "{said}");
     assert!(said.contains("scitex-user-Ada-L: set aside as scitex-user-Ada-L.before-sshbox-"), "{said}");
 
     // Her home of old, and hers; a box by the settings.
