@@ -200,7 +200,7 @@ enum ExpectedEnd {
 
 const INVALID_REPLY: ExpectedEnd = ExpectedEnd::Message(69, "your box gave an answer that makes no sense");
 const NO_TERMINAL: ExpectedEnd = ExpectedEnd::Message(70, "the terminal cannot be used");
-const WENT_AWAY: ExpectedEnd = ExpectedEnd::Message(75, "your box started and went away again");
+const WENT_AWAY: ExpectedEnd = ExpectedEnd::Message(75, "your box stopped again right after its start");
 const NO_ANSWER: ExpectedEnd = ExpectedEnd::Message(75, "your box runs but does not answer");
 const BOX_ENDED: ExpectedEnd = ExpectedEnd::Message(137, "sshbox: your box");
 

@@ -3,7 +3,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use session::box_status::{Amount, Cpu, bytes, of};
+use session::box_status::{Amount, Cpu, bytes, use_of_limit};
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
 use session::times::short_duration;
@@ -136,12 +136,12 @@ pub fn duration_cell(seconds: Option<u64>) -> String {
 
 /// The CPU time that a box uses and may use, in cores.
 pub fn cpu_cell(cpu: &Cpu) -> String {
-    of(cpu.used.map(|used| format!("{used:.2}")), &cpu.limit.to_string())
+    use_of_limit(cpu.used.map(|used| format!("{used:.2}")), &cpu.limit.to_string())
 }
 
 /// The memory that a box uses and may use.
 pub fn memory_cell(memory: &Amount) -> String {
-    of(memory.used.map(bytes), &bytes(memory.limit))
+    use_of_limit(memory.used.map(bytes), &bytes(memory.limit))
 }
 
 /// The distance from `now` to an RFC 3339 time, as `5m 10s ago` or `in 5m`.

@@ -60,7 +60,7 @@ fn request(user: &Login, verb: Verb, waiting: Option<&Waiting>) -> Result<Fields
         .map_err(|error| Failure::because(ExitStatus::Unavailable, advice, &error))?
         .ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::TOO_MANY_WAKES))?;
     let Some(failed) = fields.get("failed") else { return Ok(fields) };
-    let failure = Failure::told(failed, fields.parse("status"), fields.text("ref"));
+    let failure = Failure::from_reply(failed, fields.parse("status"), fields.text("ref"));
     let Some(cause) = fields.get("cause") else { return Err(failure) };
     let advice = format!("the user sees: {} (ref {})", failure.advice, failure.reference);
     Err(Failure { cause: printable(cause), advice, ..failure })

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use session::box_status::{bytes, of};
+use session::box_status::{bytes, use_of_limit};
 use session::exit::{ExitStatus, Failure};
 use session::times::later;
 use session::tty;
@@ -181,7 +181,7 @@ fn row(ObservedBox { user, status, .. }: &ObservedBox) -> Vec<String> {
         user.clone(),
         output::cpu_cell(&status.cpu),
         output::memory_cell(&status.memory),
-        of(status.processes.used.map(|used| used.to_string()), &status.processes.limit.to_string()),
+        use_of_limit(status.processes.used.map(|used| used.to_string()), &status.processes.limit.to_string()),
         status.sessions.to_string(),
         output::duration_cell(status.up_seconds),
         status.image.clone(),

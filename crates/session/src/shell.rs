@@ -131,9 +131,9 @@ fn client_vanished() -> bool {
 fn authenticated_login() -> Result<Login, Failure> {
     let name = env::var_os("LOGNAME").unwrap_or_default();
     let login = Login::parse(name.as_bytes())
-        .map_err(|error| Failure::because(ExitStatus::Usage, texts::NOT_BY_HAND, &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Usage, texts::NOT_STARTED_BY_SSHD, &error))?;
     if nix::unistd::getuid().as_raw() != login.uid() {
-        return Err(Failure::new(ExitStatus::Usage, texts::NOT_BY_HAND));
+        return Err(Failure::new(ExitStatus::Usage, texts::NOT_STARTED_BY_SSHD));
     }
     Ok(login)
 }

@@ -170,7 +170,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
             (_, _) => pause(attempt).await,
         }
     }
-    Err(Failure::new(ExitStatus::TryAgain, texts::NO_REST))
+    Err(Failure::new(ExitStatus::TryAgain, texts::STATE_KEEPS_CHANGING))
 }
 
 /// Records why the box is stopped, unless the program that stopped it has done so.

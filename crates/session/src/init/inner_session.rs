@@ -6,7 +6,7 @@ use super::environment::{Environment, Variables};
 use super::inner_sshd::{HANDED_ON, INIT, OF_CONNECTION, SESSION, decode};
 use super::program;
 use crate::exit::ExitStatus;
-use crate::variables::travels;
+use crate::variables::is_passed_on;
 use crate::wire::Run;
 use std::env;
 use std::ffi::OsString;
@@ -38,7 +38,7 @@ pub fn exec() -> ExitCode {
     let (connection, image): (Variables, Variables) =
         handed_on.into_iter().partition(|(name, _)| OF_CONNECTION.contains(&name.as_slice()));
     let client = env::vars_os().filter(|(name, value)| {
-        OF_SSHD.iter().any(|known| name == known) || travels(name.as_bytes(), value.as_bytes())
+        OF_SSHD.iter().any(|known| name == known) || is_passed_on(name.as_bytes(), value.as_bytes())
     });
     let client = client.map(|(name, value)| (name.into_vec(), value.into_vec())).chain(connection);
     let user = ContainerUser::of_this_process();

@@ -44,7 +44,7 @@ pub struct SessionTable {
     vanished: Vec<(Pid, Instant)>,
     /// No connection is accepted before then.
     accept_again: Option<Instant>,
-    /// Most connections at once: with more, accept(2) would fail for want of file descriptors.
+    /// Most connections at once: with more, accept(2) would run out of file descriptors.
     most: usize,
     shutting_down: bool,
 }

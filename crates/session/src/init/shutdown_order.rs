@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_the_terminal_of_others_waits_for_them() {
+    fn the_holder_of_a_terminal_waits_for_its_programs() {
         // tmux: a server without a terminal, a shell, a program; its client on a terminal of its own.
         let server = process((20, 1, 20, 0), Catches);
         let pane = vec![process((21, 20, 21, 6), Shell), process((22, 21, 21, 6), Catches)];
@@ -227,8 +227,7 @@ mod tests {
         let inner = vec![script((12, 10, 10, 0)), process((13, 12, 10, 0), Ends)];
         let outer = vec![script((10, 1, 10, 0)), step.clone()];
         assert_eq!(rounds([outer, inner, other].concat()), ["10 11 12 13 20", "21"]);
-        // What its output goes through waits for it, and what that of its programs goes through for
-        // them.
+        // The reader of its output waits for it, and the reader of its programs' output for them.
         let reader = process((14, 1, 10, 0), Ends);
         let alive = vec![script((10, 1, 10, 0)), step.clone(), reader.clone()];
         let unsignalled = BTreeSet::from([reader.id]);
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_output_of_a_program_goes_through_waits_for_it() {
+    fn the_reader_of_a_programs_output_waits_for_it() {
         let (program, tee) = (process((11, 10, 10, 0), Catches), process((12, 10, 10, 0), Ends));
         assert_eq!(rounds(vec![program, tee.clone()]), ["11", "12"]);
         assert_eq!(rounds(vec![tee]), ["12"]);

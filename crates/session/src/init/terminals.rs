@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_the_users_own_counts() {
+    fn a_users_own_entry_is_found() {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir_all(home.path().join(".terminfo/x")).unwrap();
         fs::write(home.path().join(".terminfo/x").join(FALLBACK), "").unwrap();

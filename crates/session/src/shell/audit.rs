@@ -31,7 +31,7 @@ pub(super) struct Audit {
     began: Instant,
     over: AtomicBool,
     /// Bytes written to and read from the client's terminal. Without a terminal the program holds sshd's
-    /// own pipes, and nobody can count.
+    /// own pipes, and the bytes cannot be counted.
     pub(super) sent: AtomicU64,
     pub(super) received: AtomicU64,
 }

@@ -4,7 +4,7 @@ use super::special_commands::{self, Parsed, SpecialCommand};
 use crate::exit::Failure;
 use crate::texts;
 use crate::tty;
-use crate::variables::travels;
+use crate::variables::is_passed_on;
 use crate::wire::{Fields, PACKET_MAX, Request, Run};
 use std::env;
 use std::ffi::OsString;
@@ -35,7 +35,7 @@ pub(super) fn read(original: Option<OsString>) -> Result<ClientRequest, Failure>
     };
     let environment = env::vars_os()
         .map(|(name, value)| (name.into_vec(), value.into_vec()))
-        .filter(|(name, value)| CONNECTION.contains(&name.as_slice()) || travels(name, value))
+        .filter(|(name, value)| CONNECTION.contains(&name.as_slice()) || is_passed_on(name, value))
         .collect();
     let stdin = io::stdin();
     let terminal = stdin.is_terminal().then(|| {

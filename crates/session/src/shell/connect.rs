@@ -79,7 +79,7 @@ pub(super) fn connect(
             return Ok(Connection { presence, init, master });
         }
     }
-    Err(Failure::new(ExitStatus::TryAgain, texts::WENT_AWAY))
+    Err(Failure::new(ExitStatus::TryAgain, texts::STOPPED_AGAIN))
 }
 
 /// Shows on a terminal that the box is being started.
@@ -90,7 +90,7 @@ pub(super) fn show_start() -> Option<Waiting> {
 pub(super) fn lock_failed(error: &io::Error) -> Failure {
     let advice = match error.kind() {
         io::ErrorKind::TimedOut => texts::IN_TRANSITION,
-        _ => texts::NO_ROOM_FOR_SESSION,
+        _ => texts::NO_SESSION_FILES,
     };
     Failure::because(ExitStatus::TryAgain, advice, error)
 }
@@ -140,7 +140,7 @@ fn start_session(
 }
 
 pub(super) fn invalid_reply() -> Failure {
-    Failure::new(ExitStatus::Unavailable, texts::NO_SENSE)
+    Failure::new(ExitStatus::Unavailable, texts::INVALID_REPLY)
 }
 
 /// Lets programs in the container open sshd's pipes by name, as scripts do with `> /dev/stderr`. Their
@@ -163,5 +163,5 @@ pub(super) fn ask(login: &Login, verb: Verb, waiting: Option<&Waiting>) -> Resul
     let Some(failed) = fields.get("failed") else {
         return Ok(fields);
     };
-    Err(Failure::told(failed, fields.parse("status"), fields.text("ref")))
+    Err(Failure::from_reply(failed, fields.parse("status"), fields.text("ref")))
 }

@@ -76,7 +76,7 @@ pub(super) fn read(
         Some(Reply::Exited(status)) => Ok(SessionEnd::Exited(status)),
         Some(Reply::Killed(signal)) if can_kill(signal) => Ok(SessionEnd::Killed(signal)),
         Some(Reply::OutOfMemory) => {
-            let _ = writeln!(io::stderr(), "{}", texts::STARVED);
+            let _ = writeln!(io::stderr(), "{}", texts::KILLED_OUT_OF_MEMORY);
             Ok(SessionEnd::OutOfMemory)
         }
         _ => Err(invalid_reply()),

@@ -19,7 +19,7 @@ const FAILURE: u32 = 4;
 /// Replies until the client closes the connection.
 ///
 /// # Errors
-/// What reading or writing says; `InvalidData` when the client does not speak the protocol.
+/// The I/O error; `InvalidData` when the client does not speak the protocol.
 pub fn serve(mut from: impl Read, mut to: impl Write, text: &str) -> io::Result<()> {
     for _ in 0..REQUESTS {
         let mut length = [0; 4];
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_ends_it() {
+    fn an_invalid_request_ends_the_connection() {
         for wrong in [&[0, 0, 0, 4, INIT, 0, 0, 0][..], &[0xff; 64], &[0; 64]] {
             assert_eq!(serve(wrong, io::sink(), "no").unwrap_err().kind(), io::ErrorKind::InvalidData);
         }

@@ -144,7 +144,7 @@ fn container_user(login: &Login) -> Result<String, Failure> {
     }
     let (_, user) = hello.ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ANSWER))?;
     let user = Login::parse(&user)
-        .map_err(|error| Failure::because(ExitStatus::Unavailable, texts::NO_SENSE, &error))?;
+        .map_err(|error| Failure::because(ExitStatus::Unavailable, texts::INVALID_REPLY, &error))?;
     Ok(user.as_str().to_owned())
 }
 

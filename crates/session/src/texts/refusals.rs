@@ -3,11 +3,12 @@
 #![expect(missing_docs, reason = "each text says what it is")]
 
 // What sshbox-shell refuses.
-pub const NOT_BY_HAND: &str = "only sshbox's sshd can start this program";
-pub const NO_ROOM_FOR_SESSION: &str = "the host cannot create the files of your session; tell your admin";
+pub const NOT_STARTED_BY_SSHD: &str = "only sshbox's sshd can start this program";
+pub const NO_SESSION_FILES: &str = "the host cannot create the files of your session; tell your admin";
 pub const IN_TRANSITION: &str = "another start or stop of your box takes too long; try again in a minute";
-pub const WENT_AWAY: &str = "your box stopped again right after its start; try again, then tell your admin";
-pub const NO_SENSE: &str =
+pub const STOPPED_AGAIN: &str =
+    "your box stopped again right after its start; try again, then tell your admin";
+pub const INVALID_REPLY: &str =
     "your box gave an answer that makes no sense; its init may be broken, tell your admin";
 pub const NO_WAKE_SERVICE: &str =
     "your box cannot be reached; tell your admin that the wake service does not answer";
@@ -29,17 +30,18 @@ pub const SSHD_WITHOUT_KEY: &str =
 pub const NOT_YOURS: &str = "this box is not yours";
 pub const SHORT_OF_RESOURCES: &str = "the host is short of resources; try again in a minute";
 pub const NOT_SET_UP: &str = "sshbox is not configured correctly; tell your admin";
-pub const NO_ROOM_FOR_BOX: &str = "the host cannot create the files of your box; tell your admin";
+pub const NO_BOX_FILES: &str = "the host cannot create the files of your box; tell your admin";
 pub const BOX_BUSY: &str = "your box is being started or stopped; try again in a minute";
 pub const TOO_SLOW: &str = "your box takes too long to start; try again in a minute, then tell your admin";
 pub const NO_ACCOUNT: &str = "this host has no account for you; log in again, then tell your admin";
-pub const NO_REST: &str = "the state of your box keeps changing; try again in a minute, then tell your admin";
+pub const STATE_KEEPS_CHANGING: &str =
+    "the state of your box keeps changing; try again in a minute, then tell your admin";
 pub const NO_IMAGE: &str = "the image of your box is not on this host; tell your admin";
 pub const ENDED_AT_ONCE: &str = "your box started and ended at once; try again, then tell your admin";
 pub const NETWORK_BUSY: &str = "another process is creating the network of the boxes; try again in a minute";
 pub const FOREIGN: &str = "a container that is not yours has the name of your box; tell your admin";
 pub const OTHER_ACCOUNT: &str =
-    "the home of this name belongs to an earlier account; your admin must decide what becomes of it";
+    "the home of this name belongs to an earlier account; your admin must decide what to do with it";
 pub const NO_HOME: &str = "your home cannot be opened; tell your admin";
 pub const NO_ENGINE: &str =
     "the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin";
@@ -47,7 +49,7 @@ pub const SLOW_ENGINE: &str = "the container engine is too slow; try again in a 
 pub const ENGINE_FAILED: &str = "the container engine refused that for your box; tell your admin";
 pub const NO_ANSWER: &str = "your box runs but does not answer; try again in a minute, then tell your admin";
 
-// What the init of a box refuses.
+// What sshbox-init refuses.
 pub const NO_SFTP_SERVER: &str =
     "this box has no sftp server; its image needs the package openssh-sftp-server";
 pub const NO_SSH_SERVER: &str = "this box has no SSH server; its image needs the package openssh-server";
@@ -132,11 +134,11 @@ mod tests {
     #[test]
     fn every_refusal_says_what_to_do_in_one_line() {
         let refusals = [
-            NOT_BY_HAND,
-            NO_ROOM_FOR_SESSION,
+            NOT_STARTED_BY_SSHD,
+            NO_SESSION_FILES,
             IN_TRANSITION,
-            WENT_AWAY,
-            NO_SENSE,
+            STOPPED_AGAIN,
+            INVALID_REPLY,
             NO_WAKE_SERVICE,
             TOO_MANY_WAKES,
             WAKE_FAILED,
@@ -148,11 +150,11 @@ mod tests {
             NOT_YOURS,
             SHORT_OF_RESOURCES,
             NOT_SET_UP,
-            NO_ROOM_FOR_BOX,
+            NO_BOX_FILES,
             BOX_BUSY,
             TOO_SLOW,
             NO_ACCOUNT,
-            NO_REST,
+            STATE_KEEPS_CHANGING,
             NO_IMAGE,
             ENDED_AT_ONCE,
             NETWORK_BUSY,
@@ -193,7 +195,7 @@ mod tests {
         your box started and ended at once; try again, then tell your admin
         another process is creating the network of the boxes; try again in a minute
         a container that is not yours has the name of your box; tell your admin
-        the home of this name belongs to an earlier account; your admin must decide what becomes of it
+        the home of this name belongs to an earlier account; your admin must decide what to do with it
         your home cannot be opened; tell your admin
         the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin
         the container engine is too slow; try again in a minute, then tell your admin

@@ -53,7 +53,7 @@ pub fn ended(reason: Option<&str>, reference: &str) -> String {
 }
 
 /// The kernel killed the program of a session because its box was out of memory.
-pub const STARVED: &str =
+pub const KILLED_OUT_OF_MEMORY: &str =
     "sshbox: your box ran out of memory and the kernel killed this program; @status shows the limit";
 
 /// At the next login with a terminal: why the box was stopped last.
@@ -121,6 +121,6 @@ mod tests {
         ");
         assert_snapshot!(ended(None, "1a2b3c4d"), @"sshbox: your box ended this session; log in again (ref 1a2b3c4d)");
         assert_snapshot!(last_stop(Duration::from_secs(7512), &half_an_hour), @"sshbox: your box was stopped 2h 5m ago: nobody used it for 30m");
-        assert_snapshot!(STARVED, @"sshbox: your box ran out of memory and the kernel killed this program; @status shows the limit");
+        assert_snapshot!(KILLED_OUT_OF_MEMORY, @"sshbox: your box ran out of memory and the kernel killed this program; @status shows the limit");
     }
 }

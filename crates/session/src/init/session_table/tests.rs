@@ -79,7 +79,7 @@ fn end(pid: Pid) {
 }
 
 #[test]
-fn a_connection_must_say_in_time_what_it_wants() {
+fn a_connection_without_a_request_times_out() {
     let mut init = Init::new();
     let client = init.client();
     init.table.serve();
@@ -93,7 +93,7 @@ fn a_connection_must_say_in_time_what_it_wants() {
 }
 
 #[test]
-fn nonsense_and_missing_descriptors_begin_nothing() {
+fn an_invalid_request_or_missing_descriptors_start_nothing() {
     let mut init = Init::new();
     let client = init.client();
     client.send(&Fields::default().with("ask", b"nothing"), &[]).unwrap();
@@ -107,7 +107,7 @@ fn nonsense_and_missing_descriptors_begin_nothing() {
 }
 
 #[test]
-fn who_goes_before_the_program_begins_starts_nothing() {
+fn a_client_that_hangs_up_early_starts_nothing() {
     let mut init = Init::new();
     let client = init.client();
     let null = File::open("/dev/null").unwrap();
@@ -119,7 +119,7 @@ fn who_goes_before_the_program_begins_starts_nothing() {
 }
 
 #[test]
-fn the_end_of_a_program_is_told_and_goodbye_ends_the_session() {
+fn the_exit_status_is_sent_and_goodbye_ends_the_session() {
     let mut init = Init::new();
     let (client, pid) = init.session("exit 7");
     assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 7));
@@ -133,7 +133,7 @@ fn the_end_of_a_program_is_told_and_goodbye_ends_the_session() {
 }
 
 #[test]
-fn the_program_of_a_client_that_vanished_is_hung_up() {
+fn the_program_of_a_vanished_client_gets_sighup() {
     let mut init = Init::new();
     let (client, pid) = init.session("touch began; exec sleep 600");
     until_there(&init, "began");
@@ -146,7 +146,7 @@ fn the_program_of_a_client_that_vanished_is_hung_up() {
 }
 
 #[test]
-fn who_does_not_go_when_hung_up_is_killed_but_not_who_ignores_it() {
+fn a_program_that_stays_after_sighup_is_killed_unless_it_ignores_it() {
     let mut init = Init::new();
     let stay = |file| format!("touch {file}; while :; do sleep 0.05; done");
     let (deaf, deaf_pid) = init.session(&format!("trap : HUP; {}", stay("deaf")));
@@ -184,7 +184,7 @@ fn one_connection_too_many_waits() {
 }
 
 #[test]
-fn after_a_connection_that_cannot_be_taken_there_is_a_rest() {
+fn after_a_failed_accept_there_is_a_pause() {
     let mut init = Init::new();
     let no_listener = init.connect();
     init.table.accept(&no_listener);
@@ -196,7 +196,7 @@ fn after_a_connection_that_cannot_be_taken_there_is_a_rest() {
 }
 
 #[test]
-fn while_a_box_is_stopped_nothing_begins_nobody_is_hung_up_and_connections_stay() {
+fn during_a_shutdown_no_session_starts_and_connections_stay() {
     let mut init = Init::new();
     let (ended, ended_pid) = init.session("exit 0");
     let (gone, gone_pid) = init.session("exec sleep 600");
