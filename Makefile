@@ -92,6 +92,10 @@ test: ## Run all tests, as root; installs missing packages
 test-long: ## Run the long tests, after `make test` (STEPS="again trixie": only these)
 	tests/long $(STEPS)
 
+.PHONY: release-check
+release-check: ## Say whether all of `make test-long` has passed on these sources
+	tests/long check
+
 .PHONY: reproducible
 reproducible: ## Build the package again from scratch in another directory, and compare the bytes
 	tests/package/again $(DEB)

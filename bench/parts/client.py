@@ -1,4 +1,4 @@
-"""The client's side: stock ssh, sftp and rsync, open connections, and a person at a terminal."""
+"""The client side: stock ssh, sftp and rsync, open connections, idle sessions, a terminal."""
 
 import fcntl
 import os
@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 CONFIG = Path(__file__).resolve().parent.parent / "ssh_config"
-# Of sessions over one connection sshd allows 64.
+# sshd allows 64 sessions per connection (MaxSessions).
 SESSIONS_PER_CONNECTION = 50
-# Tells that a session is up, and cannot be mistaken for the echo of a key.
+# Printed once a session is up; differs from the echo of a key.
 READY = b"ready\n"
 
 
 class Failed(Exception):
-    """Something did not work, so there is nothing to compare."""
+    """A subject did not work, so that there is nothing to compare."""
 
 
 def ssh_to(subject, *command, options=()):
@@ -26,11 +26,11 @@ def ssh_to(subject, *command, options=()):
 
 
 def run(arguments, **streams):
-    """One program from beginning to end; the seconds that it took."""
+    """Run a program to its end. Return the seconds that it took."""
     with tempfile.TemporaryFile() as errors:
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **streams}
         began = time.perf_counter()
-        # No timeout here: waiting with one polls, and would round what is measured.
+        # No timeout: wait() with a timeout polls, which would round the measured time.
         status = subprocess.Popen(arguments, stderr=errors, **streams).wait()
         took = time.perf_counter() - began
         if status != 0:
@@ -54,7 +54,7 @@ def text_of(file):
 
 
 def first_byte(subject, *command, options=()):
-    """Seconds until the first byte of what a command prints is here."""
+    """Return the seconds until the first byte of a command's output arrives."""
     began = time.perf_counter()
     program = subprocess.Popen(
         ssh_to(subject, *command, options=options),
@@ -71,7 +71,7 @@ def first_byte(subject, *command, options=()):
 
 
 class Master:
-    """An open connection to a subject, for sessions over it."""
+    """An open connection to a subject that sessions can share."""
 
     def __init__(self, subject, folder, name="master"):
         self.subject = subject
@@ -80,13 +80,13 @@ class Master:
         ssh(subject, options=[*self.path, *options])
 
     def close(self):
-        # Fails if the connection was lost, and commands went their own way.
+        # This fails if the connection was lost and commands opened connections of their own.
         ssh(self.subject, options=[*self.path, "-O", "exit"])
 
 
 class Crowd:
-    """Sessions that are open and idle: `cat` in each. Over connections of their own, or of
-    few, where `folder` says."""
+    """Open, idle sessions, each running `cat`. Each has its own connection; with `folder`, sessions
+    share connections."""
 
     def __init__(self, subject, count, folder=None, options=()):
         self.masters = []
@@ -97,20 +97,20 @@ class Crowd:
                 self.masters.append(Master(subject, folder, f"crowd{number}"))
             path = self.masters[-1].path if self.masters else []
             command = ssh_to(subject, "echo ready; exec cat", options=[*path, *options])
-            # The end of each is its own, that of all output is one.
+            # Each session has its own standard input; all share one pipe for output.
             self.programs.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writer))
         os.close(writer)
-        came = b""
-        while came.replace(b"\r", b"").count(READY) < count:
-            some = os.read(reader, 1 << 16)
-            if not some:
-                raise Failed(f"{subject}: not all of {count} sessions came up")
-            came += some
+        received = b""
+        while received.replace(b"\r", b"").count(READY) < count:
+            data = os.read(reader, 1 << 16)
+            if not data:
+                raise Failed(f"{subject}: not all of {count} sessions started")
+            received += data
         self.output = reader
 
     def close(self):
         for program in self.programs:
-            # The end of input by key where a terminal hides the other.
+            # Ctrl-D ends the input of sessions with a terminal.
             program.stdin.write(b"\x04")
             program.stdin.close()
         for program in self.programs:
@@ -121,8 +121,8 @@ class Crowd:
 
 
 class Terminal:
-    """Somebody at a terminal, in a program that echoes each key itself, as shells and editors
-    do: the terminals on the way do not, and take each key as it comes."""
+    """A user at a terminal. As in shells and editors, the program itself echoes each key; the
+    terminals on the way are in raw mode without echo."""
 
     def __init__(self, subject):
         self.subject = subject
@@ -131,14 +131,14 @@ class Terminal:
         command = ssh_to(subject, "stty raw -echo; echo ready; exec cat", options=["-tt"])
         self.program = subprocess.Popen(command, stdin=slave, stdout=slave)
         os.close(slave)
-        came = b""
-        while not came.endswith(READY):
-            came += os.read(self.terminal, 1024)
-        # `cat` begins a moment later.
+        received = b""
+        while not received.endswith(READY):
+            received += os.read(self.terminal, 1024)
+        # `cat` starts a moment later.
         time.sleep(0.5)
 
     def key(self):
-        """Seconds from the key to its echo."""
+        """Return the seconds from a keystroke to its echo."""
         began = time.perf_counter()
         os.write(self.terminal, b"k")
         echo = os.read(self.terminal, 1024)
@@ -148,7 +148,7 @@ class Terminal:
         return took
 
     def close(self):
-        # Gone without a word: in this mode no key means the end.
+        # Kill the client: in raw mode, no key ends the session.
         self.program.terminate()
         self.program.wait()
         os.close(self.terminal)

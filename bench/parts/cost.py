@@ -1,46 +1,45 @@
-"""What sessions cost the host: memory of processes, and processor time of the machine."""
+"""What sessions cost the host: memory of processes and CPU time of the machine."""
 
 import os
 import time
 from pathlib import Path
 
-# What lives for sessions beside sshd; a name in the kernel has 15 bytes at most. The programs
-# that the user runs, the clients and this program are not of it, and neither is the engine,
-# which collects its garbage when it likes. The python gate is `docker` by the time that its
-# session is up.
-BETWEEN = ("sshbox-shell", "sshbox-init", "gate-docker-exe", "docker", "docker-proxy")
+# The processes that serve sessions beside sshd, by their names in the kernel (at most 15 bytes).
+# Not included: the users' programs, the clients, this program, and dockerd, whose garbage
+# collection would distort the figures. The Python gate has become `docker` once its session is up.
+GATE_PROCESSES = ("sshbox-shell", "sshbox-init", "gate-docker-exe", "docker", "docker-proxy")
 HERTZ = os.sysconf("SC_CLK_TCK")
 
 
 def memory():
-    """KiB of all processes of sshd, and of all that stand between it and the user's programs.
-    Each page counts for as much as its share among those that have it."""
-    sshd = between = 0
+    """Return the proportional set size in KiB of sshd's processes, and of those between sshd and
+    the users' programs."""
+    sshd = gate = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
             name = (process / "comm").read_text().strip()
-            if not name.startswith("sshd") and name not in BETWEEN:
+            if not name.startswith("sshd") and name not in GATE_PROCESSES:
                 continue
             rollup = (process / "smaps_rollup").read_text()
-        except OSError:  # It has ended.
+        except OSError:  # The process has ended.
             continue
         kib = next(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
         if name.startswith("sshd"):
             sshd += kib
         else:
-            between += kib
-    return sshd, between
+            gate += kib
+    return sshd, gate
 
 
 def processor():
-    """Seconds that the machine's cores have worked, since boot: programs, kernel, interrupts."""
+    """Return the CPU seconds of all cores since boot: programs, kernel and interrupts."""
     with open("/proc/stat", encoding="ascii") as stat:
         user, nice, system, _, _, irq, softirq, *_ = map(int, stat.readline().split()[1:])
     return (user + nice + system + irq + softirq) / HERTZ
 
 
 def load(seconds):
-    """Cores that work while we do not: what the machine does anyway."""
+    """Return how many cores the machine keeps busy while the bench is idle."""
     began, before = time.perf_counter(), processor()
     time.sleep(seconds)
     return (processor() - before) / (time.perf_counter() - began)

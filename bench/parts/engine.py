@@ -1,4 +1,4 @@
-"""Docker's API, at its socket: no start of a command-line program is counted."""
+"""Docker's API on its socket, so that no start of a command-line program is measured."""
 
 import http.client
 import json
@@ -15,19 +15,20 @@ class Connection(http.client.HTTPConnection):
 
 
 class Engine:
-    """The connection stays open, so that a call is all that a call costs. One thread each."""
+    """A client that keeps its connection open, so that a call costs no connection. Use one per
+    thread."""
 
     def __init__(self):
         self.connection = Connection("localhost")
 
-    def call(self, method, path, body=None, fine=()):
+    def call(self, method, path, body=None, accept=()):
         content = None if body is None else json.dumps(body)
         self.connection.request(method, path, content, {"Content-Type": "application/json"})
         response = self.connection.getresponse()
-        answer = response.read()
-        if response.status >= 300 and response.status not in fine:
-            raise Failed(f"{method} {path}: {response.status} {answer.decode()}")
-        return json.loads(answer) if answer and answer.lstrip()[:1] in b"{[" else None
+        content = response.read()
+        if response.status >= 300 and response.status not in accept:
+            raise Failed(f"{method} {path}: {response.status} {content.decode()}")
+        return json.loads(content) if content and content.lstrip()[:1] in b"{[" else None
 
     def inspect(self, name):
         return self.call("GET", f"/containers/{name}/json")
@@ -39,9 +40,9 @@ class Engine:
         self.call("POST", f"/containers/{name}/start")
 
     def stop(self, name):
-        self.call("POST", f"/containers/{name}/stop?t=0", fine=(304,))
+        self.call("POST", f"/containers/{name}/stop?t=0", accept=(304,))
         while self.inspect(name)["State"]["Status"] != "exited":
             time.sleep(0.01)
 
     def remove(self, name):
-        self.call("DELETE", f"/containers/{name}?force=true", fine=(404,))
+        self.call("DELETE", f"/containers/{name}?force=true", accept=(404,))

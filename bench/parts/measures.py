@@ -14,30 +14,29 @@ from typing import Callable, NamedTuple, Optional
 from parts import cost
 from parts.client import CONFIG, Crowd, Failed, Master, Terminal, first_byte, run, ssh, ssh_to
 from parts.engine import Engine
-from parts.subjects import AT_ONCE, Boxes, Place
+from parts.subjects import AT_ONCE, Boxes, Account
 
 STREAM = 1 << 30
 FILE = 256 << 20
 SMALL_FILES = 2000
 SMALL_FILE = 4096
 LOGINS_AT_ONCE = 50
-# Sessions whose memory is counted; one is this part of what they take together.
+# Number of sessions whose memory is measured together; the result is for one session.
 CROWD = 20
-# What a container leaves to do for the engine when the client has gone is not to be counted
-# against the next subject.
+# The engine may still be busy after a client has exited; the next subject must not pay for it.
 REST = 0.05
-# As a fast typist; longer would be truer, and take longer.
+# Faster than people type, to keep the run short.
 BETWEEN_KEYS = 0.01
-# A part of the machine's processor time is not ours; this long it is watched before a transfer.
+# How long the machine's idle CPU usage is measured before a transfer, in seconds.
 WATCH = 0.5
-# What hangs ends the run; nothing measured here takes a quarter of it.
-HANGS = 600
+# A measurement that takes this many seconds hangs, and the run fails. None takes a quarter of it.
+TIMEOUT = 600
 
 
 class Measure(NamedTuple):
-    """`once` gives a value for each of `results`, which are name and unit. `held` is what
-    each subject holds open meanwhile. Beside it all there are boxes of other users, and idle
-    sessions in the box of each subject."""
+    """`once` measures a subject and returns a value for each of `results` (names and units). `held`
+    opens what each subject keeps open during the measure. `boxes` boxes of other users and
+    `sessions` idle sessions of each subject exist meanwhile."""
 
     results: dict
     once: Callable
@@ -62,17 +61,17 @@ class Bench:
         self.pipe_size = int(Path("/proc/sys/fs/pipe-max-size").read_text())
         self.file = os.path.join(self.folder, "file")
         self.tree = os.path.join(self.folder, "tree")
-        # What there is beside at the moment, see grow.
+        # The boxes and sessions that exist beside the measured ones, see grow.
         self.beside = 0
         self.sessions = 0
         self.crowds = []
 
     def set_up(self):
-        self.boxes.look(self.subjects)
-        # The gates make their boxes at the first login.
+        self.boxes.prepare(self.subjects)
+        # The gates create their containers at the first login.
         for subject in self.subjects:
             ssh(subject, "true")
-        # Random, so that nothing on the way can make less of it.
+        # Random bytes cannot be compressed on the way.
         with open(self.file, "wb") as file:
             for _ in range(FILE >> 20):
                 file.write(random.randbytes(1 << 20))
@@ -81,13 +80,13 @@ class Bench:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(random.randbytes(SMALL_FILE))
 
-    # ---- one measure
+    # ---- running one measure
 
     def run(self, name):
-        """All subjects in each round, so that what drifts meets all alike, and in an order
-        that changes, so that none always comes after the same one."""
+        """Measure every subject in each round, so that drift affects all alike. The order is random,
+        so that none always follows the same one."""
         measure = MEASURES[name]
-        signal.alarm(HANGS)
+        signal.alarm(TIMEOUT)
         self.grow(measure)
         held = dict.fromkeys(self.subjects)
         if measure.held:
@@ -99,9 +98,9 @@ class Bench:
             for subject in random.sample(self.subjects, len(self.subjects)):
                 time.sleep(measure.rest)
                 values[subject].append(self.once(measure, subject, held))
-        signal.alarm(HANGS)
-        for thing in filter(None, held.values()):
-            thing.close()
+        signal.alarm(TIMEOUT)
+        for resource in filter(None, held.values()):
+            resource.close()
         signal.alarm(0)
         return {
             result: {subject: [one[at] for one in values[subject]] for subject in self.subjects}
@@ -109,18 +108,18 @@ class Bench:
         }
 
     def once(self, measure, subject, held):
-        signal.alarm(HANGS)
+        signal.alarm(TIMEOUT)
         values = measure.once(self, subject, held[subject])
         signal.alarm(0)
         return values if isinstance(values, tuple) else (values,)
 
     def grow(self, measure):
-        """As many boxes and sessions beside as the measure wants."""
+        """Create or remove boxes and sessions until there are as many as the measure needs."""
         if measure.sessions != self.sessions:
             for crowd in self.crowds:
                 crowd.close()
-            wanted = self.subjects if measure.sessions else []
-            self.crowds = [Crowd(subject, measure.sessions, self.folder) for subject in wanted]
+            subjects = self.subjects if measure.sessions else []
+            self.crowds = [Crowd(subject, measure.sessions, self.folder) for subject in subjects]
             self.sessions = measure.sessions
         for number in range(measure.boxes, self.beside):
             self.engine.remove(f"sshbox-beside{number}")
@@ -158,23 +157,23 @@ def key(_, __, held):
 
 
 def wake(bench, subject, _):
-    bench.engine.stop(Place(subject).box)
+    bench.engine.stop(Account(subject).box)
     time.sleep(REST)
-    return 1e3 * bench.boxes.wake(Place(subject), bench.engine)
+    return 1e3 * bench.boxes.wake(Account(subject), bench.engine)
 
 
 def first_login(bench, subject, _):
-    place = Place(subject)
+    account = Account(subject)
     if subject == "sshbox":
-        # A user who never was there: the home is made too.
+        # A user without a home, so that the home is created too.
         user = next(bench.fresh)
-        place.box, place.options = f"sshbox-{user}", ["-l", user]
+        account.box, account.options = f"sshbox-{user}", ["-l", user]
     else:
-        bench.engine.remove(place.box)
+        bench.engine.remove(account.box)
         time.sleep(REST)
-    took = bench.boxes.first(place, bench.engine)
+    took = bench.boxes.first(account, bench.engine)
     if subject == "sshbox":
-        bench.engine.remove(place.box)
+        bench.engine.remove(account.box)
     return 1e3 * took
 
 
@@ -187,46 +186,46 @@ def logins_at_once(_, subject, __):
     failed = sum(program.wait() != 0 for program in programs)
     took = time.perf_counter() - began
     if failed:
-        raise Failed(f"{subject}: of {LOGINS_AT_ONCE} logins at once {failed} failed")
+        raise Failed(f"{subject}: {failed} of {LOGINS_AT_ONCE} concurrent logins failed")
     return 1e3 * took
 
 
 class TenBoxes:
-    """Boxes of ten users, which wake at once."""
+    """The boxes of ten users, which wake at the same time."""
 
     def __init__(self, bench, subject):
-        self.places = [Place(subject, number) for number in range(AT_ONCE)]
-        self.engines = [Engine() for _ in self.places]
+        self.accounts = [Account(subject, number) for number in range(AT_ONCE)]
+        self.engines = [Engine() for _ in self.accounts]
         self.boxes = bench.boxes
-        for place, engine in zip(self.places, self.engines):
-            self.boxes.first(place, engine)
+        for account, engine in zip(self.accounts, self.engines):
+            self.boxes.first(account, engine)
 
     def wake(self):
-        for place, engine in zip(self.places, self.engines):
-            engine.stop(place.box)
+        for account, engine in zip(self.accounts, self.engines):
+            engine.stop(account.box)
         time.sleep(REST)
         with ThreadPoolExecutor(AT_ONCE) as threads:
             began = time.perf_counter()
-            list(threads.map(self.boxes.wake, self.places, self.engines))
+            list(threads.map(self.boxes.wake, self.accounts, self.engines))
             return time.perf_counter() - began
 
     def close(self):
-        for place, engine in zip(self.places, self.engines):
-            engine.remove(place.box)
+        for account, engine in zip(self.accounts, self.engines):
+            engine.remove(account.box)
 
 
 def wake_at_once(_, __, held):
     return 1e3 * held.wake()
 
 
-# ---- transfers; in MB/s, and seconds of processor time for a GiB
+# ---- transfers; in MB/s, and CPU seconds per GiB
 
 
 def download(bench, subject, _):
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, bench.pipe_size)
-    # Counted in a process of its own that does not touch the bytes: who counts takes
-    # processor time from who is measured.
+    # A process of its own counts the bytes without copying them, since counting takes CPU time from
+    # what is measured.
     counter = os.fork()
     if counter == 0:
         os.close(writer)
@@ -238,7 +237,7 @@ def download(bench, subject, _):
         os.close(writer)
         _, status = os.waitpid(counter, 0)
     if status != 0:
-        raise Failed(f"{subject}: what was sent down did not arrive whole")
+        raise Failed(f"{subject}: the download is incomplete")
     return values
 
 
@@ -258,17 +257,17 @@ def upload(_, subject, __):
         source.wait()
         output.seek(0)
         if output.read().strip() != str(STREAM).encode():
-            raise Failed(f"{subject}: what was sent up did not arrive whole")
+            raise Failed(f"{subject}: the upload is incomplete")
     return values
 
 
 def transfer(sender, *arguments, **streams):
-    """Speed of a STREAM, and the processor time beyond what the machine did before."""
+    """Return the speed of a stream, and the CPU time beyond the machine's idle usage."""
     idle = cost.load(WATCH)
     before = cost.processor()
     took = sender(*arguments, **streams)
-    worked = cost.processor() - before - idle * took
-    return STREAM / 1e6 / took, worked * (1 << 30) / STREAM
+    cpu_time = cost.processor() - before - idle * took
+    return STREAM / 1e6 / took, cpu_time * (1 << 30) / STREAM
 
 
 def sftp_put(bench, subject, _):
@@ -279,20 +278,20 @@ def sftp_get(bench, subject, _):
     got = os.path.join(bench.folder, "got")
     took = sftp(bench, subject, f"get bench.file {got}")
     if os.path.getsize(got) != FILE:
-        raise Failed(f"{subject}: sftp did not get the file whole")
+        raise Failed(f"{subject}: sftp downloaded an incomplete file")
     os.unlink(got)
     return FILE / 1e6 / took
 
 
-def sftp(bench, subject, words):
+def sftp(bench, subject, commands):
     with tempfile.TemporaryFile() as batch:
-        batch.write(words.encode())
+        batch.write(commands.encode())
         batch.seek(0)
         return run(["sftp", "-q", "-b", "-", "-F", str(CONFIG), subject], stdin=batch)
 
 
 class Put:
-    """The file that sftp_get gets."""
+    """Uploads the file that sftp_get downloads."""
 
     def __init__(self, bench, subject):
         sftp(bench, subject, f"put {bench.file} bench.file")
@@ -310,7 +309,7 @@ def small_files(bench, subject, _):
 
 
 def rsync_to(subject, source, name):
-    # All of it each time, be it there or not.
+    # Send all data each time, even if the file exists.
     how = ["--recursive", "--whole-file", "--ignore-times"]
     return run(["rsync", *how, "--rsh", f"ssh -F {CONFIG}", source, f"{subject}:{name}"])
 
@@ -319,23 +318,23 @@ def rsync_to(subject, source, name):
 
 
 def session_pss(_, subject, __, options=()):
-    sshd_before, between_before = cost.memory()
+    sshd_before, gate_before = cost.memory()
     crowd = Crowd(subject, CROWD, options=options)
-    # What only starts a session shall have gone.
+    # Wait until the processes that only start a session have exited.
     time.sleep(0.5)
-    sshd, between = cost.memory()
+    sshd, gate = cost.memory()
     crowd.close()
-    # What closes a session too.
+    # The same for those that close one.
     time.sleep(0.5)
-    sshd, between = (sshd - sshd_before) / CROWD, (between - between_before) / CROWD
-    return between, sshd + between
+    sshd, gate = (sshd - sshd_before) / CROWD, (gate - gate_before) / CROWD
+    return gate, sshd + gate
 
 
 def session_pss_tty(bench, subject, held):
     return session_pss(bench, subject, held, options=["-tt"])
 
 
-# ---- all of them, in order
+# ---- all measures, in order
 
 
 def logins(full, short, quick, **beside):
@@ -382,15 +381,15 @@ MEASURES = {
     "login_with_100_boxes": logins(30, 10, 0, boxes=100),
     "command_with_100_boxes": commands(60, 30, 0, boxes=100),
 }
-# The result that is called as its measure stands first.
+# An empty name stands for the name of the measure.
 for name, measure in MEASURES.items():
     units = {result or name: unit for result, unit in measure.results.items()}
     MEASURES[name] = measure._replace(results=units)
 
 
 def users(counts):
-    """The users of sshbox that a run needs: one who is there already, those who come for the
-    first time, those who wake at once, and those who are just there."""
+    """Return the sshbox users that a run needs: one with a box, those for first logins, those for
+    concurrent wakes, and those whose boxes just exist."""
     first = counts.get("first_login", 0) + MEASURES["first_login"].warm_up
     beside = max((MEASURES[name].boxes for name in counts), default=0)
     return [

@@ -1,21 +1,21 @@
-"""Draws the results as SVG: one small chart for each result, with a bar for each subject from
-plain sshd's value to its own, on a logarithmic scale. To the right is always worse: of speeds
-it is the time that counts."""
+"""Plots the results as SVG: a small chart for each result, with a bar for each subject from plain
+sshd's value to its own, on a logarithmic scale. Right is always worse: speeds are shown as times.
+"""
 
 from html import escape
 from math import log2
 
 from parts.report import figure, more_is_better
 
-# Name in the picture, and a colour that can be told from the others on white and on black,
-# also by those who see few colours.
+# Name in the plot, and a colour that differs from the others on white and on black, also for
+# colour-blind readers.
 STYLE = {
     "sshbox": ("sshbox", "#2f81f7"),
     "container_sshd": ("sshd in the container", "#1a9e77"),
     "docker_exec": ("docker exec", "#d97706"),
     "python_gate": ("Python gate", "#b0599e"),
 }
-# The results in the picture, and what they are called there.
+# The results in the plot, and their titles.
 TITLES = {
     "login": "login",
     "command_over_controlmaster": "command, open connection",
@@ -25,8 +25,8 @@ TITLES = {
     "first_login": "first login",
     "download": "1 GiB down",
     "upload": "1 GiB up",
-    "cpu_per_gib_down": "processor time of a GiB down",
-    "cpu_per_gib_up": "processor time of a GiB up",
+    "cpu_per_gib_down": "CPU time per GiB down",
+    "cpu_per_gib_up": "CPU time per GiB up",
     "sftp_get": "sftp get, 256 MiB",
     "sftp_put": "sftp put, 256 MiB",
     "rsync": "rsync, 256 MiB",
@@ -40,10 +40,7 @@ TITLES = {
     "login_with_100_boxes": "login, 100 boxes running",
     "command_with_100_boxes": "command, 100 boxes running",
 }
-HEADLINE = (
-    "Beside plain sshd: how many times its time, memory or processor time; "
-    "1× is plain, less is better"
-)
+HEADLINE = "Multiples of plain sshd's time, memory or CPU time; " "1× is plain, less is better"
 COLUMNS = 3
 WIDTH, BARS, FIGURES = 316, 176, 118
 HEAD, ROW, FOOT = 26, 15, 26
@@ -58,7 +55,7 @@ def svg(outcome):
     ]
     shown = [(title, result, multiples(result)) for title, result in charts]
     values = [value for _, _, some in shown for value in some.values() if value]
-    # One scale for all, in powers of two, so that charts can be compared.
+    # All charts share one scale, in powers of two, so that they can be compared.
     most = next((power for power in range(1, 12) if all(value <= 2**power for value in values)), 12)
     least = -1 if any(value < 1 for value in values) else 0
 
@@ -79,7 +76,7 @@ def svg(outcome):
 
 
 def multiples(result):
-    """How many times plain sshd's time, memory or processor time each subject takes."""
+    """Return the multiple of plain sshd's time, memory or CPU time that each subject takes."""
     plain = result["plain"]
     if plain["median"] <= 0:
         return {}
@@ -108,7 +105,7 @@ def chart(title, result, some, subjects, across, powers):
             continue
         y = HEAD + ROW * row
         start, end = sorted((across(1), across(some[name])))
-        # Who is as good as plain has a bar that can still be seen.
+        # A subject as fast as plain still gets a visible bar.
         width = max(end - start, 2)
         yield (
             f'<rect x="{start:.1f}" y="{y}" width="{width:.1f}" height="{ROW - 4}" '
@@ -137,12 +134,12 @@ def legend(subjects):
 
 
 def head(width, height):
-    # No background of its own: on white and on black. Viewers that know the reader's scheme
-    # get more contrast; the others a grey that does on both.
+    # No background, so that it works on white and on black. Viewers that know the reader's colour
+    # scheme get more contrast; the others get a grey that is legible on both.
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" role="img"
  width="{width}" height="{height}" viewBox="0 0 {width} {height}">
-<title>sshbox and others beside plain sshd</title>
+<title>sshbox and alternatives compared with plain sshd</title>
 <style>
 text {{ font: 12px system-ui, sans-serif; fill: #7d8590; }}
 .title {{ font-weight: 600; }}

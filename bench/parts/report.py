@@ -1,4 +1,4 @@
-"""What comes of it: numbers, targets, a table."""
+"""Turns measured values into statistics, targets and a table."""
 
 import math
 import os
@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from parts.client import CONFIG
 
-# (what is promised, result, field, limit, whether the limit is the least instead of the most)
+# (promise, result, field, limit, whether the limit is a minimum)
 TARGETS = [
     ("login", "login", "ratio", 1.05, False),
     ("command over an open connection", "command_over_controlmaster", "difference", 3, False),
@@ -27,8 +27,9 @@ def more_is_better(unit):
 
 
 def result(unit, values):
-    """`values` are of each subject. The 99th percentile is of the bad end: of speeds, that
-    which 99 of 100 reach; of fewer than 100 it is the worst."""
+    """Return the statistics of one result; `values` has a list for each subject. The 99th
+    percentile is at the bad end: the speed that 99 of 100 reach. Of fewer than 100 values it is
+    the worst."""
     subjects = {}
     for subject, some in values.items():
         worst_last = sorted(some, reverse=more_is_better(unit))
@@ -41,30 +42,30 @@ def result(unit, values):
     plain = subjects.get("plain")
     for subject, one in subjects.items():
         if plain and subject != "plain":
-            # Of next to nothing everything is a multiple.
-            some = plain["median"] > (100 if unit == "KiB" else 0)
-            one["ratio"] = round(one["median"] / plain["median"], 3) if some else None
+            # A ratio to almost nothing says nothing.
+            meaningful = plain["median"] > (100 if unit == "KiB" else 0)
+            one["ratio"] = round(one["median"] / plain["median"], 3) if meaningful else None
             one["difference"] = round(one["median"] - plain["median"], 3)
             one["p99_difference"] = round(one["p99"] - plain["p99"], 3)
     return subjects
 
 
 def targets(results):
-    """The targets of sshbox that this run says something about."""
+    """Return the targets of sshbox that this run has results for."""
     found = []
-    for what, name, field, limit, least in TARGETS:
+    for promise, name, field, limit, is_minimum in TARGETS:
         one = results.get(name, {}).get("sshbox", {})
         value = one.get(field)
         if value is None:
             continue
         found.append(
             {
-                "target": what,
+                "target": promise,
                 "result": name,
                 "of": "× plain" if field == "ratio" else one["unit"] + beyond(field),
-                "at_least" if least else "at_most": limit,
+                "at_least" if is_minimum else "at_most": limit,
                 "value": value,
-                "met": value >= limit if least else value <= limit,
+                "met": value >= limit if is_minimum else value <= limit,
             }
         )
     return found
@@ -76,14 +77,14 @@ def beyond(field):
 
 def text(about, results):
     lines = ["\n".join(f"{name}: {value}" for name, value in about.items()), table(results)]
-    judged = targets(results)
-    if judged:
-        lines.append("Targets of sshbox:\n" + "\n".join(map(told, judged)))
+    reached = targets(results)
+    if reached:
+        lines.append("Targets of sshbox:\n" + "\n".join(map(target_line, reached)))
     lines.append("bench/README.md defines each measurement.")
     return "\n\n".join(lines) + "\n"
 
 
-def told(target):
+def target_line(target):
     bound, sign = ("at_least", "≥") if "at_least" in target else ("at_most", "≤")
     met = "met   " if target["met"] else "missed"
     value = f"{target['value']:.3f}".rstrip("0").rstrip(".")
@@ -117,7 +118,7 @@ def figure(value):
 
 
 def about():
-    """What was measured, and where."""
+    """Return the versions of the programs and the machine."""
 
     def printed(*command, stream="stdout"):
         outcome = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The subjects: what is compared, and the containers behind each."""
+"""The subjects that are compared, and their containers."""
 
 import copy
 import socket
@@ -8,15 +8,15 @@ from parts.client import Failed, output_of, ssh
 from parts.engine import Engine
 
 SUBJECTS = ("plain", "sshbox", "container_sshd", "docker_exec", "python_gate")
-# Users whose boxes wake at once; bench/inside makes their accounts.
+# Number of users whose boxes wake at the same time; bench/inside creates their accounts.
 AT_ONCE = 10
-# Where the sshd of a container is published; the next ports are those of AT_ONCE more.
+# Port of the first container's sshd; the others follow.
 PUBLISHED = 2202
 HOST_KEYS = [f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa")]
 
 
-class Place:
-    """A subject's account and its box; `number` is of one of AT_ONCE, or empty."""
+class Account:
+    """A subject's account and its container; `number` selects one of AT_ONCE, or is empty."""
 
     def __init__(self, subject, number=""):
         self.subject = subject
@@ -34,18 +34,18 @@ class Place:
 
 
 class Boxes:
-    """Makes, starts and stops what the subjects need. Plain sshd and the sshd of a container
-    have nobody who does it for them: there it is this program, by the engine's API."""
+    """Creates and starts containers. With plain sshd and an sshd in a container, no gate starts the
+    container: this program does it with the engine's API."""
 
     def __init__(self):
         self.body = None
 
-    def look(self, subjects):
-        """Makes sure that each subject leads to where it should, and learns what a box is."""
+    def prepare(self, subjects):
+        """Check that each subject reaches its container, and copy the properties of a box."""
         engine = Engine()
         ssh("sshbox", "true")
-        box = engine.inspect(Place("sshbox").box)
-        # Just such a one as sshbox makes, with nothing of sshbox in it.
+        box = engine.inspect(Account("sshbox").box)
+        # A container like a box of sshbox, but without sshbox in it.
         self.body = {
             "Image": box["Config"]["Image"],
             "User": box["Config"]["User"],
@@ -55,63 +55,63 @@ class Boxes:
         }
         for subject in subjects:
             if subject in ("plain", "container_sshd"):
-                place = Place(subject)
-                # Of a run before, where somebody looks around in the world.
-                engine.remove(place.box)
-                self.first(place, engine)
-            first = output_of(subject, "cat /proc/1/comm")
+                account = Account(subject)
+                # Left by an earlier run in the same world.
+                engine.remove(account.box)
+                self.first(account, engine)
+            found = output_of(subject, "cat /proc/1/comm")
             box = "sshd" if subject == "container_sshd" else "sleep"
-            wanted = {"plain": comm_of_1(), "sshbox": "sshbox-init"}.get(subject, box)
-            if first != wanted:
-                raise Failed(f"{subject} leads to a place whose first process is {first}")
+            expected = {"plain": comm_of_1(), "sshbox": "sshbox-init"}.get(subject, box)
+            if found != expected:
+                raise Failed(f"{subject}: PID 1 is {found}, expected {expected}")
 
-    def body_of(self, place):
-        if place.subject == "plain":
+    def body_of(self, account):
+        if account.subject == "plain":
             return self.body
-        # sshd as root of the container, as most images have it, with the capabilities that
-        # Docker gives by default; limits, image and network as the others.
+        # sshd as root of the container, as in most images, with Docker's default capabilities;
+        # limits, image and network as the others.
         body = copy.deepcopy(self.body)
         options = ["-D", "-f", "/opt/bench/sshd_config", "-p", "22"]
         body |= {"User": "0:0", "Entrypoint": ["/usr/sbin/sshd"], "Cmd": options}
         body["ExposedPorts"] = {"22/tcp": {}}
-        # sshd keeps its host keys to root; one for all, so that the client knows them.
+        # All containers share the host's keys, so that the client knows them.
         read_only = [*HOST_KEYS, "/opt/bench/key.pub", "/opt/bench/sshd_config"]
-        home = f"/opt/bench/home-{place.subject}{place.number}"
+        home = f"/opt/bench/home-{account.subject}{account.number}"
         body["HostConfig"] |= {
             "CapDrop": None,
             "Mounts": [bind(home, "/home/user"), *(bind(path, path, True) for path in read_only)],
             "Tmpfs": body["HostConfig"]["Tmpfs"] | {"/run/sshd": "mode=0755"},
-            "PortBindings": {"22/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(place.port)}]},
+            "PortBindings": {"22/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(account.port)}]},
         }
         return body
 
-    def wake(self, place, engine):
-        """A login into a box that is stopped; its seconds."""
+    def wake(self, account, engine):
+        """Log in to a stopped box. Return the seconds."""
         began = time.perf_counter()
-        if place.subject in ("plain", "container_sshd"):
-            self.start(place, engine)
-        ssh(place.subject, "true", options=place.options)
+        if account.subject in ("plain", "container_sshd"):
+            self.start(account, engine)
+        ssh(account.subject, "true", options=account.options)
         return time.perf_counter() - began
 
-    def first(self, place, engine):
-        """A login where there is no box; its seconds."""
-        body = self.body_of(place) if place.subject in ("plain", "container_sshd") else None
+    def first(self, account, engine):
+        """Log in without an existing box. Return the seconds."""
+        body = self.body_of(account) if account.subject in ("plain", "container_sshd") else None
         began = time.perf_counter()
         if body:
-            engine.create(place.box, body)
-            self.start(place, engine)
-        ssh(place.subject, "true", options=place.options)
+            engine.create(account.box, body)
+            self.start(account, engine)
+        ssh(account.subject, "true", options=account.options)
         return time.perf_counter() - began
 
     @staticmethod
-    def start(place, engine):
-        engine.start(place.box)
-        if place.subject == "container_sshd":
-            until_sshd_answers(place.port)
+    def start(account, engine):
+        engine.start(account.box)
+        if account.subject == "container_sshd":
+            until_sshd_answers(account.port)
 
 
 def until_sshd_answers(port):
-    """Docker's proxy takes connections before the container's sshd does, and drops them."""
+    """Wait for the banner: Docker's proxy accepts connections before the container's sshd does."""
     for _ in range(2000):
         with socket.socket() as connection:
             connection.settimeout(5)

@@ -1,4 +1,4 @@
-//! Gives the module its soname: glibc opens it by that name.
+//! Sets the soname of the module: glibc loads it by that name.
 
 fn main() {
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libnss_sshbox.so.2");

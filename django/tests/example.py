@@ -1,4 +1,4 @@
-"""Keys to test with: real ones from ssh-keygen, and blobs built by hand."""
+"""Test keys: real ones from ssh-keygen, and blobs built by hand."""
 
 import base64
 import functools
@@ -24,13 +24,13 @@ def keygen(*args, text=None):
 
 
 def fingerprint(line):
-    """What ssh-keygen says: bits, fingerprint, comment, type."""
+    """Return the fingerprint that ssh-keygen computes."""
     return keygen("-lf", "-", text=line + "\n").split()[1]
 
 
 @functools.cache
 def pair(name):
-    """The texts of a private and a public key, as ssh-keygen writes them."""
+    """Return the contents of a private and a public key file of ssh-keygen."""
     args = REAL[name][1] or ["-t", "ed25519"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "key")
@@ -43,7 +43,7 @@ def public(name="ed25519"):
 
 
 def line(name="ed25519"):
-    """A public key without its comment."""
+    """Return a public key without its comment."""
     return " ".join(public(name).split()[:2])
 
 
@@ -64,12 +64,12 @@ def text(key_type, blob):
 
 
 def built(key_type, *fields, inner=None):
-    """A key line from the contents of its fields."""
+    """Build a key line from the contents of its fields."""
     return text(key_type, b"".join(map(field, [(inner or key_type).encode(), *fields])))
 
 
 def rsa(bits, exponent=65537):
-    # No real modulus (nobody can factor that it is none): odd, and with the right length.
+    # Not a product of two primes, but odd and of the right length, which is all that is checked.
     return text("ssh-rsa", field(b"ssh-rsa") + mpint(exponent) + mpint((1 << (bits - 1)) + 1))
 
 

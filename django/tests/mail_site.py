@@ -1,4 +1,4 @@
-"""The demo as a site whose user names are mail addresses."""
+"""The demo, configured as a site whose user names are mail addresses."""
 
 from demo_site.settings import *  # noqa: F403
 

@@ -1,4 +1,4 @@
-"""A site unlike the demo: own user model that compares names without case, own key model."""
+"""A site with its own user model, which ignores the case of names, and its own key model."""
 
 import django
 
@@ -26,17 +26,17 @@ MIDDLEWARE = [
 ]
 if django.VERSION >= (5, 1):
     MIDDLEWARE.insert(-2, "django.contrib.auth.middleware.LoginRequiredMiddleware")
+# The context processors that the admin pages need.
+PROCESSORS = [
+    "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
+        "OPTIONS": {"context_processors": PROCESSORS},
     }
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -31,7 +31,11 @@ def broken_source(user):
 
 
 def two_cpus(user):
-    return {"limits": {"cpus": 2, "shm": "50%", "sessions": user.pk}, "idle_timeout": "30m", "image": "big:1"}
+    return {
+        "limits": {"cpus": 2, "shm": "50%", "sessions": user.pk},
+        "idle_timeout": "30m",
+        "image": "big:1",
+    }
 
 
 def another_id(user):
@@ -70,12 +74,12 @@ class Reply(AccountCase):
         )
         self.assertFalse(reply.cookies)
 
-    def test_a_key_travels_with_its_title_as_comment(self):
+    def test_the_comment_of_a_key_is_its_title(self):
         SSHKey.objects.create(user=self.alice, public_key=public())
         self.assertEqual(self.ask().json()["keys"], [f"{line()} a comment of ed25519"])
         SSHKey.objects.update(title="the old desk")
         self.assertEqual(self.ask().json()["keys"], [f"{line()} the old desk"])
-        # By code that did not validate it: sshbox would leave such a line out.
+        # Stored without validation. sshbox would skip a line with this comment.
         SSHKey.objects.update(title="two\nlines")
         self.assertEqual(self.ask().json()["keys"], [line()])
 
@@ -102,7 +106,7 @@ class Reply(AccountCase):
         self.assertEqual((reply.status_code, reply.json()), (404, {"error": "no such user"}))
         self.assertIn("no-store", reply["Cache-Control"])
 
-    def test_case_counts_even_if_not_to_the_database(self):
+    def test_names_are_case_sensitive_even_if_the_database_is_not(self):
         self.assertTrue(Member.objects.filter(username="alice-b.C").exists())
         for name in ("alice-b.c", "ALICE-B.C", "Alice-b.c"):
             self.assertEqual(self.ask(name).status_code, 404, name)
@@ -124,7 +128,7 @@ class Reply(AccountCase):
 
 
 class Token(AccountCase):
-    def test_refused_alike(self):
+    def test_every_refusal_is_the_same(self):
         replies = [
             self.ask(token=token)
             for token in (
@@ -153,15 +157,15 @@ class Token(AccountCase):
         with self.assertNumQueries(0):
             self.ask(token=None)
 
-    def test_the_scheme_has_no_case(self):
+    def test_the_scheme_is_case_insensitive(self):
         self.assertEqual(self.ask(token=f"bearer {TOKEN}").status_code, 200)
 
-    def test_a_cache_of_the_site_does_not_give_the_reply_away(self):
+    def test_a_cache_of_the_site_does_not_leak_the_reply(self):
         self.assertIn("django.middleware.cache.FetchFromCacheMiddleware", settings.MIDDLEWARE)
         self.assertEqual(self.ask().status_code, 200)
         self.assertEqual(self.ask(token=None).status_code, 401)
 
-    def test_a_token_outside_of_ascii(self):
+    def test_a_token_with_non_ascii_characters(self):
         with override_settings(SSHBOX_TOKEN="schlüssel" * 4):
             sent = ("schlüssel" * 4).encode().decode("latin-1")
             self.assertEqual(self.ask(token=f"Bearer {sent}").status_code, 200)
@@ -195,7 +199,7 @@ class Token(AccountCase):
                         self.assertIn("no-store", reply["Cache-Control"])
 
 
-class KeysOfTheSite(AccountCase):
+class SiteKeys(AccountCase):
     @override_settings(SSHBOX_KEY_MODEL="site_app.WorkspaceSSHKey")
     def test_a_model_of_the_site(self):
         SSHKey.objects.create(user=self.alice, public_key=public("ecdsa384"))
@@ -210,7 +214,7 @@ class KeysOfTheSite(AccountCase):
         self.assertEqual(reply.json()["keys"], [public().strip(), public("rsa2048").strip()])
 
     @override_settings(SSHBOX_KEY_MODEL="site_app.WorkspaceSSHKey")
-    def test_what_does_not_validate_is_left_out_and_logged(self):
+    def test_invalid_keys_are_skipped_and_logged(self):
         texts = [f'command="x" {line()}', rsa(1024), "", line(), f"{line()}\n{line('ecdsa256')}"]
         for number, text in enumerate(texts):
             WorkspaceSSHKey.objects.create(
@@ -220,7 +224,7 @@ class KeysOfTheSite(AccountCase):
             reply = self.ask()
         self.assertEqual(reply.json()["keys"], [line()])
         self.assertEqual(len(logged.output), 4)
-        self.assertIn("key 1 of Alice-B.c left out", logged.output[0])
+        self.assertIn("skipping key 1 of Alice-B.c", logged.output[0])
         self.assertIn("Options", logged.output[0])
 
     def test_a_callable(self):
@@ -231,8 +235,8 @@ class KeysOfTheSite(AccountCase):
             self.assertEqual(self.ask().json()["keys"], [])
 
     @override_settings(SSHBOX_KEYS="tests.test_account.broken_source")
-    def test_a_failing_source_is_no_empty_answer(self):
-        # An empty list would lock the user out; after a 500 sshbox goes by what it knew.
+    def test_a_failing_source_is_not_an_empty_list(self):
+        # An empty list would lock the user out; after a 500, sshbox uses its cached account.
         self.client.raise_request_exception = False
         with self.assertLogs("django.request", "ERROR"):
             self.assertEqual(self.ask().status_code, 500)
@@ -247,6 +251,6 @@ class Extras(AccountCase):
         self.assertEqual((reply["user"], reply["keys"]), ("Alice-B.c", []))
 
     @override_settings(SSHBOX_ACCOUNT="tests.test_account.another_id")
-    def test_nobody_becomes_somebody_else(self):
+    def test_extras_cannot_change_the_id(self):
         with self.assertRaisesMessage(ImproperlyConfigured, "returned id"):
             self.ask()

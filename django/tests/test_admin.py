@@ -30,17 +30,17 @@ class Admin(TestCase):
         self.assertNotContains(page, 'name="fingerprint"')
         self.assertNotContains(page, 'name="key_type"')
 
-    def test_a_bad_key_says_why(self):
-        self.assertContains(self.add(f"no-pty {line()}"), "Options are not taken here")
+    def test_an_invalid_key_is_explained(self):
+        self.assertContains(self.add(f"no-pty {line()}"), "Options are not accepted")
         self.assertContains(self.add("<script>alert(1)</script>"), "&lt;script&gt;")
         self.assertContains(self.add(""), "This field is required", count=1)
         self.assertNotContains(self.add(""), "There is no key")
         self.assertContains(self.add(public(), user=""), "This field is required", count=1)
         self.assertFalse(SSHKey.objects.exists())
 
-    def test_the_same_key_twice_says_why(self):
+    def test_a_duplicate_key_is_explained(self):
         self.add(public())
-        self.assertContains(self.add(line() + " again"), "has this key already")
+        self.assertContains(self.add(line() + " again"), "already has this key")
         self.assertEqual(SSHKey.objects.count(), 1)
 
     def test_hidden_where_the_site_keeps_its_own_keys(self):

@@ -9,14 +9,14 @@ class Checks(SimpleTestCase):
         with override_settings(**changed):
             return [check.id for check in run_checks()]
 
-    def test_the_settings_of_the_tests_are_fine(self):
+    def test_the_test_settings_are_valid(self):
         self.assertEqual(self.found(), [])
 
     def test_no_token(self):
         for nothing in (None, ""):
             self.assertEqual(self.found(SSHBOX_TOKEN=nothing), ["sshbox.E001"])
 
-    def test_token_of_no_use(self):
+    def test_unusable_token(self):
         self.assertEqual(self.found(SSHBOX_TOKEN="two words"), ["sshbox.W001"])
         found = self.found(SSHBOX_TOKEN=None, SSHBOX_TOKEN_FILE="/does/not/exist")
         self.assertEqual(found, ["sshbox.W001"])
@@ -30,7 +30,7 @@ class Checks(SimpleTestCase):
             found = self.found(SSHBOX_TOKEN=None, SSHBOX_TOKEN_FILE=file.name)
         self.assertEqual(found, ["sshbox.W002"])
 
-    def test_callables_that_are_not_there(self):
+    def test_missing_callables(self):
         for name in ("SSHBOX_KEYS", "SSHBOX_ACCOUNT"):
             for path in (
                 "no.such.module",

@@ -57,7 +57,7 @@ class Command(TestCase):
         self.assertFalse(bob.has_usable_password())
         self.assertEqual(bob.sshbox_keys.count(), 1)
 
-    def test_no_user_is_made_for_a_wrong_key(self):
+    def test_no_user_is_created_for_an_invalid_key(self):
         self.fails("Options", "add", "carol", "--create-user", stdin=f"no-pty {line()}")
         self.fails(
             "100 char", "add", "carol", "--create-user", "--title=" + "x" * 101, stdin=line()
@@ -65,7 +65,7 @@ class Command(TestCase):
         self.fails("control", "add", "carol", "--create-user", "--title=\x1b[2J", stdin=line())
         self.assertFalse(Member.objects.filter(username="carol").exists())
 
-    def test_no_user_is_made_beside_one_of_other_case(self):
+    def test_no_user_is_created_that_differs_only_in_case(self):
         self.fails("already exists", "add", "Alice", "--create-user", stdin=public())
 
     def test_list_is_aligned(self):
@@ -88,12 +88,12 @@ class Command(TestCase):
             self.fails("alice has no key SHA256:", "remove", "alice", key)
         self.assertEqual(bob.sshbox_keys.count(), 1)
 
-    def test_what_is_wrong_is_said(self):
+    def test_errors_are_explained(self):
         self.fails("No such file", "add", "alice", "/does/not/exist")
         self.fails("UTF-8", "add", "alice", self.file(public().encode("utf-16")))
         self.fails("byte order mark", "add", "alice", self.file(b"\xef\xbb\xbf" + line().encode()))
         self.fails("private key", "add", "alice", stdin=example.pair("ed25519")[0])
-        self.fails("There is no user Alice (case", "list", "Alice")
+        self.fails("There is no user Alice. User names are case-sensitive", "list", "Alice")
         self.fails("There is no user nobody", "remove", "nobody", "SHA256:x")
         self.fails("cannot log in", "add", "bob@host", "--create-user", stdin=public())
         self.fails("ACTION", "give", "alice")

@@ -17,7 +17,7 @@ TOKEN = "f" * 64
 
 
 class Site(unittest.TestCase):
-    """A folder, a token and a database for the demo."""
+    """Sets up a directory, a token and a database for the demo."""
 
     SETTINGS = "demo_site.settings"
 
@@ -28,7 +28,7 @@ class Site(unittest.TestCase):
         cls.data = Path(folder.name, "data")
         token = Path(folder.name, "token")
         token.write_text(TOKEN + "\n")
-        # For settings among the tests.
+        # The settings may be a module of these tests.
         path = [str(DEMO.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         cls.environ = {
             **os.environ,
@@ -55,7 +55,7 @@ class Site(unittest.TestCase):
 
 
 class Demo(Site):
-    """The demo as its README line starts it: migrated, served by gunicorn, asked over HTTP."""
+    """Runs the demo with the command line of its README and sends HTTP requests to it."""
 
     @classmethod
     def setUpClass(cls):
@@ -65,7 +65,7 @@ class Demo(Site):
 
     @classmethod
     def start(cls):
-        # Port 0: the kernel chooses, gunicorn tells it in its log.
+        # Port 0: the kernel chooses a port, and gunicorn logs it.
         args = ["--chdir", str(DEMO), "demo_site.wsgi", "-b", "127.0.0.1:0", "--no-control-socket"]
         server = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", *args],

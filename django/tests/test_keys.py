@@ -12,7 +12,7 @@ from .example import blob_of, built, field, line, mpint, public, text
 
 
 class Accepted(SimpleTestCase):
-    def test_every_type_reads_as_ssh_keygen_reads_it(self):
+    def test_every_type_is_parsed_as_ssh_keygen_parses_it(self):
         lines = {name: public(name) for name in example.REAL}
         lines["sk-ed25519"] = example.sk_ed25519() + " a comment of sk-ed25519\n"
         lines["sk-ecdsa"] = example.sk_ecdsa() + " a comment of sk-ecdsa\n"
@@ -25,7 +25,7 @@ class Accepted(SimpleTestCase):
                 self.assertEqual(key.comment, f"a comment of {name}")
                 self.assertEqual(key.blob, blob_of(public_key))
 
-    def test_the_type_is_the_one_asked_for(self):
+    def test_the_parsed_type_is_the_generated_type(self):
         for name, (key_type, _) in example.REAL.items():
             self.assertEqual(parse_public_key(public(name)).type, key_type)
 
@@ -50,12 +50,12 @@ class Refused(SimpleTestCase):
         for word in words:
             self.assertIn(word, message)
 
-    def test_private_keys_are_named_as_such(self):
+    def test_private_keys_are_recognised(self):
         for name in ("ed25519", "rsa2048"):
             self.assertRefused(example.pair(name)[0], "private key", "Never")
         self.assertRefused("PuTTY-User-Key-File-3: ssh-ed25519\n", "private key")
 
-    def test_other_formats_are_told_how_to_convert(self):
+    def test_other_formats_come_with_advice_to_convert(self):
         for form in ("RFC4716", "PKCS8", "PEM"):
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, "key.pub")
@@ -94,7 +94,7 @@ class Refused(SimpleTestCase):
         self.assertRefused(public() + "\n", "several")
         self.assertRefused("\n" + public(), "several")
 
-    def test_characters_that_nobody_sees(self):
+    def test_invisible_characters(self):
         for character in "\0\t\x0b\x0c\x1b\x7f\x85\xa0\xad\u200b\u2028\u2029\u202e\ud800":
             with self.subTest(ascii(character)):
                 self.assertRefused(f"{line()} com{character}ment", "invisible")
@@ -107,7 +107,7 @@ class Refused(SimpleTestCase):
         for key_type in ("ssh-ed25519", "ssh-ed25519 "):
             self.assertRefused(key_type, "nothing follows")
 
-    def test_what_is_no_text(self):
+    def test_other_types_than_text(self):
         for thing in (None, line().encode(), 7):
             self.assertRefused(thing, "must be text")
 
@@ -118,11 +118,13 @@ class Refused(SimpleTestCase):
     def test_too_long(self):
         self.assertRefused(line() + " " + "x" * 20000, "too long")
 
-    def test_base64_has_one_spelling(self):
+    def test_base64_has_one_encoding(self):
         key_type, word = line("ecdsa256").split()
         self.assertEqual(word[-1:], "=")
         stray = word[:-2] + chr(ord(word[-2]) + 1) + "="
-        self.assertEqual(base64.b64decode(stray), base64.b64decode(word))  # Python is lenient
+        self.assertEqual(
+            base64.b64decode(stray), base64.b64decode(word)
+        )  # Python ignores the stray bits
         self.assertRefused(f"{key_type} {stray}", "stray bits")
         for wrong in (
             word[:-1],
@@ -131,9 +133,9 @@ class Refused(SimpleTestCase):
             word[:9] + "é" + word[10:],
         ):
             with self.subTest(wrong):
-                self.assertRefused(f"{key_type} {wrong}", "foreign characters")
+                self.assertRefused(f"{key_type} {wrong}", "invalid characters")
 
-    def test_every_cut_and_every_byte_behind(self):
+    def test_truncated_blobs_and_trailing_bytes(self):
         keys = [line(name) for name in example.REAL] + [example.sk_ed25519(), example.sk_ecdsa()]
         for public_key in keys:
             key_type, blob = public_key.split()[0], blob_of(public_key)
@@ -142,7 +144,7 @@ class Refused(SimpleTestCase):
             for tail in (b"\0", b"\0\0\0\0", field(b"x"), blob):
                 self.assertRefused(text(key_type, blob + tail), "damaged")
 
-    def test_lengths_that_lie(self):
+    def test_wrong_field_lengths(self):
         for name in example.REAL:
             blob = bytearray(blob_of(line(name)))
             for wrong in (0, blob[3] - 1, blob[3] + 1, 255):
@@ -151,10 +153,12 @@ class Refused(SimpleTestCase):
 
     def test_inner_type_differs(self):
         point = blob_of(line("ecdsa256"))[-65:]
-        self.assertRefused(built("ssh-ed25519", b"k" * 32, inner="ssh-rsa"), "type before it")
+        self.assertRefused(
+            built("ssh-ed25519", b"k" * 32, inner="ssh-rsa"), "the key type in the line differs"
+        )
         self.assertRefused(
             built("ecdsa-sha2-nistp384", b"nistp256", point, inner="ecdsa-sha2-nistp256"),
-            "type before it",
+            "the key type in the line differs",
         )
 
     def test_ed25519_lengths(self):
@@ -181,7 +185,7 @@ class Refused(SimpleTestCase):
     def test_rsa_sizes(self):
         for bits in (1024, 2047):
             self.assertRefused(example.rsa(bits), f"{bits} bits", "2048")
-        self.assertRefused(example.rsa(16385), "more than 16384")
+        self.assertRefused(example.rsa(16385), "more than the 16384")
         parse_public_key(example.rsa(2048))
 
     def test_rsa_numbers(self):

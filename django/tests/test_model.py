@@ -14,7 +14,7 @@ class Model(TestCase):
     def setUpTestData(cls):
         cls.alice = Member.objects.create_user("alice")
 
-    def test_what_is_stored(self):
+    def test_stored_fields(self):
         key = SSHKey.objects.create(user=self.alice, public_key=public())
         key.refresh_from_db()
         self.assertEqual(key.public_key, line())
@@ -23,11 +23,11 @@ class Model(TestCase):
         self.assertEqual(key.title, "a comment of ed25519")
         self.assertEqual(str(key), key.title)
 
-    def test_a_title_of_ones_own_stays(self):
+    def test_a_given_title_is_kept(self):
         key = SSHKey.objects.create(user=self.alice, title="laptop", public_key=public())
         self.assertEqual(key.title, "laptop")
 
-    def test_a_long_comment_is_cut(self):
+    def test_a_long_comment_is_truncated(self):
         key = SSHKey(user=self.alice, public_key=line() + " " + "x" * 500)
         key.full_clean()
         self.assertEqual(key.title, "x" * 100)
@@ -46,14 +46,14 @@ class Model(TestCase):
         key.full_clean()
         key.save()
 
-    def test_nothing_wrong_gets_in(self):
+    def test_invalid_values_are_rejected(self):
         with self.assertRaises(ValidationError):
             SSHKey.objects.create(user=self.alice, public_key=f"no-pty {line()}")
         key = SSHKey(user=self.alice, public_key=line(), title="\x1b[2J")
         with self.assertRaisesMessage(ValidationError, "control characters"):
             key.full_clean()
 
-    def test_one_key_once_a_user(self):
+    def test_a_user_cannot_have_a_key_twice(self):
         SSHKey.objects.create(user=self.alice, public_key=public())
         SSHKey.objects.create(user=Member.objects.create_user("bob"), public_key=public())
         again = SSHKey(user=self.alice, public_key=line() + " other comment")

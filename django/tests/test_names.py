@@ -1,4 +1,4 @@
-"""Login names that are not the user names, in both directions."""
+"""Login names that differ from user names: the mapping in both directions."""
 
 import io
 import subprocess
@@ -24,7 +24,7 @@ from .test_demo import DEMO, Site
 ALLOCATED = override_settings(SSHBOX_LOGIN_NAME="django_sshbox.names.Allocated")
 OF_FIELD = override_settings(SSHBOX_LOGIN_NAME="ssh_name")
 
-# What a database, Python or a careless comparison may take for `kai`.
+# Names that a database, Python or a careless comparison may consider equal to `kai`.
 LOOKALIKES = (
     "Kai",
     "KAI",
@@ -42,7 +42,7 @@ LOOKALIKES = (
 
 
 class MailLocalPart:
-    """A site of one organisation: who is ada@example.org logs in as ada."""
+    """A site of one organisation, whose user ada@example.org logs in as ada."""
 
     def login_name(self, user):
         name, _, domain = user.username.rpartition("@")
@@ -53,7 +53,7 @@ class MailLocalPart:
 
 
 class Careless:
-    """Gives everything away: no name leads to one user alone."""
+    """Broken on purpose: `users` returns every user for every name."""
 
     def login_name(self, user):
         return user.nickname
@@ -80,7 +80,7 @@ class NameCase(TestCase):
         return self.client.get(f"/sshbox/accounts/{name}", HTTP_AUTHORIZATION=BEARER)
 
     def ids(self, *asked):
-        """Whose account is served for each of these names; None if nobody's."""
+        """Return the id of the account that is served for each name, or None."""
         return [self.ask(name).json().get("id") for name in asked]
 
     def run_it(self, command, *args, stdin=""):
@@ -89,26 +89,26 @@ class NameCase(TestCase):
             call_command(command, *args, stdout=out)
         return out.getvalue()
 
-    def assertNobodyElse(self, user):
-        """`kai` is this user, and no other spelling is anybody."""
+    def assertOnlyExactName(self, user):
+        """Check that `kai` is this user, and that no lookalike is any user."""
         self.assertEqual(find_user("kai"), user)
         for name in LOOKALIKES:
             self.assertIsNone(find_user(name), ascii(name))
 
 
-class OfUserName(NameCase):
-    def test_only_one_spelling_leads_to_a_user(self):
+class UserNameAsLoginName(NameCase):
+    def test_only_the_exact_name_finds_the_user(self):
         kai = Member.objects.create_user("kai")
-        self.assertNobodyElse(kai)
+        self.assertOnlyExactName(kai)
 
-    def test_lookalikes_have_no_login_name_and_take_none_away(self):
+    def test_lookalikes_have_no_login_name_and_block_none(self):
         kai = Member.objects.create_user("kai")
         for name in LOOKALIKES[2:]:
             # create_user would normalize them.
             self.assertIsNone(login_name(Member.objects.create(username=name)), ascii(name))
-        self.assertNobodyElse(kai)
+        self.assertOnlyExactName(kai)
 
-    def test_the_name_of_nobody(self):
+    def test_an_anonymous_user_has_no_name(self):
         self.assertIsNone(login_name(AnonymousUser()))
         self.assertIsNone(login_name(Member()))
 
@@ -127,21 +127,21 @@ class OfField(NameCase):
         for reply in replies:
             self.assertEqual((reply.status_code, reply.content), (404, replies[0].content))
 
-    def test_only_one_spelling_leads_to_a_user(self):
+    def test_only_the_exact_name_finds_the_user(self):
         kai = Member.objects.create_user("someone", ssh_name="kai")
         for number, name in enumerate(LOOKALIKES[2:]):
             user = Member.objects.create_user(f"another{number}", ssh_name=name)
             self.assertIsNone(login_name(user), ascii(name))
-        self.assertNobodyElse(kai)
+        self.assertOnlyExactName(kai)
 
-    def test_the_user_name_no_longer_leads_anywhere(self):
+    def test_the_user_name_finds_no_user(self):
         ada = Member.objects.create_user("ada", ssh_name="grace")
         grace = Member.objects.create_user("grace", ssh_name="ada")
         Member.objects.create_user("nameless")
         self.assertEqual(self.ids("ada", "grace", "nameless"), [grace.pk, ada.pk, None])
 
     @override_settings(SSHBOX_LOGIN_NAME="nickname")
-    def test_a_name_that_two_users_have_leads_to_neither(self):
+    def test_a_name_of_two_users_finds_neither(self):
         for name in ("ada@example.org", "ada@example.net"):
             Member.objects.create_user(name, nickname="ada")
         with self.assertLogs("django_sshbox.names", "ERROR") as logged:
@@ -149,7 +149,7 @@ class OfField(NameCase):
         first, second = Member.objects.order_by("pk")
         self.assertIn(f"ids {first.pk}, {second.pk}", logged.output[0])
         with self.assertLogs("django_sshbox.names", "ERROR"):
-            with self.assertRaisesMessage(CommandError, "belongs to another user as well"):
+            with self.assertRaisesMessage(CommandError, "also belongs to another user"):
                 self.run_it("sshbox_key", "add", "ada@example.org", stdin=public())
         self.assertFalse(SSHKey.objects.exists())
         said = self.run_it("sshbox_names")
@@ -161,7 +161,7 @@ class OfField(NameCase):
         with override_settings(SSHBOX_LOGIN_NAME=None):
             before = self.ids("ada", "Grace_2", "alan@example.org")
         self.assertEqual(self.ids("ada", "Grace_2"), [None, None])
-        # As the README says.
+        # The steps of the README.
         for user in Member.objects.all():
             user.ssh_name = user.get_username() if LOGIN.fullmatch(user.get_username()) else None
             user.save()
@@ -175,7 +175,7 @@ class OfClass(NameCase):
         self.assertEqual(login_name(ada), "ada")
         with self.assertNumQueries(2):
             self.assertEqual(self.ask("ada").json()["user"], "ada")
-        # The database of the tests finds her; her login name is another one.
+        # The test database ignores case and finds the user, but the login name differs.
         self.assertEqual(MailLocalPart().users("ADA").get(), ada)
         Member.objects.create_user("ada@example.net")
         Member.objects.create_user("a+b@example.org")
@@ -189,9 +189,9 @@ class OfClass(NameCase):
         self.assertEqual(self.ids("ada", "y", "-ada", "None"), [ada.pk, None, None, None])
 
     @override_settings(SSHBOX_LOGIN_NAME="tests.test_names.OneWay")
-    def test_a_name_that_does_not_lead_back_is_told(self):
+    def test_a_name_that_does_not_map_back_is_reported(self):
         Member.objects.create_user("ada@example.org")
-        with self.assertRaisesMessage(CommandError, "does not lead back"):
+        with self.assertRaisesMessage(CommandError, "does not map it back"):
             self.run_it("sshbox_key", "add", "ada@example.org", stdin=public())
 
 
@@ -200,7 +200,7 @@ class OfTable(NameCase):
     def names_of(self, *usernames):
         return [login_name(Member.objects.create_user(name)) for name in usernames]
 
-    def test_names_that_are_made(self):
+    def test_allocated_names(self):
         for username, name in (
             ("ada@example.org", "ada"),
             ("Ada@example.net", "ada-2"),
@@ -220,19 +220,19 @@ class OfTable(NameCase):
             self.assertEqual(login_name(Member.objects.get(pk=user.pk)), name)
             self.assertEqual(find_user(name), user)
 
-    def test_asking_for_a_name_gives_none(self):
+    def test_a_look_up_allocates_no_name(self):
         Member.objects.create_user("ada@example.org")
         self.assertEqual(self.ids("ada", "ada@example.org", "nobody"), [None, None, None])
         self.assertFalse(LoginName.objects.exists())
 
-    def test_one_question_is_two_queries(self):
+    def test_a_look_up_takes_two_queries(self):
         ada = Member.objects.create_user("ada@example.org")
         self.assertEqual(login_name(ada), "ada")
         with self.assertNumQueries(2):
             self.assertEqual(self.ids("ada"), [ada.pk])
         with self.assertNumQueries(2):
             self.assertEqual(self.ids("nobody"), [None])
-        self.assertNobodyElse(None)
+        self.assertOnlyExactName(None)
 
     def test_migration_from_the_user_name(self):
         usernames = ("bob", "Ada", "a" * 64)
@@ -240,22 +240,22 @@ class OfTable(NameCase):
             Member.objects.create_user(name)
         with override_settings(SSHBOX_LOGIN_NAME=None):
             before = self.ids(*usernames)
-        # Nobody has to run anything first.
+        # No command has to be run first.
         self.assertEqual(self.ids("bob", "BOB", "Bob", "ada"), [before[0], None, None, None])
-        # Whoever comes first: the names of others are not given away, in any case of letters.
+        # In any order: the user names of others are never allocated, whatever their case.
         self.assertEqual(self.names_of("bob@example.org", "ada@example.org"), ["bob-2", "ada-2"])
         self.assertEqual(self.ids(*usernames), before)
 
-    def test_the_user_name_of_another_is_not_given_away(self):
+    def test_the_user_name_of_another_user_is_not_allocated(self):
         bob, ada = (Member.objects.create_user(name) for name in ("bob", "Ada"))
         self.assertEqual(self.names_of("bob@example.org", "ada@example.org"), ["bob-2", "ada-2"])
         self.assertEqual(self.ids("bob", "Ada"), [bob.pk, ada.pk])
 
-    def test_a_user_name_that_was_given_away_meanwhile(self):
+    def test_a_user_name_that_was_allocated_earlier(self):
         self.assertEqual(self.names_of("bob@example.org", "bob"), ["bob", "bob-2"])
         self.assertEqual(find_user("bob").username, "bob@example.org")
 
-    def test_a_name_is_never_used_again(self):
+    def test_a_name_is_never_reused(self):
         ada = Member.objects.create_user("ada@example.org")
         self.assertEqual(login_name(ada), "ada")
         ada.delete()
@@ -284,7 +284,7 @@ class OfTable(NameCase):
             self.assertEqual([login_name(ada), login_name(ada)], ["ada-2", "ada-2"])
         self.assertEqual((find_user("ada"), find_user("ada-2")), (other, ada))
 
-    def test_another_process_gives_the_same_user_a_name_first(self):
+    def test_another_process_allocates_a_name_to_the_same_user_first(self):
         ada = Member.objects.create_user("ada@example.org")
 
         def late(user, *args):
@@ -295,7 +295,7 @@ class OfTable(NameCase):
             self.assertEqual([login_name(ada), login_name(ada)], ["first", "first"])
         self.assertEqual(LoginName.objects.get().user, ada)
 
-    def test_who_does_not_exist_gets_none(self):
+    def test_an_unsaved_user_gets_no_name(self):
         self.assertIsNone(login_name(AnonymousUser()))
         self.assertIsNone(login_name(Member(username="ada")))
         self.assertFalse(LoginName.objects.exists())
@@ -319,8 +319,8 @@ class OfTable(NameCase):
             self.assertNotContains(self.client.get("/admin/"), f"{page}add/")
 
 
-class Told(NameCase):
-    """Where people read which login name a user has, or why they have none."""
+class Shown(NameCase):
+    """Where admins read a user's login name, or why there is none."""
 
     @ALLOCATED
     def test_by_the_key_command(self):
@@ -330,19 +330,19 @@ class Told(NameCase):
             self.assertIn(said, out)
             self.assertIn("The login name of ada@example.org is ada.\n", out)
         self.assertIn("SHA256:", self.run_it("sshbox_key", "list", "ada@example.org"))
-        with self.assertRaisesMessage(CommandError, "There is no user ada (case"):
+        with self.assertRaisesMessage(CommandError, "There is no user ada. User names"):
             self.run_it("sshbox_key", "list", "ada")
 
     @OF_FIELD
     def test_a_key_needs_a_login_name(self):
         Member.objects.create_user("ada@example.org")
         for args in (["ada@example.org"], ["bob@example.org", "--create-user"]):
-            with self.assertRaisesMessage(CommandError, "the site has given it no login name"):
+            with self.assertRaisesMessage(CommandError, "the site gives this user no login name"):
                 self.run_it("sshbox_key", "add", *args, stdin=public())
         self.assertFalse(SSHKey.objects.exists())
         self.assertEqual(Member.objects.count(), 1)
 
-    def test_names_with_invisible_characters_are_shown_harmless(self):
+    def test_names_with_control_characters_are_escaped(self):
         for action in (["add", "a\x1b[2J"], ["list", "a\n"], ["remove", "a\0", "SHA256:x"]):
             with self.assertRaisesMessage(CommandError, ascii(action[1])):
                 self.run_it("sshbox_key", *action, stdin=public())
@@ -356,10 +356,10 @@ class Told(NameCase):
         self.assertEqual(len(said), 5)
         for told, shown in zip(said[1:], ("x" * 65, "Zoë", "-x", r"'a\n\x1b[2J'")):
             self.assertTrue(told.startswith(f"-  {shown}: "), told)
-            self.assertIn("cannot be one: a login name is 1 to 64", told)
+            self.assertIn("is not a valid login name: a login name has 1 to 64", told)
 
     @ALLOCATED
-    def test_the_list_gives_everybody_a_name(self):
+    def test_the_list_allocates_a_name_to_every_user(self):
         for name in ("ada@example.org", "bob", "ada@example.net"):
             Member.objects.create_user(name)
         expected = "ada  ada@example.org\nbob  bob\nada-2  ada@example.net\n"
@@ -387,14 +387,14 @@ class Checks(NameCase):
         with override_settings(SSHBOX_LOGIN_NAME=setting):
             return [(check.id, check.msg) for check in run_checks()]
 
-    def test_settings_that_serve(self):
+    def test_valid_settings(self):
         for setting in (None, "", "username", "ssh_name", f"{__name__}.OneWay", names.ALLOCATED):
             self.assertEqual(self.found(setting), [], setting)
 
-    def test_settings_that_do_not(self):
+    def test_invalid_settings(self):
         for setting, said in (
-            ("nickname", "not unique: two users could have one login name"),
-            ("number", "holds no text"),
+            ("nickname", "not unique: two users could have the same login name"),
+            ("number", "is not a text field"),
             ("groups", "not unique"),
             ("ssh__name", "no field named"),
             ("no.such.path", "No module named"),
@@ -402,14 +402,14 @@ class Checks(NameCase):
             (f"{__name__}.Lacking", "has no method users"),
             (f"{__name__}.LOOKALIKES", "not callable"),
             ("tests.settings.SECRET_KEY", "not callable"),
-            (7, "must be text"),
+            (7, "must be a string"),
         ):
             found = self.found(setting)
             self.assertEqual([check for check, _ in found], ["sshbox.E005"], setting)
             self.assertIn(said, found[0][1])
 
-    def test_a_broken_setting_is_no_answer(self):
-        # After a 404 sshbox would forget the user; after a 500 it uses the last answer.
+    def test_a_broken_setting_is_a_server_error(self):
+        # After a 404, sshbox would forget the user; after a 500, it uses its cached account.
         self.client.raise_request_exception = False
         for setting in ("no_such_field", "no.such.path"):
             with override_settings(SSHBOX_LOGIN_NAME=setting):
@@ -418,28 +418,28 @@ class Checks(NameCase):
 
 
 class AtOnce(Site):
-    """Many processes give names to the same users at the same moment."""
+    """Several processes allocate names to the same users at the same time."""
 
     SETTINGS = "tests.mail_site"
     PROCESSES = 6
     USERS = 20
 
-    def test_nobody_shares_a_name(self):
-        make = (
+    def test_no_two_users_share_a_name(self):
+        create = (
             "from django.contrib.auth.models import User\n"
             f"for n in range({self.USERS}): User.objects.create_user(f'ada@host{{n}}.example')"
         )
-        self.manage("shell", "-c", make)
-        give = (
+        self.manage("shell", "-c", create)
+        allocate = (
             "import time\nfrom django.contrib.auth.models import User\n"
             "from django_sshbox.names import login_name\n"
             "users = list(User.objects.filter(username__startswith='ada@'))\n"
             "input()\n"
-            "print('given', *[f'{u.pk}={login_name(u)}' for u in users])"
+            "print('allocated', *[f'{u.pk}={login_name(u)}' for u in users])"
         )
         processes = [
             subprocess.Popen(
-                [sys.executable, "manage.py", "shell", "-c", give],
+                [sys.executable, "manage.py", "shell", "-c", allocate],
                 cwd=DEMO,
                 env=self.environ,
                 stdin=subprocess.PIPE,
@@ -453,7 +453,7 @@ class AtOnce(Site):
             process.stdin.write("\n")
             process.stdin.flush()
         outputs = [process.communicate() for process in processes]
-        given = {out.split("given ")[-1].strip() for out, _ in outputs}
-        self.assertEqual(len(given), 1, outputs)
-        pairs = dict(pair.split("=") for pair in given.pop().split())
+        allocated = {out.split("allocated ")[-1].strip() for out, _ in outputs}
+        self.assertEqual(len(allocated), 1, outputs)
+        pairs = dict(pair.split("=") for pair in allocated.pop().split())
         self.assertEqual(len(set(pairs.values())), self.USERS)

@@ -1,6 +1,6 @@
-//! Clients that people have, as Debian or the Python package index brings them, unchanged,
-//! against sshbox in a world of its own. Where plain sshd can answer too, it is asked the same.
-//! Each test writes a row of the table that `tests/run` prints and docs/src/clients.md shows.
+//! Common SSH clients, unchanged from Debian or the Python package index, against sshbox in a world of
+//! its own. Where it makes sense, the same test also runs against plain sshd. Each test writes a row of
+//! the table that `tests/run` prints and docs/src/clients.md shows.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,8 +14,8 @@
 #[path = "../system/harness.rs"]
 mod harness;
 
+mod client;
 mod connections;
-mod desk;
 mod editors;
 mod files;
 mod python;

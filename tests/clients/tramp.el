@@ -1,7 +1,7 @@
-;;; tramp.el --- files and processes of a box, by four methods of TRAMP  -*- lexical-binding: t -*-
+;;; tramp.el --- files and processes in a box, with four methods of TRAMP  -*- lexical-binding: t -*-
 
-;; Batch mode of Emacs without anybody's settings. Stops at the first surprise with a status
-;; other than 0. $NAME is the login name, the current directory holds a file `large'.
+;; Runs in Emacs batch mode without user settings. Exits with a nonzero status at the first failed
+;; assertion. $NAME is the login name; the current directory contains a file `large'.
 
 (require 'cl-lib)
 (require 'tramp)
@@ -27,7 +27,7 @@
     (cl-assert (not (file-exists-p file)) t)
     (set-file-modes (concat base "renamed") #o600)
     (cl-assert (= (file-modes (concat base "renamed")) #o600) t)
-    ;; Larger files go by the method's own program, if it has one.
+    ;; TRAMP copies large files with the method's own program, if it has one.
     (copy-file (concat here "large") (concat base "large"))
     (copy-file (concat base "large") (concat here method) t)
     (cl-assert (zerop (call-process "cmp" nil nil nil (concat here "large") (concat here method))) t)

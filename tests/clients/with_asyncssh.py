@@ -1,4 +1,4 @@
-"""asyncssh against the box of $NAME: stops at the first surprise, ends with its version."""
+"""Tests asyncssh with the box of $NAME. Exits at the first failure, else prints its version."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ async def main():
         result = await connection.run("kill -TERM $$")
         assert result.exit_signal[0] == "TERM", result.exit_signal
 
-        # A terminal that changes its size.
+        # A terminal, and a change of its size.
         async with connection.create_process(term_type="xterm", term_size=(90, 30)) as process:
             process.stdin.write("PS1=; stty size; tty\n")
             await process.stdout.readuntil("30 90")
@@ -29,8 +29,8 @@ async def main():
             await process.wait()
             assert process.exit_status == 5, process.exit_status
 
-        # Fifty sessions at once, each with its own bytes and status. They wait for one another, so
-        # that they really are there together.
+        # Fifty concurrent sessions, each with its own output and status. They wait for each other, so
+        # that all of them are open at the same time.
         command = "mkdir -p all; : >all/{0}; until [ $(ls all | wc -l) -ge 50 ]; do sleep 0.1; done; echo {0}; exit {0}"
         results = await asyncio.gather(*(connection.run(command.format(number)) for number in range(50)))
         assert [(r.stdout, r.exit_status) for r in results] == [(f"{n}\n", n) for n in range(50)]
@@ -61,7 +61,7 @@ async def main():
         content = open("file", "rb").read()
         assert content == open("back", "rb").read() == open("again", "rb").read()
 
-        # Closed with a command still running.
+        # Close the connection while a command is running.
         process = await connection.create_process("echo began; exec sleep 7300")
         assert await process.stdout.readline() == "began\n"
 

@@ -1,4 +1,4 @@
-"""fabric against the box of $NAME: stops at the first surprise, ends with its version."""
+"""Tests fabric with the box of $NAME. Exits at the first failure, else prints its version."""
 
 import io
 import os
@@ -13,7 +13,7 @@ with fabric.Connection("box", user=os.environ["NAME"]) as connection:
     assert connection.run("exit 42", warn=True, hide=True).exited == 42
     try:
         connection.run("exit 3", hide=True)
-        raise SystemExit("a failure was not told")
+        raise SystemExit("the exit status 3 raised no exception")
     except UnexpectedExit as failure:
         assert failure.result.exited == 3
     assert "/dev/pts/" in connection.run("tty", pty=True, hide=True).stdout

@@ -1,4 +1,4 @@
-"""paramiko against the box of $NAME: stops at the first surprise, ends with its version."""
+"""Tests paramiko with the box of $NAME. Exits at the first failure, else prints its version."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ client.connect(
 
 
 def until(channel, text):
-    """Reads up to this text and no further."""
+    """Read until the output ends with this text."""
     seen = ""
     channel.settimeout(60)
     while not seen.endswith(text):
@@ -32,11 +32,11 @@ stdin.channel.shutdown_write()
 assert (stdout.read(), stderr.read()) == (b"input\n", b"err\n")
 assert stdout.channel.recv_exit_status() == 42
 _, stdout, _ = client.exec_command("kill -TERM $$")
-assert stdout.channel.recv_exit_status() == -1  # paramiko's way to say: a signal
+assert stdout.channel.recv_exit_status() == -1  # paramiko's value for a signal
 _, stdout, _ = client.exec_command("head -c 20000000 /dev/zero | tr '\\0' x")
 assert hashlib.md5(stdout.read()).digest() == hashlib.md5(b"x" * 20_000_000).digest()
 
-# A shell with a terminal that changes its size.
+# A shell with a terminal, and a change of its size.
 shell = client.invoke_shell(term="xterm", width=90, height=30)
 shell.send("PS1=; stty size; tty\n")
 until(shell, "30 90")
@@ -47,7 +47,7 @@ until(shell, "45 123")
 shell.send("exit 5\n")
 assert shell.recv_exit_status() == 5
 
-# Many channels at once.
+# Concurrent channels.
 channels = []
 for number in range(10):
     channel = client.get_transport().open_session()
@@ -58,7 +58,7 @@ assert [channel.recv_exit_status() for channel in channels] == list(range(10))
 # Files.
 sftp = client.open_sftp()
 content = os.urandom(3_000_000)
-sftp.putfo(io.BytesIO(content), "file")  # looks at the size afterwards
+sftp.putfo(io.BytesIO(content), "file")  # also checks the size afterwards
 back = io.BytesIO()
 sftp.getfo("file", back)  # with prefetch
 assert back.getvalue() == content
@@ -82,14 +82,14 @@ sftp.truncate("folder/two", 5)
 assert sftp.stat("folder/two").st_size == 5
 try:
     sftp.stat("nosuch")
-    raise SystemExit("nosuch is there")
+    raise SystemExit("nosuch exists")
 except FileNotFoundError:
     pass
 sftp.remove("folder/link")
 sftp.remove("folder/two")
 sftp.rmdir("folder")
 
-# Closed with a command still running.
+# Close the connection while a command is running.
 _, stdout, _ = client.exec_command("echo began; exec sleep 7300")
 assert stdout.readline() == "began\n"
 client.close()

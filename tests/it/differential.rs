@@ -1,13 +1,13 @@
-//! Our reading of public keys beside OpenSSH's own.
+//! Compares our parser of public keys with OpenSSH's.
 
 use session::authorized_key::AuthorizedKey;
 use std::fs;
 use std::process::Command;
 
 #[test]
-fn a3_what_ssh_keygen_makes_is_read_as_ssh_keygen_reads_it() {
+fn a3_keys_made_by_ssh_keygen_are_parsed_as_ssh_keygen_parses_them() {
     let dir = tempfile::tempdir().unwrap();
-    for (kind, bits, wanted) in [
+    for (kind, bits, expected) in [
         ("ed25519", "", true),
         ("ecdsa", "256", true),
         ("ecdsa", "384", true),
@@ -26,7 +26,7 @@ fn a3_what_ssh_keygen_makes_is_read_as_ssh_keygen_reads_it() {
         let public = path.with_extension("pub");
         let text = fs::read_to_string(&public).unwrap();
         let key = AuthorizedKey::parse(text.trim_end());
-        assert_eq!(key.is_ok(), wanted, "{kind} {bits}: {key:?}");
+        assert_eq!(key.is_ok(), expected, "{kind} {bits}: {key:?}");
         let Ok(key) = key else { continue };
         assert_eq!(key.line(), text.trim_end().strip_suffix(" a comment").unwrap());
         let listed = Command::new("ssh-keygen").arg("-lf").arg(&public).output().unwrap();
@@ -36,23 +36,23 @@ fn a3_what_ssh_keygen_makes_is_read_as_ssh_keygen_reads_it() {
 }
 
 #[test]
-fn a3_what_we_take_ssh_keygen_takes_too() {
+fn a3_every_accepted_key_is_valid_for_ssh_keygen() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key.pub");
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
-    // Each byte of the line changed in turn: whatever we still take must be a key to OpenSSH.
+    // Change each byte of the line in turn: OpenSSH must accept every key that we accept.
     for at in 0..key.len() {
         for byte in *b"A=+ /\t\x7f0," {
             let mut line = key.as_bytes().to_vec();
             line[at] = byte;
             let line = String::from_utf8(line).unwrap();
-            let Ok(taken) = AuthorizedKey::parse(&line) else {
+            let Ok(accepted) = AuthorizedKey::parse(&line) else {
                 continue;
             };
-            fs::write(&path, format!("{}\n", taken.line())).unwrap();
+            fs::write(&path, format!("{}\n", accepted.line())).unwrap();
             let listed = Command::new("ssh-keygen").arg("-lf").arg(&path).output().unwrap();
             let listed = String::from_utf8(listed.stdout).unwrap();
-            assert_eq!(listed.split(' ').nth(1), Some(taken.fingerprint()), "{line}");
+            assert_eq!(listed.split(' ').nth(1), Some(accepted.fingerprint()), "{line}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Engines old and new: one that speaks no API newer than Debian 12's, and one that refuses what is
-//! older than Docker 29 takes. Both give their real refusals to a version that they do not speak.
+//! Fake engines, old and new: one whose newest API version is that of Debian 12, and one whose oldest is that of
+//! Docker 29. Both refuse an unsupported version with the real error message.
 
 use host::account::Account;
 use host::config;
@@ -194,7 +194,7 @@ async fn everything(fake: &Fake) -> Result<Container, EngineError> {
 }
 
 #[test]
-fn every_engine_from_debian_12_to_docker_29_is_understood() {
+fn every_engine_from_debian_12_to_docker_29_is_supported() {
     for kind in &KINDS {
         let fake = Fake::new(kind);
         let found = now(everything(&fake)).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
@@ -217,7 +217,7 @@ fn every_engine_from_debian_12_to_docker_29_is_understood() {
 }
 
 #[test]
-fn a_version_that_an_engine_does_not_speak_would_be_refused() {
+fn a_version_that_an_engine_does_not_support_is_refused() {
     let ask = |kind: &Kind, path: &str| answer(kind, &format!("GET {path} HTTP/1.1"));
     let [debian, _, newest] = &KINDS;
     assert_eq!(ask(newest, "/v1.41/_ping").0, 400);

@@ -1,5 +1,5 @@
-//! `sshbox-keys` against a web app that lies, hangs, floods or breaks off: the key of the last
-//! good answer serves, nothing else is ever printed, and no question outlives its deadline.
+//! `sshbox-keys` with a web app that sends invalid replies, hangs, floods or closes the connection: the key of the
+//! last valid answer is used, nothing else is ever printed, and every request ends in time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -74,7 +74,7 @@ impl Site {
         self.dir.path().join("sshbox.toml")
     }
 
-    /// One login of alice with this key, as sshd asks.
+    /// Runs `sshbox-keys` as sshd does for a login of alice with this key.
     fn login(&self, fingerprint: &str) -> Output {
         keys(&self.config(), fingerprint, "alice")
     }
@@ -88,8 +88,8 @@ impl Site {
     }
 }
 
-/// Each run gets a parent of its own, as each login has its own sshd: an answer that an
-/// earlier login was given does not count as fresh.
+/// Each run gets a parent of its own, as each login has its own sshd, so that the answer to an earlier login does not
+/// count as fresh.
 fn keys(config: &Path, fingerprint: &str, user: &str) -> Output {
     thread::sleep(Duration::from_millis(30));
     Command::new("sh")
@@ -131,8 +131,8 @@ fn json(body: String) -> impl Fn(TcpStream, &str) + Send + Sync + 'static {
     move |stream, _| respond(stream, "application/json", body.as_bytes())
 }
 
-/// Answers that are none: each by name, for the message of a test that fails.
-fn no_answers() -> Vec<(&'static str, Behaviour)> {
+/// Invalid replies, each with a name for the message of a failed test.
+fn invalid_replies() -> Vec<(&'static str, Behaviour)> {
     let key = format!("\"{KEY}\"");
     let endless = |chunk: &'static [u8], head: &'static [u8]| -> Behaviour {
         Box::new(move |mut stream, _| {
@@ -202,19 +202,19 @@ fn no_answers() -> Vec<(&'static str, Behaviour)> {
 }
 
 #[test]
-fn a4_no_answer_is_an_answer_and_none_outlives_its_deadline() {
-    let logins: Vec<_> = no_answers()
+fn a4_an_invalid_reply_is_no_answer_and_every_request_ends_in_time() {
+    let logins: Vec<_> = invalid_replies()
         .into_iter()
         .map(|(name, behaviour)| {
             thread::spawn(move || {
                 let site = Site::new("http", "");
                 site.behaves(behaviour);
-                // Nobody is known: nobody gets in.
+                // Without a cached answer the login is refused.
                 let began = Instant::now();
                 assert!(!site.lets_in(), "{name}");
-                // Room for a busy machine; what has no deadline here takes 20 s.
+                // More time for a busy machine; a request without a timeout would take 20 s.
                 assert!(began.elapsed() < TIMEOUT + Duration::from_secs(8), "{name}: {:?}", began.elapsed());
-                // Somebody is known: the last answer serves, and stays.
+                // With a cached answer the login succeeds, and the answer stays cached.
                 let before = site.behaviour.lock().unwrap().clone();
                 site.behaves(good);
                 assert!(site.lets_in(), "{name}");
@@ -231,7 +231,7 @@ fn a4_no_answer_is_an_answer_and_none_outlives_its_deadline() {
 }
 
 #[test]
-fn p3_a_no_is_an_answer_and_the_cache_forgets() {
+fn p3_a_refusal_is_an_answer_and_clears_the_cache() {
     let key = format!("\"{KEY}\"");
     let answers: Vec<(&str, Behaviour)> = vec![
         ("403", Box::new(raw(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))),
@@ -254,7 +254,7 @@ fn p3_a_no_is_an_answer_and_the_cache_forgets() {
 }
 
 #[test]
-fn a3_hostile_keys_are_left_out_and_good_ones_stay() {
+fn a3_hostile_keys_are_skipped_and_valid_ones_are_kept() {
     let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIcgzVXjOoTJ3PWhG8oJFcvLrhMTTkfVPuuXvrZ0Lz5z";
     let lines = [
         format!("command=\\\"id\\\" {other}"),
@@ -279,7 +279,7 @@ fn a3_hostile_keys_are_left_out_and_good_ones_stay() {
 }
 
 #[test]
-fn a_forge_serves_as_it_is() {
+fn the_key_list_of_a_code_forge_works_unchanged() {
     let site = Site::new("http", "");
     site.behaves(|stream, _| {
         respond(stream, "text/plain; charset=utf-8", format!("{KEY}\nssh-dss x\n").as_bytes());
@@ -288,7 +288,7 @@ fn a_forge_serves_as_it_is() {
 }
 
 #[test]
-fn a16_the_token_goes_to_the_site_and_nowhere_else() {
+fn a16_the_token_is_sent_to_the_site_only() {
     let site = Site::new("http", "");
     site.behaves(|stream, request| {
         let asked = request.to_ascii_lowercase().contains("authorization: bearer canary-token")
@@ -303,8 +303,8 @@ fn a16_the_token_goes_to_the_site_and_nowhere_else() {
 }
 
 #[test]
-fn a4_https_wants_tls_that_can_be_checked() {
-    // The site speaks plain HTTP to who wants TLS, and the authorities are not its own.
+fn a4_https_requires_a_certificate_that_can_be_verified() {
+    // The site speaks plain HTTP where TLS is expected, and none of the CAs has signed for it.
     let site = Site::new("https", "ca_file = '/etc/ssl/certs/ca-certificates.crt'\n");
     assert!(!site.lets_in());
     let site = Site::new("https", "ca_file = '/dev/null'\n");
@@ -312,7 +312,7 @@ fn a4_https_wants_tls_that_can_be_checked() {
 }
 
 #[test]
-fn f30_fifty_logins_at_once_ask_once_or_twice() {
+fn f30_fifty_concurrent_logins_make_at_most_five_requests() {
     let site = Arc::new(Site::new("http", ""));
     site.behaves(|stream, request| {
         thread::sleep(Duration::from_millis(300));
@@ -325,13 +325,13 @@ fn f30_fifty_logins_at_once_ask_once_or_twice() {
         })
         .collect();
     assert!(logins.into_iter().all(|login| login.join().unwrap()));
-    // All began before the first answer came, but for stragglers on a slow machine.
+    // All logins started before the first reply, except for some on a slow machine.
     let asked = site.requests.load(Ordering::SeqCst);
-    assert!(asked <= 5, "{asked} questions");
+    assert!(asked <= 5, "{asked} requests");
 }
 
 #[test]
-fn a1_ten_thousand_names_leave_no_file_and_no_question() {
+fn a1_ten_thousand_names_cause_no_file_and_no_request() {
     let site = Site::new("http", "");
     let mut state = 42_u64;
     let mut names = Vec::new();
@@ -348,7 +348,7 @@ fn a1_ten_thousand_names_leave_no_file_and_no_question() {
     }
     let (good, bad): (Vec<_>, Vec<_>) = names.iter().partition(|name| identity::is_login(name));
     assert!(bad.len() > 9_000, "{} bad, {} good", bad.len(), good.len());
-    // The rule is pure, so all of them are checked by it, and a sample by the program.
+    // The pure function checks all names, the program a sample of them.
     for name in bad.iter().filter(|name| !name.contains(&0)).step_by(200) {
         use std::os::unix::ffi::OsStrExt as _;
         let output = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
@@ -368,7 +368,7 @@ fn a1_ten_thousand_names_leave_no_file_and_no_question() {
     assert_eq!(fs::read_dir(site.dir.path().join("cache")).unwrap().count(), 0);
 }
 
-/// One login of alice under these limits of prlimit(1). As another user than root, whom they do not bind.
+/// A login of alice with these limits of prlimit(1). It runs as another user than root, to whom they do not apply.
 fn login_within(site: &Site, limits: &[String]) -> Output {
     let mut words: Vec<String> = ["-c", "sleep 0.03; \"$@\"; exit $?", "sh"].map(str::to_owned).into();
     if nix::unistd::geteuid().is_root() {
@@ -387,10 +387,10 @@ fn login_within(site: &Site, limits: &[String]) -> Output {
 }
 
 #[test]
-fn f34_without_threads_files_or_memory_the_kept_answer_serves_or_the_status_says_so() {
+fn f34_without_threads_files_or_memory_the_cached_answer_is_used_or_the_exit_status_reports_it() {
     let site = Site::new("http", "");
     assert!(site.lets_in());
-    // From here on it is the kept answer that serves.
+    // From here on the cached answer is used.
     site.behaves(raw(b"HTTP/1.1 500 x\r\n\r\n"));
     let served = |limits: &[String]| {
         let output = login_within(&site, limits);
@@ -403,52 +403,52 @@ fn f34_without_threads_files_or_memory_the_kept_answer_serves_or_the_status_says
         output.status.success()
     };
     assert!(served(&[]));
-    assert!(served(&["--nproc=0".to_owned()]), "the kept answer needs no thread");
-    // With what the program can start at all.
+    assert!(served(&["--nproc=0".to_owned()]), "the cached answer needs no thread");
+    // Find the lowest limit with which the program starts.
     let starts = |limit: &str| {
         let program = env!("CARGO_BIN_EXE_sshbox-keys");
         let output = Command::new("prlimit").args([limit, program, "--version"]).output().unwrap();
         output.status.success() && !output.stdout.is_empty()
     };
     let files = (3..64).find(|files| starts(&format!("--nofile={files}"))).unwrap();
-    let ways: Vec<_> = (files..files + 8).map(|files| served(&[format!("--nofile={files}")])).collect();
-    assert!(ways.contains(&true) && ways.contains(&false), "{ways:?}");
+    let outcomes: Vec<_> = (files..files + 8).map(|files| served(&[format!("--nofile={files}")])).collect();
+    assert!(outcomes.contains(&true) && outcomes.contains(&false), "{outcomes:?}");
     let memory = (1..4096).map(|n| n << 18).find(|bytes| starts(&format!("--as={bytes}"))).unwrap();
-    let ways: Vec<_> = (0..24).map(|n| served(&[format!("--as={}", memory + (n << 17))])).collect();
-    assert!(ways.contains(&true), "{ways:?}");
+    let outcomes: Vec<_> = (0..24).map(|n| served(&[format!("--as={}", memory + (n << 17))])).collect();
+    assert!(outcomes.contains(&true), "{outcomes:?}");
 }
 
 #[test]
-fn f33_without_a_cache_each_login_asks_and_nobody_is_refused() {
+fn f33_without_a_cache_each_login_makes_a_request_and_none_is_refused() {
     let site = Site::new("http", "");
     let cache = site.dir.path().join("cache");
-    for spoil in ["missing", "a file", "full of nothing that can be written"] {
+    for defect in ["missing", "a file", "full of nothing that can be written"] {
         let _ = fs::remove_dir_all(&cache).or_else(|_| fs::remove_file(&cache));
-        match spoil {
+        match defect {
             "missing" => {}
             "a file" => fs::write(&cache, "").unwrap(),
             _ => {
-                // Also root cannot write where directories stand in place of the files.
+                // Directories in place of the files: not even root can write them.
                 for name in [".lock", ".recent", ".check", "alice.json", ".alice.json.new"] {
                     fs::create_dir_all(cache.join(name)).unwrap();
                 }
             }
         }
         let before = site.requests.load(Ordering::SeqCst);
-        assert!(site.lets_in() && site.lets_in(), "{spoil}");
-        assert_eq!(site.requests.load(Ordering::SeqCst), before + 2, "{spoil}");
-        assert_eq!(text(&site.login("SHA256:of-another-key").stdout), "", "{spoil}");
-        // It is told, and keeps the service from nothing.
+        assert!(site.lets_in() && site.lets_in(), "{defect}");
+        assert_eq!(site.requests.load(Ordering::SeqCst), before + 2, "{defect}");
+        assert_eq!(text(&site.login("SHA256:of-another-key").stdout), "", "{defect}");
+        // --check reports it, but does not fail.
         let check = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
             .args(["--check".as_ref(), "--config".as_ref(), site.config().as_os_str()])
             .output()
             .unwrap();
-        assert!(text(&check.stderr).contains("cannot be written"), "{spoil}: {check:?}");
+        assert!(text(&check.stderr).contains("cannot be written"), "{defect}: {check:?}");
     }
 }
 
 #[test]
-fn f35_a_time_that_is_too_long_lets_in_and_is_bounded() {
+fn f35_an_idle_timeout_that_is_too_long_is_capped_and_the_login_works() {
     let site = Site::new("http", "");
     site.behaves(|stream, _| {
         let account = format!(r#"{{"user":"alice","keys":["{KEY}"],"idle_timeout":"9999y"}}"#);
@@ -474,7 +474,7 @@ fn a19_files_that_others_can_change_are_not_used() {
     assert_eq!(site.login(&fingerprint(KEY)).status.code(), Some(78));
 }
 
-/// What `sshbox-keys --explain --json` prints, which is read as the admin's command reads it.
+/// Output of `sshbox-keys --explain --json`, parsed as `sshbox keys` parses it, and its text.
 fn explained(site: &Site, options: &[&str]) -> (Explanation, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_sshbox-keys"))
         .arg("--config")
@@ -490,7 +490,7 @@ fn explained(site: &Site, options: &[&str]) -> (Explanation, String) {
 }
 
 #[test]
-fn an_explanation_says_why_and_changes_nothing() {
+fn an_explanation_gives_the_reason_and_changes_nothing() {
     let site = Site::new("http", "");
     let cache = || fs::read_dir(site.dir.path().join("cache")).unwrap().count();
     let (found, printed) = explained(&site, &["--fingerprint", &fingerprint(KEY)]);
@@ -509,14 +509,14 @@ fn an_explanation_says_why_and_changes_nothing() {
     assert!(found.why.contains("younger than accounts.stale"), "{}", found.why);
     let SourceAnswer::Nothing { error } = found.answer else { panic!("{:?}", found.answer) };
     assert_eq!(error, "the web app answered HTTP 302");
-    // A refusal is an answer, which a login would make the cache forget. This is no login.
+    // A refusal would clear the cache during a login, but not here.
     site.behaves(raw(b"HTTP/1.1 404 x\r\n\r\n"));
     let (found, _) = explained(&site, &[]);
     assert_eq!((found.status, found.serves), (Some(404), KeySource::Nothing));
     assert!(found.cache.unwrap().serves);
     assert_eq!(cache(), files);
 
-    // Without the token the web app sees none.
+    // Without the token the request has none.
     site.behaves(|stream, request| {
         assert!(!request.contains("canary-token"), "{request}");
         good(stream, request);

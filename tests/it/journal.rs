@@ -47,7 +47,7 @@ fn the_catalog_explains_every_event_and_no_other() {
 }
 
 #[test]
-fn f35_a_forged_moment_does_not_keep_the_other_lines_of_a_file_from_being_shown() {
+fn f35_a_forged_timestamp_does_not_hide_the_other_lines_of_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let line = |moment: &str| {
@@ -64,5 +64,5 @@ fn f35_a_forged_moment_does_not_keep_the_other_lines_of_a_file_from_being_shown(
         .unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     assert_eq!(shown.lines().count(), 3, "{shown}{:?}", output.status);
-    assert!(shown.starts_with("(no such moment) ") && shown.contains("\n2026-03-01T12:00:00Z "), "{shown}");
+    assert!(shown.starts_with("(invalid time) ") && shown.contains("\n2026-03-01T12:00:00Z "), "{shown}");
 }

@@ -1,4 +1,4 @@
-//! Our programs and a fake web app; needs nothing of the machine.
+//! The programs of the project with fakes; needs no services of the machine.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

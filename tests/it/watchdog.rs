@@ -1,4 +1,4 @@
-//! The watchdog of the programs that root runs, beside a system call that blocks.
+//! The watchdog of the programs that run as root, during a system call that blocks.
 
 use rustix::net::sockopt::set_socket_linger;
 use session::process::end_after;
@@ -11,8 +11,7 @@ use std::time::Duration;
 
 const HANGS: &str = "SSHBOX_TEST_HANGS";
 
-/// Runs itself once more, as the process that hangs: it closes a socket which waits for a peer
-/// that does not read.
+/// Runs this test program again as the process that hangs: it closes a socket with `SO_LINGER` whose peer does not read.
 #[test]
 fn the_watchdog_ends_a_process_whose_system_call_blocks() {
     if env::var_os(HANGS).is_none() {

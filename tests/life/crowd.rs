@@ -1,29 +1,29 @@
-//! Many at once: sessions in one box, and boxes on one machine.
+//! Many sessions at once in one box, and many boxes at once on one machine.
 
 use crate::harness::{Changed, Running, User, WHOSE, reap, run, text, until, world_alone};
-use crate::numbers::{Boxes, length, named, of_sessions, tell};
+use crate::numbers::{ContainerCleanup, number_from_env, processes_named, report, session_processes};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Sessions at once in one box, on connections with as many each; our sshd allows 64.
+/// Number of concurrent sessions in one box, and on each connection. sshbox's sshd allows 64 per connection.
 const SESSIONS: usize = 200;
 const PER_CONNECTION: usize = 50;
 
-/// Clients that are begun at the same time.
-const AT_ONCE: usize = 6;
+/// Number of clients that start at the same time.
+const CONCURRENT: usize = 6;
 
 #[test]
-fn two_hundred_sessions_at_once_in_one_box_all_answer() {
+fn two_hundred_concurrent_sessions_in_one_box_all_work() {
     let _world = world_alone();
     let user = User::new("crowded");
-    let _box = Boxes(vec![user.clone()]);
+    let _box = ContainerCleanup(vec![user.clone()]);
     user.says("true");
     let before = user.box_processes().len();
     let began = Instant::now();
     let controls: Vec<String> = (0..SESSIONS / PER_CONNECTION).map(|n| format!("/tmp/crowded-{n}")).collect();
     let _connections: Vec<Running> = controls.iter().map(|control| user.connects(control)).collect();
-    // Every fourth has a terminal.
+    // Every fourth session has a terminal.
     let mut sessions: Vec<Running> = (0..SESSIONS)
         .map(|n| {
             let ssh = user.ssh_over(&controls[n / PER_CONNECTION]);
@@ -34,37 +34,37 @@ fn two_hundred_sessions_at_once_in_one_box_all_answer() {
     for (n, session) in sessions.iter_mut().enumerate() {
         assert_eq!(session.line().trim_end(), format!("up {n}"));
     }
-    // All of them, each with a program of its own, and none on a connection beside the four.
-    assert_eq!(named("sshbox-shell").len(), SESSIONS);
+    // Every session has a program of its own, and no session uses a further connection.
+    assert_eq!(processes_named("sshbox-shell").len(), SESSIONS);
     assert_eq!(user.box_processes().len(), before + SESSIONS);
-    assert_eq!(of_sessions().len(), SESSIONS + 2 * controls.len());
+    assert_eq!(session_processes().len(), SESSIONS + 2 * controls.len());
     assert_eq!(user.says("echo one more"), "one more\n");
     for (n, session) in sessions.iter_mut().enumerate().rev() {
         session.write(format!("here{n}\n").as_bytes());
     }
     for (n, mut session) in sessions.into_iter().enumerate() {
         let mut line = session.line();
-        // A terminal shows what is typed.
+        // A terminal echoes its input.
         if line.starts_with("here") {
             line = session.line();
         }
         assert_eq!(line.trim_end(), format!("still {n} here{n}"));
         assert_eq!(session.wait(), 7);
     }
-    tell(&format!("crowd: {SESSIONS} sessions in one box, all answered, {} s", began.elapsed().as_secs()));
-    until("all of them are gone", || {
-        user.box_processes().len() == before && named("sshbox-shell").is_empty()
+    report(&format!("crowd: {SESSIONS} sessions in one box, all replied, {} s", began.elapsed().as_secs()));
+    until("all sessions have ended", || {
+        user.box_processes().len() == before && processes_named("sshbox-shell").is_empty()
     });
 }
 
 #[test]
-fn f24_a_hundred_boxes_at_once_all_answer_and_the_reaper_judges_them() {
+fn f24_a_hundred_concurrent_boxes_all_work_and_the_reaper_decides_on_each() {
     let _world = world_alone();
-    let count = length("SSHBOX_BOXES", 100);
+    let count = number_from_env("SSHBOX_BOXES", 100);
     let _memory = Changed::config("memory = \"8GiB\"", "memory = \"64MiB\"");
     let names: Vec<String> = (0..count).map(|n| format!("box{n}")).collect();
     let users: Vec<User> = User::many(&names).into_iter().map(|(user, _)| user).collect();
-    let _boxes = Boxes(users.clone());
+    let _boxes = ContainerCleanup(users.clone());
     let running = || {
         let ids =
             run("docker", &["ps", "-q", "--filter", "label=sshbox.user", "--filter", "name=^sshbox-box"]);
@@ -72,19 +72,19 @@ fn f24_a_hundred_boxes_at_once_all_answer_and_the_reaper_judges_them() {
     };
 
     let began = Instant::now();
-    all(&users, &|user| {
+    for_all(&users, &|user| {
         assert_eq!(user.says(&format!("{WHOSE}; echo kept > file")), format!("{}\n", user.name));
     });
-    let first = began.elapsed();
+    let created = began.elapsed();
     assert_eq!(running(), count);
     let began = Instant::now();
-    all(&users, &|user| {
+    for_all(&users, &|user| {
         assert_eq!(user.says(&format!("{WHOSE}; cat file")), format!("{}\nkept\n", user.name));
     });
-    let second = began.elapsed();
+    let all_replied = began.elapsed();
     assert_eq!(running(), count, "all still run");
 
-    // Every tenth has somebody in it.
+    // Every tenth box has an open session.
     let sessions: Vec<(&User, Running)> = users
         .iter()
         .step_by(10)
@@ -97,20 +97,20 @@ fn f24_a_hundred_boxes_at_once_all_answer_and_the_reaper_judges_them() {
     let began = Instant::now();
     let list: serde_json::Value =
         serde_json::from_str(&run("/usr/sbin/sshbox", &["list", "--json"])).unwrap();
-    let shown = began.elapsed();
-    let of_ours = |one: &&serde_json::Value| one["user"].as_str().unwrap().starts_with("box");
-    let listed: Vec<_> = list.as_array().unwrap().iter().filter(of_ours).collect();
+    let listed_after = began.elapsed();
+    let of_this_test = |entry: &&serde_json::Value| entry["user"].as_str().unwrap().starts_with("box");
+    let listed: Vec<_> = list.as_array().unwrap().iter().filter(of_this_test).collect();
     assert_eq!(listed.len(), count);
-    assert!(listed.iter().all(|one| one["cpu"]["used"].is_f64()), "{list}");
-    assert_eq!(listed.iter().filter(|one| one["sessions"] == 1).count(), sessions.len());
-    tell(&format!("crowd: {count} boxes listed in {:.2} s", shown.as_secs_f32()));
+    assert!(listed.iter().all(|entry| entry["cpu"]["used"].is_f64()), "{list}");
+    assert_eq!(listed.iter().filter(|entry| entry["sessions"] == 1).count(), sessions.len());
+    report(&format!("crowd: {count} boxes listed in {:.2} s", listed_after.as_secs_f32()));
 
-    let lines = |output: &std::process::Output, verdict: &str| {
-        text(&output.stdout).lines().filter(|line| line.starts_with("box") && line.contains(verdict)).count()
+    let lines = |output: &std::process::Output, decision: &str| {
+        text(&output.stdout).lines().filter(|line| line.starts_with("box") && line.contains(decision)).count()
     };
     let began = Instant::now();
     let output = reap(&[]);
-    let judged = began.elapsed();
+    let decided = began.elapsed();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(lines(&output, ": kept: a session is open"), sessions.len());
     assert_eq!(lines(&output, ": kept: idle for less than"), count - sessions.len());
@@ -123,30 +123,30 @@ fn f24_a_hundred_boxes_at_once_all_answer_and_the_reaper_judges_them() {
     assert_eq!(lines(&output, ": kept: a session is open"), sessions.len());
     assert_eq!(lines(&output, ": stopped: "), count - sessions.len());
     assert_eq!(running(), sessions.len());
-    tell(&format!(
-        "crowd: {count} boxes made in {:.0} s, all answered in {:.0} s; judged in {:.2} s, {} stopped in {:.0} s",
-        first.as_secs_f32(),
-        second.as_secs_f32(),
-        judged.as_secs_f32(),
+    report(&format!(
+        "crowd: {count} boxes made in {:.0} s, all replied in {:.0} s; reaper decided in {:.2} s, {} stopped in {:.0} s",
+        created.as_secs_f32(),
+        all_replied.as_secs_f32(),
+        decided.as_secs_f32(),
         count - sessions.len(),
         stopped.as_secs_f32()
     ));
-    // One that waited for each box in turn, or asked the engine for each, would take far longer.
-    assert!(judged < Duration::from_secs(10), "{judged:?}");
+    // A reaper that waited for each box in turn, or asked the engine about each box, would take far longer.
+    assert!(decided < Duration::from_secs(10), "{decided:?}");
     for (user, mut session) in sessions {
         session.write(b"here\n");
         assert_eq!(session.line(), "here", "{}", user.name);
         assert_eq!(session.wait(), 0);
     }
-    // Who was stopped comes back.
+    // A user whose box was stopped can log in again.
     assert_eq!(users[1].says("cat file"), "kept\n");
 }
 
-/// Does this for all users, some at a time.
-fn all(users: &[User], act: &(impl Fn(&User) + Sync)) {
+/// Calls `act` for all users, for [`CONCURRENT`] at a time.
+fn for_all(users: &[User], act: &(impl Fn(&User) + Sync)) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..CONCURRENT {
             scope.spawn(|| {
                 while let Some(user) = users.get(next.fetch_add(1, Ordering::Relaxed)) {
                     act(user);

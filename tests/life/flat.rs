@@ -1,23 +1,23 @@
-//! Many in a row: a thousand sessions leave no descriptor, no memory, no process and no file
-//! behind, in the box or on the host.
+//! A thousand sessions in a row leave no file descriptor, memory, process or file behind, in the box or on the
+//! host.
 
 use crate::harness::{Running, User, run, status_of, until, world_alone};
-use crate::numbers::{Boxes, length, of_sessions, sshd, tell};
+use crate::numbers::{ContainerCleanup, number_from_env, report, session_processes, sshd_listener};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
-/// Connections, each with one session after the other.
+/// Number of connections; each has its sessions one after the other.
 const CONNECTIONS: usize = 4;
 
-/// Sessions before the first look: what is made once, at first need, is there by then.
-const WARM: usize = 200;
+/// Number of sessions before the first measurement: what is created once, on first use, exists by then.
+const WARM_UP: usize = 200;
 
-/// What there is, of the things that must stay as they are.
+/// Number of resources in use, which must not change.
 #[derive(Debug, PartialEq, Eq)]
-struct Things {
+struct Resources {
     box_processes: usize,
     box_terminals: usize,
     init_fds: usize,
@@ -32,81 +32,80 @@ struct Things {
     locks_held: usize,
 }
 
-/// Memory in KiB, of which each may grow a little.
+/// Memory in KiB. Each value may grow by [`GROWTH`].
 #[derive(Debug)]
 struct Memory {
     init_rss: u64,
     init_pss: u64,
-    /// Of the sshd processes that serve the connections, the largest.
+    /// Maximum over the sshd processes that serve the connections.
     connection_rss: u64,
     connection_pss: u64,
     listener_rss: u64,
 }
 
-/// How much of it may come, in KiB: a page or two that were not touched before, not a
-/// piece for each session.
+/// Allowed growth in KiB: some pages that were not touched before, but not an amount per session.
 const GROWTH: u64 = 256;
 
 #[test]
 fn f20_a_thousand_sessions_leave_nothing_behind() {
     let _world = world_alone();
-    let count = length("SSHBOX_FLAT", 1000);
+    let count = number_from_env("SSHBOX_FLAT", 1000);
     let user = User::new("steady");
-    let _box = Boxes(vec![user.clone()]);
+    let _box = ContainerCleanup(vec![user.clone()]);
     user.says("true");
     let controls: Vec<String> = (0..CONNECTIONS).map(|n| format!("/tmp/steady-{n}")).collect();
     let _connections: Vec<Running> = controls.iter().map(|control| user.connects(control)).collect();
-    let quiet = || {
-        // The last remains of a vanished client are killed two seconds later.
-        until("all sessions are over", || {
-            user.box_processes().len() == 1 && of_sessions().len() == 2 * CONNECTIONS
+    let wait_for_end = || {
+        // The last processes of a vanished client are killed two seconds later.
+        until("all sessions have ended", || {
+            user.box_processes().len() == 1 && session_processes().len() == 2 * CONNECTIONS
         });
     };
-    sessions(&user, &controls, WARM);
-    quiet();
-    let (things, memory) = (Things::of(&user), Memory::of(&user));
-    assert_eq!(things.locks_held, 0);
+    run_sessions(&user, &controls, WARM_UP);
+    wait_for_end();
+    let (resources, memory) = (Resources::of(&user), Memory::of(&user));
+    assert_eq!(resources.locks_held, 0);
     let began = Instant::now();
-    sessions(&user, &controls, count);
-    quiet();
+    run_sessions(&user, &controls, count);
+    wait_for_end();
     let took = began.elapsed();
-    let (things_after, memory_after) = (Things::of(&user), Memory::of(&user));
-    tell(&format!("flat: {count} sessions in {} s", took.as_secs()));
-    tell(&format!("flat: before {things:?} {memory:?}"));
-    tell(&format!("flat: after  {things_after:?} {memory_after:?}"));
-    assert_eq!(things, things_after);
-    for (what, before, after) in [
+    let (resources_after, memory_after) = (Resources::of(&user), Memory::of(&user));
+    report(&format!("flat: {count} sessions in {} s", took.as_secs()));
+    report(&format!("flat: before {resources:?} {memory:?}"));
+    report(&format!("flat: after  {resources_after:?} {memory_after:?}"));
+    assert_eq!(resources, resources_after);
+    for (name, before, after) in [
         ("init RSS", memory.init_rss, memory_after.init_rss),
         ("init PSS", memory.init_pss, memory_after.init_pss),
         ("connection RSS", memory.connection_rss, memory_after.connection_rss),
         ("connection PSS", memory.connection_pss, memory_after.connection_pss),
         ("listener RSS", memory.listener_rss, memory_after.listener_rss),
     ] {
-        assert!(after <= before + GROWTH, "{what} grew from {before} to {after} KiB");
+        assert!(after <= before + GROWTH, "{name} grew from {before} to {after} KiB");
     }
 }
 
-/// So many sessions of all kinds, one after the other on each connection.
-fn sessions(user: &User, controls: &[String], count: usize) {
+/// Runs sessions of all kinds, one after the other on each connection.
+fn run_sessions(user: &User, controls: &[String], count: usize) {
     thread::scope(|scope| {
         for (first, control) in controls.iter().enumerate() {
             scope.spawn(move || {
                 for number in (first..count).step_by(controls.len()) {
-                    session(user, control, number);
+                    run_session(user, control, number);
                 }
             });
         }
     });
 }
 
-fn session(user: &User, control: &str, number: usize) {
+fn run_session(user: &User, control: &str, number: usize) {
     let ssh = || user.ssh_over(control);
-    // Connections take turns with the kinds, so that each has all of them.
+    // Each connection goes through all kinds of sessions.
     match (number / CONNECTIONS + 4) % 5 {
         0 => assert_eq!(ssh().run(&format!("echo {number}")).stdout, format!("{number}\n").as_bytes()),
         1 => {
             let output = ssh().args(&["-tt"]).run(&format!("echo {number}"));
-            // Without a terminal of its own a client gives the one here no modes.
+            // A client without a local terminal sends no terminal modes.
             assert_eq!(output.stdout.trim_ascii_end(), number.to_string().as_bytes());
         }
         2 => {
@@ -117,14 +116,16 @@ fn session(user: &User, control: &str, number: usize) {
             let status = ssh().status("sleep 0.1 </dev/null >/dev/null 2>&1 & kill -TERM $$");
             assert_eq!(status, 255);
         }
-        // With a connection of its own, which ends with it and takes all along.
-        _ if number % 50 < CONNECTIONS => vanish(user.ssh().begin(&["echo began; sleep 600 & sleep 600"])),
-        // On a shared one sshd ends its input and its output, no more.
-        _ => vanish(ssh().begin(&["echo began; cat >/dev/null"])),
+        // On a connection of its own, which ends with the client, and with it all its processes.
+        _ if number % 50 < CONNECTIONS => {
+            kill_client(user.ssh().begin(&["echo began; sleep 600 & sleep 600"]));
+        }
+        // On a shared connection sshd only closes input and output.
+        _ => kill_client(ssh().begin(&["echo began; cat >/dev/null"])),
     }
 }
 
-fn vanish(mut client: Running) {
+fn kill_client(mut client: Running) {
     assert_eq!(client.line(), "began");
     client.kill();
 }
@@ -133,48 +134,50 @@ fn entries(path: &str) -> usize {
     fs::read_dir(path).unwrap_or_else(|error| panic!("{path}: {error}")).count()
 }
 
-/// Files and directories below.
-fn below(path: &Path) -> usize {
+/// Number of files and directories below this path.
+fn entries_below(path: &Path) -> usize {
     let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
-    entries.map(|entry| 1 + if entry.file_type().unwrap().is_dir() { below(&entry.path()) } else { 0 }).sum()
+    entries
+        .map(|entry| 1 + if entry.file_type().unwrap().is_dir() { entries_below(&entry.path()) } else { 0 })
+        .sum()
 }
 
-/// Locks on our own files; `proc_locks(5)` knows them by inode.
+/// Number of locks held on the user's files. `/proc/locks` names files by inode.
 fn locks_held() -> usize {
-    let of_user = fs::read_dir("/run/sshbox/users/steady").unwrap();
+    let files = fs::read_dir("/run/sshbox/users/steady").unwrap();
     let inodes: Vec<String> =
-        of_user.map(|file| format!(":{} ", file.unwrap().metadata().unwrap().ino())).collect();
+        files.map(|file| format!(":{} ", file.unwrap().metadata().unwrap().ino())).collect();
     let locks = fs::read_to_string("/proc/locks").unwrap();
     locks.lines().filter(|lock| inodes.iter().any(|inode| lock.contains(inode))).count()
 }
 
-/// The sshd processes of our connections.
+/// The sshd processes of the connections to sshbox's sshd.
 fn connections() -> Vec<i32> {
-    let mut pids: Vec<i32> = of_sessions();
+    let mut pids: Vec<i32> = session_processes();
     pids.sort_unstable();
     pids
 }
 
-impl Things {
+impl Resources {
     fn of(user: &User) -> Self {
-        let boxed = user.box_processes();
-        let init = boxed[0];
+        let in_box = user.box_processes();
+        let init = in_box[0];
         let mut sshd_fds: Vec<usize> = connections()
             .into_iter()
-            .chain([sshd()])
+            .chain([sshd_listener()])
             .map(|pid| entries(&format!("/proc/{pid}/fd")))
             .collect();
         sshd_fds.sort_unstable();
         Self {
-            box_processes: boxed.len(),
+            box_processes: in_box.len(),
             box_terminals: entries(&format!("/proc/{init}/root/dev/pts")),
             init_fds: entries(&format!("/proc/{init}/fd")),
             init_threads: status_of(init, "Threads").unwrap(),
-            host_processes: of_sessions().len(),
+            host_processes: session_processes().len(),
             host_terminals: entries("/dev/pts"),
             sshd_fds,
-            run_entries: below(Path::new("/run/sshbox")),
-            cache_entries: below(Path::new("/var/cache/sshbox")),
+            run_entries: entries_below(Path::new("/run/sshbox")),
+            cache_entries: entries_below(Path::new("/var/cache/sshbox")),
             containers: run("docker", &["ps", "-aq"]).lines().count(),
             networks: run("docker", &["network", "ls", "-q"]).lines().count(),
             locks_held: locks_held(),
@@ -191,7 +194,7 @@ impl Memory {
             init_pss: pss(init),
             connection_rss: most(&rss),
             connection_pss: most(&pss),
-            listener_rss: rss(sshd()),
+            listener_rss: rss(sshd_listener()),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Life and death, with numbers: sessions killed by the hundred, logins against the reaper,
-//! many at once, many in a row, boxes that lie and hosts that fail under a session. Needs a
-//! world as `tests/system` does and speaks its language; `CONTRIBUTING.md` has the variables
-//! that set the lengths.
+//! Load and failure tests, with figures: hundreds of killed sessions, logins during reaper runs,
+//! many sessions at once and many in a row, hostile boxes, and outages during a session. Needs a
+//! world and uses the harness of `tests/system`. `CONTRIBUTING.md` lists the variables that set
+//! the number of repetitions.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

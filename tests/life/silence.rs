@@ -1,8 +1,8 @@
-//! Connections on which nothing happens: clients asleep, and masters without a session. What must last
-//! does, and what is gone goes.
+//! Idle connections: suspended clients, and master connections without a session. They last as long as they must,
+//! and sshd ends those whose client has vanished.
 
-use crate::harness::{Changed, Ssh, Undo, User, run, until, world_alone};
-use crate::numbers::{Boxes, length, restart_sshd, tell};
+use crate::harness::{Changed, Ssh, Undo, User, run, until, world, world_alone};
+use crate::numbers::{ContainerCleanup, number_from_env, report, restart_sshd};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::thread;
@@ -10,27 +10,27 @@ use std::time::{Duration, Instant};
 
 const CONFIG: &str = "/etc/sshbox/sshd_config";
 
-/// From where a client comes that will sleep.
+/// Source address of a client that will sleep.
 const SLEEPER: &str = "127.0.0.44";
 
-/// A client that will sleep. Debian's asks the server every 300 s in batch mode and would give up after
-/// four times; asleep it would not.
+/// A client that will sleep. In batch mode Debian's client probes the server every 300 s and gives up after four
+/// probes. A suspended client does not, so the probes are switched off.
 fn sleeper(user: &User) -> Ssh {
     user.ssh().args(&["-b", SLEEPER, "-o", "ServerAliveInterval=0"])
 }
 
-/// Packets from and to the sleeper vanish until this is dropped: nothing is refused, nothing answered.
+/// Drops all packets from and to the sleeper until this is dropped: nothing is refused, nothing is answered.
 fn asleep() -> Undo<impl Fn()> {
-    let rules = |what: &str| {
+    let rules = |action: &str| {
         for side in ["--source", "--destination"] {
-            run("iptables", &[what, "INPUT", "--protocol", "tcp", side, SLEEPER, "--jump", "DROP"]);
+            run("iptables", &[action, "INPUT", "--protocol", "tcp", side, SLEEPER, "--jump", "DROP"]);
         }
     };
     rules("--insert");
     Undo(move || rules("--delete"))
 }
 
-/// A number of the shipped configuration.
+/// A numeric setting of the shipped sshd configuration.
 fn setting(name: &str) -> u64 {
     let text = fs::read_to_string(CONFIG).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).unwrap();
@@ -38,11 +38,12 @@ fn setting(name: &str) -> u64 {
 }
 
 #[test]
-fn a_sleeping_client_finds_its_session_and_a_master_outlives_its_last_one() {
-    let _world = world_alone();
+fn a_sleeping_client_keeps_its_session_and_a_master_connection_outlives_its_last_session() {
+    // Shared: only packets from and to this client's own address vanish.
+    let _world = world();
     let user = User::new("lunch");
-    let _box = Boxes(vec![user.clone()]);
-    let time = Duration::from_secs(length("SSHBOX_SILENCE", 100) as u64);
+    let _box = ContainerCleanup(vec![user.clone()]);
+    let time = Duration::from_secs(number_from_env("SSHBOX_SILENCE", 100) as u64);
     let control = "/tmp/lunch-master";
     let mut master = user.connects(control);
     assert_eq!(user.ssh_over(control).status("true"), 0);
@@ -57,18 +58,18 @@ fn a_sleeping_client_finds_its_session_and_a_master_outlives_its_last_one() {
     session.write(b"awake\n");
     assert_eq!(session.line(), "awake");
     assert_eq!(session.wait(), 0);
-    tell(&format!("silence: a sleeper and a master without a session were there after {time:?}"));
+    report(&format!("silence: a sleeper and a master without a session were still connected after {time:?}"));
 }
 
-/// The shipped hours as seconds: nothing is sent to a client that is silent for less than the interval,
-/// and one that is gone goes, as does a connection that no session uses.
+/// Uses seconds in place of the shipped hours. sshd sends nothing to a client that is silent for less than the
+/// interval, and ends the connection of a client that has vanished or that no session uses.
 #[test]
-fn a_silent_client_is_left_alone_for_an_hour_and_goes_in_the_end() {
+fn a_silent_client_gets_no_probe_for_an_hour_and_a_vanished_one_is_disconnected() {
     let _world = world_alone();
     assert!(setting("ClientAliveInterval") >= 3600, "the first probe must not come sooner");
     assert_eq!(setting("ClientAliveCountMax"), 1);
     let user = User::new("absent");
-    let _box = Boxes(vec![user.clone()]);
+    let _box = ContainerCleanup(vec![user.clone()]);
     user.says("true");
     let _back = Undo(|| restart_sshd(Signal::SIGTERM));
     let _alive = Changed::file(CONFIG, "ClientAliveInterval 3600", "ClientAliveInterval 6");
@@ -84,31 +85,31 @@ fn a_silent_client_is_left_alone_for_an_hour_and_goes_in_the_end() {
     }
     session.write(b"two\n");
     assert_eq!(session.line(), "two");
-    // TCP's quarter of an hour is 15 retransmissions; four of them take some seconds.
+    // By default TCP gives up after 15 retransmissions, a quarter of an hour. Four take some seconds.
     let retries = "/proc/sys/net/ipv4/tcp_retries2";
     let before = fs::read_to_string(retries).unwrap();
     let _retries = Undo(|| fs::write(retries, &before).unwrap());
     fs::write(retries, "4").unwrap();
-    let of_session = user.host_processes();
+    let session_pids = user.host_processes();
     let _asleep = asleep();
     let cut = Instant::now();
-    until("sshd ends the session of a client that is gone", || {
+    until("sshd ends the session of a client that has vanished", || {
         let left = user.host_processes();
-        !of_session.iter().any(|pid| left.contains(pid))
+        !session_pids.iter().any(|pid| left.contains(pid))
     });
-    tell(&format!("silence: with an interval of 6 s gone after {:.1} s", cut.elapsed().as_secs_f32()));
+    report(&format!("silence: with an interval of 6 s ended after {:.1} s", cut.elapsed().as_secs_f32()));
     assert!(cut.elapsed() >= Duration::from_secs(6), "sooner than the first probe: {:?}", cut.elapsed());
 
-    // Never used, and used up.
-    let (never, spent) = ("/tmp/absent-never", "/tmp/absent-spent");
-    let (mut first, mut second) = (user.connects(never), user.connects(spent));
-    let mut open = user.ssh_over(spent).begin(&["echo in; read line"]);
+    // One connection that never has a session, and one whose last session ends.
+    let (never_used, once_used) = ("/tmp/absent-never", "/tmp/absent-spent");
+    let (mut first, mut second) = (user.connects(never_used), user.connects(once_used));
+    let mut open = user.ssh_over(once_used).begin(&["echo in; read line"]);
     assert_eq!(open.line(), "in");
-    until("the one that was never used is ended", || first.over().is_some());
-    // Longer than its time, but it has a session.
+    until("sshd ends the connection that was never used", || first.over().is_some());
+    // Longer than UnusedConnectionTimeout, but the connection has a session.
     thread::sleep(Duration::from_secs(9));
     assert_eq!(second.over(), None);
     open.write(b"\n");
     assert_eq!(open.wait(), 0);
-    until("the one that is no longer used is ended", || second.over().is_some());
+    until("sshd ends the connection that is no longer used", || second.over().is_some());
 }

@@ -1,8 +1,8 @@
-//! Many sessions over one connection: each is on its own.
+//! Many sessions over one connection are independent of each other.
 
 use crate::harness::{text, until};
 use crate::protocol::{Channel, Message};
-use crate::subject::{Connection, Sleep, leaders, said, subject};
+use crate::subject::{Connection, Sleep, leaders, subject, with_client_port};
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn fifty_sessions_at_once_over_one_connection() {
             connection.ssh().begin(&[&format!("echo began; read x; echo $x {n}; echo err {n} >&2; exit {n}")])
         })
         .collect();
-    // All are there before the first may end.
+    // All sessions have started before the first one may end.
     for session in &mut sessions {
         assert_eq!(session.line(), "began");
     }
@@ -29,7 +29,7 @@ fn fifty_sessions_at_once_over_one_connection() {
 }
 
 #[test]
-fn sessions_of_one_connection_tell_of_the_same_client() {
+fn sessions_of_one_connection_have_the_same_client_port() {
     let connection = Connection::open();
     assert_eq!(connection.port(), connection.port());
     assert_eq!(subject().servers(connection.port()).len(), 2);
@@ -49,7 +49,7 @@ fn sessions_with_and_without_terminal_share_a_connection() {
     assert_ne!(names[0], names[1]);
     small.resizes(11, 41);
     large.resizes(61, 201);
-    // The program is told by then: the sizes travel before the keys.
+    // The client sends the size before the keys, so the program has been notified by then.
     for (terminal, size, status) in [(&mut small, "11 41", 1), (&mut large, "61 201", 2)] {
         thread::sleep(Duration::from_millis(500));
         terminal.types("x\n");
@@ -59,7 +59,7 @@ fn sessions_with_and_without_terminal_share_a_connection() {
 }
 
 #[test]
-fn variables_of_one_session_are_not_those_of_another() {
+fn sessions_do_not_share_variables() {
     let connection = Connection::open();
     let begin = |variables: &[(&str, &str)]| {
         let send = connection.ssh().args(&["-o", "SendEnv=LC_*"]);
@@ -75,7 +75,7 @@ fn variables_of_one_session_are_not_those_of_another() {
 }
 
 #[test]
-fn f20_a_session_that_nobody_reads_does_not_hold_the_others() {
+fn f20_a_session_whose_output_is_not_read_does_not_block_the_others() {
     let connection = Connection::open();
     let mut stuck = connection.ssh().begin(&["echo began; exec head -c 2000000000 /dev/zero"]);
     let mut stuck_terminal = connection.ssh().args(&["-tt"]).begin(&["echo began; exec yes"]);
@@ -107,14 +107,14 @@ fn a_connection_without_a_session_starts_no_program() {
     let connection = Connection::open();
     let port = connection.port();
     let server = subject().server(port);
-    until("only the connection is left", || leaders(server).is_empty());
+    until("the connection has no process left", || leaders(server).is_empty());
     thread::sleep(Duration::from_secs(1));
     assert!(leaders(server).is_empty());
     assert_eq!(connection.says("echo still there"), "still there\n");
 }
 
 #[test]
-fn a_connection_that_takes_no_more_sessions_keeps_those_it_has() {
+fn a_connection_that_accepts_no_more_sessions_keeps_its_sessions() {
     let mut connection = Connection::open();
     let mut session = connection.ssh().begin(&["echo began; read x; echo got $x; exit 4"]);
     assert_eq!(session.line(), "began");
@@ -126,37 +126,40 @@ fn a_connection_that_takes_no_more_sessions_keeps_those_it_has() {
 }
 
 #[test]
-fn a_session_that_the_client_closes_is_closed_from_there_too() {
+fn the_server_closes_a_session_that_the_client_closes() {
     let sleep = Sleep::new();
     let mut channel = Channel::open();
-    channel.exec(&said(&format!("exec {}", sleep.command())));
-    assert!(matches!(channel.hears(), Message::Out(_)));
-    sleep.comes();
+    channel.exec(&with_client_port(&format!("exec {}", sleep.command())));
+    assert!(matches!(channel.next_message(), Message::Out(_)));
+    sleep.wait_for_start();
     channel.close();
-    // Plain sshd answers when the program has ended, which it does not tell to.
+    // Plain sshd closes its side only when the program has ended, and does not end the program itself.
     thread::sleep(Duration::from_secs(1));
     drop(sleep);
-    let heard = channel.rest();
-    assert!(!heard.iter().any(|message| matches!(message, Message::Out(_) | Message::Err(_))), "{heard:?}");
+    let messages = channel.messages_until_close();
+    assert!(
+        !messages.iter().any(|message| matches!(message, Message::Out(_) | Message::Err(_))),
+        "{messages:?}"
+    );
 }
 
 #[test]
-fn a_request_that_makes_no_sense_is_refused_and_the_session_goes_on() {
+fn an_unknown_request_is_refused_and_the_session_goes_on() {
     let mut channel = Channel::open();
     for name in ["nonsense@example.org", "subsystems", "Exec"] {
         channel.request(name, &[]);
-        assert_eq!(channel.hears(), Message::Failure, "{name}");
+        assert_eq!(channel.next_message(), Message::Failure, "{name}");
     }
     channel.exec("echo out");
     assert_eq!(channel.output(), b"out\n".to_vec());
 }
 
 #[test]
-fn a_session_runs_one_command_and_no_second() {
+fn a_session_runs_only_one_command() {
     let mut channel = Channel::open();
     channel.exec("read x; echo first");
     channel.request("exec", &crate::protocol::string(b"echo second"));
-    assert_eq!(channel.hears(), Message::Failure);
+    assert_eq!(channel.next_message(), Message::Failure);
     channel.data(b"\n");
     assert_eq!(channel.output(), b"first\n".to_vec());
 }
@@ -176,7 +179,7 @@ fn many_small_messages_stay_in_order() {
 }
 
 #[test]
-fn ten_first_logins_at_once() {
+fn ten_concurrent_first_logins_work() {
     thread::scope(|scope| {
         let logins: Vec<_> = (0..10)
             .map(|n| scope.spawn(move || subject().ssh().run(&format!("echo {n}; exit {n}"))))

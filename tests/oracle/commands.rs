@@ -1,11 +1,11 @@
-//! What a command or a shell is given: its words, its variables, and the state of a new process.
+//! What a command or a shell starts with: its arguments, its environment, and the state of a new process.
 
 use crate::harness::text;
 use crate::protocol::{Channel, Message, string};
-use crate::subject::{Folder, Here, begin, subject};
+use crate::subject::{LocalFolder, RemoteFolder, begin, subject};
 use std::collections::BTreeMap;
 
-/// The variables of a command, after these options.
+/// Environment of a command run with these client options.
 fn variables(options: &[&str]) -> BTreeMap<String, String> {
     let output = subject().ssh().args(options).run("env -0");
     let text = text(&output.stdout);
@@ -15,7 +15,7 @@ fn variables(options: &[&str]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Runs this in Python, as a program that is no shell.
+/// Runs this Python program in place of the shell.
 fn python(program: &str) -> String {
     subject().says(&format!("exec /usr/bin/python3 -c '{program}'"))
 }
@@ -49,7 +49,7 @@ fn text_that_is_not_ascii_arrives_as_typed() {
 }
 
 #[test]
-fn words_are_joined_by_spaces_and_read_by_a_shell() {
+fn arguments_are_joined_by_spaces_and_parsed_by_a_shell() {
     let output = subject().local("remote printf '=%s=' 'a b' '\"c  d\"' '$HOME' '; echo' end");
     assert_eq!(text(&output.stdout), format!("=a==b==c  d=={}=end\n", subject().home));
 }
@@ -62,14 +62,14 @@ fn a_command_of_100_kilobytes_arrives() {
 }
 
 #[test]
-fn a_command_is_as_long_as_the_kernel_lets_an_argument_be() {
-    // One argument has at most 131,072 bytes with its NUL. Around the edge both may refuse.
+fn a_command_may_be_as_long_as_the_kernel_allows() {
+    // One argument has at most 131,072 bytes including its NUL. Close to that, both servers may refuse.
     let output = subject().ssh().run(&format!("true; # {}", "x".repeat(131_000)));
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }
 
 #[test]
-fn a_command_that_looks_like_an_option_is_one_to_the_shell() {
+fn the_shell_reads_a_command_with_a_leading_dash_as_an_option() {
     let output = subject().ssh().run("-x");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()));
     assert_eq!(text(&output.stderr), "bash: -c: option requires an argument\n");
@@ -83,7 +83,7 @@ fn an_empty_command_is_a_login_shell() {
 }
 
 #[test]
-fn a_command_runs_in_a_shell_that_is_no_login_shell() {
+fn a_command_runs_in_a_non_login_shell() {
     assert_eq!(
         subject().says("echo $0 $- $#; shopt login_shell || true; echo $BASH_EXECUTION_STRING | head -c 7"),
         "bash hBc 0\nlogin_shell    \toff\necho $0"
@@ -91,7 +91,7 @@ fn a_command_runs_in_a_shell_that_is_no_login_shell() {
 }
 
 #[test]
-fn a_shell_without_a_terminal_reads_its_commands_and_gives_its_status() {
+fn a_shell_without_a_terminal_reads_commands_and_returns_its_status() {
     let mut session = subject().ssh().args(&["-T"]).begin(&[]);
     session.write(b"echo $0 $-; tty; exit 4\n");
     let (status, out, err) = session.output();
@@ -99,7 +99,7 @@ fn a_shell_without_a_terminal_reads_its_commands_and_gives_its_status() {
 }
 
 #[test]
-fn a_shell_whose_input_ends_has_the_status_of_its_last_command() {
+fn at_end_of_input_a_shell_returns_the_status_of_its_last_command() {
     let mut session = subject().ssh().args(&["-T"]).begin(&[]);
     session.write(b"echo here; (exit 5)\n");
     let (status, out, err) = session.output();
@@ -107,8 +107,8 @@ fn a_shell_whose_input_ends_has_the_status_of_its_last_command() {
 }
 
 #[test]
-fn a_command_reads_bashrc_and_a_login_shell_its_profile() {
-    // As Debian's bash does when sshd started it.
+fn a_command_reads_bashrc_and_a_login_shell_reads_profile() {
+    // Debian's bash reads bashrc for a command when sshd has started it.
     let all = ["-o", "SetEnv=LC_ORACLE=bashrc,profile,bash_logout", "-T"];
     let output = subject().ssh().args(&all).run("echo command");
     assert_eq!(text(&output.stdout), "read-bashrc\ncommand\n");
@@ -117,7 +117,7 @@ fn a_command_reads_bashrc_and_a_login_shell_its_profile() {
 }
 
 #[test]
-fn the_language_travels() {
+fn language_variables_are_passed_on() {
     let set = variables(&["-o", "SetEnv=LANG=en_US.UTF-8 LC_TIME=C LC_ORACLE_2=odd~value=with;signs"]);
     assert_eq!(set["LANG"], "en_US.UTF-8");
     assert_eq!(set["LC_TIME"], "C");
@@ -125,22 +125,22 @@ fn the_language_travels() {
 }
 
 #[test]
-fn values_of_every_kind_travel() {
+fn values_with_any_byte_empty_and_long_are_passed_on() {
     let mut channel = Channel::open();
     let every: Vec<u8> = (1..=255).collect();
     for (name, value) in [("LC_EVERY", &*every), ("LC_EMPTY", b""), ("LC_LONG", &vec![b'x'; 20_000])] {
         channel.request("env", &[string(name.as_bytes()), string(value)].concat());
-        assert_eq!(channel.hears(), Message::Success, "{name}");
+        assert_eq!(channel.next_message(), Message::Success, "{name}");
     }
     channel.request("env", &[string(b"PATH"), string(b"/x")].concat());
-    assert_eq!(channel.hears(), Message::Failure);
+    assert_eq!(channel.next_message(), Message::Failure);
     channel.exec("printf %s \"$LC_EVERY\" | od -An -v -tu1 | tr -s ' \\n' ' '; echo; echo \"=${LC_EMPTY-unset}=\" ${#LC_LONG}");
     let bytes: String = (1..=255).map(|byte: u8| " ".to_owned() + &byte.to_string()).collect();
     assert_eq!(channel.output(), format!("{bytes} \n== 20000\n").into_bytes());
 }
 
 #[test]
-fn a6_no_other_variable_travels() {
+fn a6_no_other_variable_is_passed_on() {
     let set = variables(&[
         "-o",
         "SetEnv=LD_PRELOAD=/x PATH=/x HOME=/x USER=x SHELL=/x BASH_ENV=/x FOO=x IFS=x SSH_TTY=x LC=x LANGUAGE=x TZ=x",
@@ -151,16 +151,16 @@ fn a6_no_other_variable_travels() {
     for name in always {
         assert!(names.contains(&name), "{name} is missing: {names:?}");
     }
-    // A server's own: where mail is; the language and the place for screen's sockets of an image.
+    // The server or the image may add these: the mailbox, the language, the directory of screen's sockets.
     for name in names {
-        let own = ["MAIL", "LANG", "SCREENDIR"].contains(&name);
-        assert!(always.contains(&name) || own, "{name}: {set:?}");
+        let of_server = ["MAIL", "LANG", "SCREENDIR"].contains(&name);
+        assert!(always.contains(&name) || of_server, "{name}: {set:?}");
     }
     assert!(set.values().all(|value| value != "x" && value != "/x"), "{set:?}");
 }
 
 #[test]
-fn nothing_of_the_server_shines_through() {
+fn no_variable_of_the_server_is_visible() {
     let set = variables(&[]);
     for (name, value) in &set {
         assert!(!name.starts_with("SSHBOX") && !name.starts_with("SSH_ORIGINAL"), "{name}={value}");
@@ -172,40 +172,40 @@ fn nothing_of_the_server_shines_through() {
 }
 
 #[test]
-fn variables_say_who_and_where_one_is() {
+fn variables_name_the_user_the_home_and_the_shell() {
     let set = variables(&[]);
     assert_eq!(set["HOME"], subject().home);
     assert_eq!(set["PWD"], subject().home);
-    assert_eq!(set["USER"], subject().account);
-    assert_eq!(set["LOGNAME"], subject().account);
+    assert_eq!(set["USER"], subject().program_user);
+    assert_eq!(set["LOGNAME"], subject().program_user);
     assert_eq!(set["SHELL"], "/bin/bash");
-    // The shell counts itself out again before it gives way to its last command: no other was below it.
+    // bash decrements SHLVL before it executes its last command in its own place, so 0 means: no shell around it.
     assert_eq!(set["SHLVL"], "0");
     assert_eq!(set["PATH"], "/usr/local/bin:/usr/bin:/bin:/usr/games");
 }
 
 #[test]
-fn the_account_is_the_one_that_the_variables_name() {
-    let who =
+fn the_user_is_the_one_that_the_variables_name() {
+    let output =
         subject().says("id -un; id -gn; id -Gn; getent passwd $(id -u) | cut -d: -f1,6,7; echo ~; whoami");
-    let (account, home) = (subject().account, subject().home);
+    let (user, home) = (subject().program_user, subject().home);
+    assert_eq!(output, format!("{user}\n{user}\n{user}\n{user}:{home}:/bin/bash\n{home}\n{user}\n"));
+}
+
+#[test]
+fn variables_describe_the_connection() {
+    let session = begin(subject().ssh(), "echo $SSH_CONNECTION; echo $SSH_CLIENT; cat");
+    let (port, server_port) = (session.port, subject().port);
+    assert_eq!(subject().servers(port).len(), 2, "no sshd holds the connection that the variables describe");
+    let (status, out, _) = session.client.output();
     assert_eq!(
-        who,
-        format!("{account}\n{account}\n{account}\n{account}:{home}:/bin/bash\n{home}\n{account}\n")
+        (status, out),
+        (0, format!("127.0.0.1 {port} 127.0.0.1 {server_port}\n127.0.0.1 {port} {server_port}\n"))
     );
 }
 
 #[test]
-fn variables_tell_of_the_connection() {
-    let session = begin(subject().ssh(), "echo $SSH_CONNECTION; echo $SSH_CLIENT; cat");
-    let (port, ours) = (session.port, subject().port);
-    assert_eq!(subject().servers(port).len(), 2, "nobody holds the connection that it tells of");
-    let (status, out, _) = session.client.output();
-    assert_eq!((status, out), (0, format!("127.0.0.1 {port} 127.0.0.1 {ours}\n127.0.0.1 {port} {ours}\n")));
-}
-
-#[test]
-fn a_command_begins_at_home() {
+fn a_command_starts_in_the_home_directory() {
     assert_eq!(
         subject().says("pwd; pwd -P; readlink /proc/$$/cwd"),
         format!("{0}\n{0}\n{0}\n", subject().home)
@@ -214,18 +214,18 @@ fn a_command_begins_at_home() {
 }
 
 #[test]
-fn home_is_ones_own() {
-    let account = subject().account;
+fn the_user_owns_the_home_directory() {
+    let user = subject().program_user;
     assert_eq!(
         subject()
             .says("stat -c '%U %G' ~; file=$(mktemp ~/oracle.XXXXXX) && stat -c '%U %G %a' $file; rm $file"),
-        format!("{account} {account}\n{account} {account} 600\n")
+        format!("{user} {user}\n{user} {user} 600\n")
     );
 }
 
 #[test]
 fn new_files_have_the_modes_of_umask_022() {
-    let folder = Folder::new();
+    let folder = RemoteFolder::new();
     assert_eq!(
         subject().says(&format!("umask; cd {}; touch file; mkdir folder; stat -c %a file folder", folder.0)),
         "0022\n644\n755\n"
@@ -233,7 +233,7 @@ fn new_files_have_the_modes_of_umask_022() {
 }
 
 #[test]
-fn a_program_has_three_descriptors_and_no_more() {
+fn a_program_has_exactly_three_file_descriptors() {
     let program = "
 import os
 def there(fd):
@@ -248,15 +248,15 @@ print([fd for fd in range(1024) if there(fd)])";
 
 #[test]
 fn a_program_has_no_signal_blocked_ignored_or_pending() {
-    // Signals 32 and 33 are the C library's own: no program can set them, and its posix_spawn, by which
-    // make starts whatever runs these tests, leaves them ignored for all that comes after.
-    const OF_THE_LIBRARY: u64 = 0b11 << 31;
+    // The C library reserves signals 32 and 33: no program can set them. Its posix_spawn, with which make starts
+    // these tests, leaves them ignored for all descendants.
+    const RESERVED_BY_LIBC: u64 = 0b11 << 31;
     let names = ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"];
     let masks = |status: &str| -> Vec<(String, u64)> {
         let fields = status.lines().filter_map(|line| line.trim().split_once(":\t"));
         fields
             .filter(|(name, _)| names.contains(name))
-            .map(|(name, mask)| (name.to_owned(), u64::from_str_radix(mask, 16).unwrap() & !OF_THE_LIBRARY))
+            .map(|(name, mask)| (name.to_owned(), u64::from_str_radix(mask, 16).unwrap() & !RESERVED_BY_LIBC))
             .collect()
     };
     let expected = names.map(|name| (name.to_owned(), 0));
@@ -267,7 +267,7 @@ fn a_program_has_no_signal_blocked_ignored_or_pending() {
 }
 
 #[test]
-fn a_program_does_not_die_with_a_parent() {
+fn a_program_has_no_parent_death_signal() {
     // PR_GET_PDEATHSIG
     let program = "
 import ctypes
@@ -278,7 +278,7 @@ print(number.value)";
 }
 
 #[test]
-fn a_program_writes_no_core_runs_at_the_usual_rate_and_has_the_usual_limits() {
+fn a_program_has_the_usual_limits_and_nice_value_and_writes_no_core() {
     assert_eq!(
         subject().says("ulimit -c; ulimit -s; ulimit -t; ulimit -f; ulimit -v; ulimit -d; nice; cat /proc/self/personality"),
         "0\n8192\nunlimited\nunlimited\nunlimited\nunlimited\n0\n00000000\n"
@@ -289,10 +289,10 @@ fn a_program_writes_no_core_runs_at_the_usual_rate_and_has_the_usual_limits() {
 }
 
 #[test]
-fn a_program_may_look_at_itself() {
+fn a_program_can_read_its_own_proc_entries() {
     assert_eq!(
         subject().says("cd /proc/$$ && ls fd >/dev/null && head -c 5 environ >/dev/null && wc -l <maps >/dev/null && stat -c %U fd environ"),
-        format!("{0}\n{0}\n", subject().account)
+        format!("{0}\n{0}\n", subject().program_user)
     );
 }
 
@@ -312,8 +312,8 @@ fn an_unknown_subsystem_is_refused() {
 }
 
 #[test]
-fn files_travel_by_sftp_and_keep_mode_and_time() {
-    let (here, there) = (Here::new(), Folder::new());
+fn sftp_transfers_files_with_mode_and_time() {
+    let (here, there) = (LocalFolder::new(), RemoteFolder::new());
     let script = format!(
         "cd {0}; seq 100000 >sent; chmod 640 sent; touch -d '2001-02-03 04:05:06' sent
          printf 'put -p sent {1}/there\nget -p {1}/there back\nls -1 {1}\n' | sftp -q -b - -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR {2}
@@ -327,8 +327,8 @@ fn files_travel_by_sftp_and_keep_mode_and_time() {
 }
 
 #[test]
-fn files_travel_by_both_kinds_of_scp() {
-    let (here, there) = (Here::new(), Folder::new());
+fn scp_transfers_files_with_both_protocols() {
+    let (here, there) = (LocalFolder::new(), RemoteFolder::new());
     for kind in ["-s", "-O"] {
         let options = subject().target("-P").replace(" 127.0.0.1", "");
         let script = format!(

@@ -1,11 +1,11 @@
-//! Keys, as a person at a keyboard presses them: for the terminal's own line, for job control, and raw.
+//! Keys as typed at a keyboard: line editing of the terminal, job control, and raw mode.
 
 use crate::harness::{Terminal, text};
-use crate::subject::{Folder, Sleep, subject};
+use crate::subject::{RemoteFolder, Sleep, subject};
 use std::thread;
 use std::time::Duration;
 
-/// A login shell at a terminal, with a prompt that nothing else looks like.
+/// A login shell at a terminal, with a prompt that no output contains.
 fn shell() -> Terminal {
     let mut terminal = subject().ssh().terminal(24, 200, &[]);
     terminal.types("PS1='pro''mpt: '; PROMPT_COMMAND=; bind 'set enable-bracketed-paste off'\n");
@@ -13,7 +13,7 @@ fn shell() -> Terminal {
     terminal
 }
 
-/// A command that starts when the terminal is in raw mode, so that no key comes too early.
+/// Starts a command once the terminal is in raw mode, so that no key comes too early.
 fn raw(command: &str) -> Terminal {
     let command = format!("stty raw -echo; echo ready; {command}");
     let mut terminal = subject().ssh().args(&["-e", "none"]).terminal(24, 80, &[&command]);
@@ -57,7 +57,7 @@ fn function_keys_arrive_whole() {
 }
 
 #[test]
-fn f20_sixty_four_kibibytes_are_pasted_at_once() {
+fn f20_a_paste_of_64_kibibytes_arrives_complete() {
     let paste: Vec<u8> = (0..65536_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
     let mut terminal = raw("head -c 65536 | md5sum");
     terminal.types_bytes(&paste);
@@ -66,7 +66,7 @@ fn f20_sixty_four_kibibytes_are_pasted_at_once() {
 }
 
 #[test]
-fn f20_what_is_pasted_before_the_program_reads_is_not_lost() {
+fn f20_a_paste_before_the_program_reads_is_not_lost() {
     let paste: Vec<u8> = (0..65536_u32).map(|n| n.wrapping_mul(2_246_822_519).to_le_bytes()[3]).collect();
     let mut terminal = raw("sleep 2; head -c 65536 | md5sum");
     terminal.types_bytes(&paste);
@@ -74,7 +74,7 @@ fn f20_what_is_pasted_before_the_program_reads_is_not_lost() {
     terminal.shows(&sum);
 }
 
-/// The sum of these bytes, made on this side.
+/// Checksum of these bytes, computed locally.
 fn sum_of(bytes: &[u8]) -> String {
     let output = crate::harness::to_the_end(std::process::Command::new("md5sum"), bytes.to_vec());
     text(&output.stdout).split(' ').next().unwrap().to_owned()
@@ -91,7 +91,7 @@ fn a_long_paste_of_lines_arrives_line_by_line() {
 }
 
 #[test]
-fn keys_echo_unless_the_program_forbids_it() {
+fn keys_are_echoed_unless_the_program_disables_echo() {
     let mut terminal = subject().ssh().terminal(
         24,
         80,
@@ -116,10 +116,10 @@ fn a_password_is_not_shown() {
 }
 
 #[test]
-fn a_line_can_be_mended_before_it_is_sent() {
+fn a_line_can_be_edited_before_it_is_sent() {
     let mut terminal = subject().ssh().terminal(24, 80, &["echo ready; cat | sed -u 's/.*/<&>/'"]);
     terminal.shows("ready");
-    // Erase, erase a word, kill the line, take the next literally.
+    // Erase a character, erase a word, kill the line, insert the next key literally.
     terminal.types("abcx\x7fd\n");
     terminal.shows("<abcd>");
     terminal.types("one two\x17three\n");
@@ -133,7 +133,7 @@ fn a_line_can_be_mended_before_it_is_sent() {
 }
 
 #[test]
-fn a_letter_of_several_bytes_is_erased_as_one() {
+fn a_multibyte_character_is_erased_as_one() {
     let mut terminal =
         subject().ssh().args(&["-tt"]).at_terminal(24, 80, &["echo ready; head -1 | od -An -tx1"], |path| {
             crate::harness::run("stty", &["-F", path, "sane", "iutf8"]);
@@ -144,7 +144,7 @@ fn a_letter_of_several_bytes_is_erased_as_one() {
 }
 
 #[test]
-fn letters_of_several_bytes_pass_and_echo() {
+fn multibyte_characters_arrive_and_are_echoed() {
     let mut terminal = subject().ssh().args(&["-o", "SetEnv=LC_ALL=C.UTF-8"]).terminal(
         24,
         80,
@@ -160,7 +160,7 @@ fn ctrl_c_interrupts_the_program_and_not_the_shell() {
     let sleep = Sleep::new();
     let mut terminal = shell();
     terminal.types(&format!("{}\n", sleep.command()));
-    sleep.comes();
+    sleep.wait_for_start();
     terminal.types("\x03");
     terminal.shows("^C\r\nprompt: ");
     terminal.types("echo =$?=\n");
@@ -172,10 +172,10 @@ fn ctrl_c_interrupts_the_program_and_not_the_shell() {
 fn ctrl_c_ends_a_command_that_has_a_terminal() {
     let sleep = Sleep::new();
     let mut terminal = subject().ssh().terminal(24, 80, &[sleep.command()]);
-    sleep.comes();
+    sleep.wait_for_start();
     terminal.types("\x03");
     assert_eq!(terminal.ends(), 255);
-    sleep.goes();
+    sleep.wait_for_end();
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn ctrl_backslash_quits_the_program() {
     let sleep = Sleep::new();
     let mut terminal = shell();
     terminal.types(&format!("{}\n", sleep.command()));
-    sleep.comes();
+    sleep.wait_for_start();
     terminal.types("\x1c");
     terminal.shows("Quit");
     terminal.types("echo =$?=\n");
@@ -202,11 +202,11 @@ fn ctrl_backslash_quits_the_program() {
 }
 
 #[test]
-fn ctrl_z_stops_and_fg_goes_on() {
+fn ctrl_z_stops_a_job_and_fg_continues_it() {
     let sleep = Sleep::new();
     let mut terminal = shell();
     terminal.types(&format!("{}\n", sleep.command()));
-    sleep.comes();
+    sleep.wait_for_start();
     terminal.types("\x1a");
     terminal.shows("Stopped");
     terminal.types("echo =$?=\n");
@@ -221,7 +221,7 @@ fn ctrl_z_stops_and_fg_goes_on() {
     terminal.shows(&format!("fg\r\n{}\r\n", sleep.command()));
     terminal.types("\x03");
     terminal.shows("prompt: ");
-    sleep.goes();
+    sleep.wait_for_end();
     terminal.types("jobs; echo E''ND\n");
     terminal.shows("\r\nEND");
 }
@@ -242,7 +242,7 @@ fn a_background_job_that_reads_is_stopped() {
 }
 
 #[test]
-fn a_background_job_tells_when_it_is_done() {
+fn the_shell_reports_a_finished_background_job() {
     let mut terminal = shell();
     terminal.types("sleep 0.3 & wait; echo\n");
     terminal.shows("[1]+  Done                    sleep 0.3");
@@ -268,7 +268,7 @@ fn exit_ends_the_shell_with_the_status_that_it_names() {
 }
 
 #[test]
-fn a_login_shell_reads_its_files_and_says_goodbye() {
+fn a_login_shell_reads_profile_bashrc_and_bash_logout() {
     let mut terminal =
         subject().ssh().args(&["-o", "SetEnv=LC_ORACLE=bashrc,profile,bash_logout"]).terminal(24, 80, &[]);
     terminal.shows("read-profile\r\n");
@@ -279,7 +279,7 @@ fn a_login_shell_reads_its_files_and_says_goodbye() {
 }
 
 #[test]
-fn ctrl_d_is_the_end_of_a_program_s_input() {
+fn ctrl_d_ends_the_input_of_a_program() {
     let mut terminal = subject().ssh().terminal(24, 80, &["echo ready; wc -l; exit 3"]);
     terminal.shows("ready");
     terminal.types("one\ntwo\n\x04");
@@ -288,8 +288,8 @@ fn ctrl_d_is_the_end_of_a_program_s_input() {
 }
 
 #[test]
-fn ctrl_s_halts_output_and_ctrl_q_lets_it_go_on() {
-    let folder = Folder::new();
+fn ctrl_s_pauses_output_and_ctrl_q_resumes_it() {
+    let folder = RemoteFolder::new();
     let command = format!(
         "stty ixon -echo; echo ready; for n in $(seq 300); do echo tick $n; echo $n >{}/at; sleep 0.05; done",
         folder.0
@@ -297,9 +297,9 @@ fn ctrl_s_halts_output_and_ctrl_q_lets_it_go_on() {
     let mut terminal = subject().ssh().terminal(24, 80, &[&command]);
     terminal.shows("tick 3\r\n");
     terminal.types("\x13");
-    // The program itself halts, within what is on its way.
+    // The program itself stops, once the buffers between it and the client are full.
     let at = || subject().says(&format!("cat {}/at", folder.0));
-    crate::harness::until("the program halts", || {
+    crate::harness::until("the program stops writing", || {
         let before = at();
         thread::sleep(Duration::from_secs(1));
         before == at()
@@ -311,7 +311,7 @@ fn ctrl_s_halts_output_and_ctrl_q_lets_it_go_on() {
 }
 
 #[test]
-fn ctrl_s_is_a_key_like_any_other_without_xon() {
+fn without_ixon_ctrl_s_reaches_the_program() {
     let mut terminal =
         subject().ssh().terminal(24, 80, &["stty -ixon -icanon -echo; echo ready; head -c 2 | od -An -tx1"]);
     terminal.shows("ready");
@@ -320,23 +320,23 @@ fn ctrl_s_is_a_key_like_any_other_without_xon() {
 }
 
 #[test]
-fn a_pasted_text_is_told_from_a_typed_one() {
+fn pasted_text_is_marked_as_pasted() {
     let mut terminal = subject().ssh().terminal(24, 80, &["bash --norc --noprofile -i"]);
-    // The shell asks for marks around what is pasted.
+    // The shell enables bracketed paste: the terminal puts marks around pasted text.
     terminal.shows("\x1b[?2004h");
     terminal.types("\x1b[200~echo fir''st\necho sec''ond\x1b[201~");
     terminal.shows("sec''ond");
     thread::sleep(Duration::from_millis(500));
     terminal.types("\n");
     let seen = terminal.shows("\r\nsecond\r\n");
-    // Nothing ran before the key was pressed.
+    // No pasted line ran before Enter was pressed.
     assert!(seen.contains("\u{1b}[?2004l\rfirst\r\nsecond\r\n"), "{seen:?}");
 }
 
 #[test]
-fn the_shell_s_own_line_editing_works() {
+fn line_editing_of_the_shell_works() {
     let mut terminal = shell();
-    // To the start, a letter; to the end, back over one, a letter; kill and yank; search in what was typed.
+    // Go to the start, insert; go to the end, back one, insert; kill and yank; search the history.
     terminal.types("cho a\x01e\x05bd\x02c\n");
     terminal.shows("\r\nabcd\r\n");
     terminal.types("echo gone\x15\x19 back\n");
@@ -349,7 +349,7 @@ fn the_shell_s_own_line_editing_works() {
 
 #[test]
 fn the_tab_key_completes() {
-    let folder = Folder::new();
+    let folder = RemoteFolder::new();
     subject().says(&format!("echo content >{}/unmistakable-name", folder.0));
     let mut terminal = shell();
     terminal.types(&format!("cat {}/unm\t\n", folder.0));
@@ -357,7 +357,7 @@ fn the_tab_key_completes() {
 }
 
 #[test]
-fn what_is_typed_ahead_is_not_lost() {
+fn text_typed_ahead_is_not_lost() {
     let mut terminal = subject().ssh().terminal(24, 80, &[]);
     terminal.types("echo fir''st\nsleep 0.5\necho sec''ond\nexit 12\n");
     terminal.shows("first");
@@ -366,7 +366,7 @@ fn what_is_typed_ahead_is_not_lost() {
 }
 
 #[test]
-fn programs_see_the_keys_that_the_shell_did_not_take() {
+fn programs_read_the_keys_that_the_shell_did_not_read() {
     let mut terminal = shell();
     terminal.types("echo rea''dy; cat\n");
     terminal.shows("ready\r\n");
@@ -377,12 +377,12 @@ fn programs_see_the_keys_that_the_shell_did_not_take() {
 }
 
 #[test]
-fn the_escape_of_the_client_ends_the_session() {
+fn the_escape_sequence_of_the_client_ends_the_session() {
     let sleep = Sleep::new();
     let mut terminal = subject().ssh().terminal(24, 80, &[&format!("echo ready; {}", sleep.command())]);
     terminal.shows("ready");
-    sleep.comes();
+    sleep.wait_for_start();
     terminal.types("\r~.");
     assert_eq!(terminal.ends(), 255);
-    sleep.goes();
+    sleep.wait_for_end();
 }

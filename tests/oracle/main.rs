@@ -1,8 +1,8 @@
-//! Plain sshd is the oracle: the same cases, with the same assertions, run once with `SUBJECT=plain` against a
-//! stock sshd and once with `SUBJECT=sshbox`; whoever logs in must not be able to tell which of them answered.
+//! Plain sshd is the oracle: the same tests, with the same assertions, run once against a stock sshd
+//! (`SUBJECT=plain`) and once against sshbox (`SUBJECT=sshbox`). A user must not be able to tell the two apart.
 //!
-//! `tests/oracle/both` runs both in one world. Where sshbox is meant to be better than plain sshd, the subject
-//! says so, and the case says what plain sshd does instead.
+//! `tests/oracle/both` runs both in one world. A field of `Subject` names each difference that is intended, and
+//! the test states what plain sshd does instead.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,10 +15,10 @@
 
 mod channels;
 mod commands;
-mod ends;
 #[path = "../system/harness.rs"]
 mod harness;
 mod keys;
+mod kills;
 mod protocol;
 mod screens;
 mod statuses;

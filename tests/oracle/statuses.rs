@@ -1,4 +1,4 @@
-//! How a program ends, and what the client hears of it.
+//! How a program ends, and what the server reports to the client.
 
 use crate::harness::{text, until};
 use crate::protocol::{Channel, Message};
@@ -21,14 +21,14 @@ fn f22_every_exit_status_arrives() {
 }
 
 #[test]
-fn a_status_that_is_too_large_is_cut() {
+fn an_exit_status_above_255_is_truncated() {
     assert_eq!(subject().ssh().status("exit 256"), 0);
     assert_eq!(subject().ssh().status("exit 511"), 255);
     assert_eq!(subject().ssh().status("exit -1"), 255);
 }
 
 #[test]
-fn an_unknown_command_is_127_and_the_shell_says_so() {
+fn an_unknown_command_exits_127_with_the_error_of_the_shell() {
     let output = subject().ssh().run("no-such-command");
     assert_eq!(output.status.code(), Some(127));
     assert_eq!(text(&output.stderr), "bash: line 1: no-such-command: command not found\n");
@@ -36,14 +36,14 @@ fn an_unknown_command_is_127_and_the_shell_says_so() {
 }
 
 #[test]
-fn a_file_that_is_no_program_is_126() {
+fn a_file_that_is_not_executable_exits_126() {
     let output = subject().ssh().run("/etc/passwd");
     assert_eq!(output.status.code(), Some(126));
     assert_eq!(text(&output.stderr), "bash: line 1: /etc/passwd: Permission denied\n");
 }
 
 #[test]
-fn a_syntax_error_is_the_shells_own() {
+fn a_syntax_error_is_reported_by_the_shell() {
     let output = subject().ssh().run("if true; then echo");
     assert_eq!(output.status.code(), Some(2));
     let error = text(&output.stderr);
@@ -54,98 +54,101 @@ fn a_syntax_error_is_the_shells_own() {
 }
 
 #[test]
-fn a_pipeline_has_the_status_of_its_last_or_with_pipefail_its_first_failure() {
+fn a_pipeline_returns_the_status_of_its_last_command_or_with_pipefail_of_its_failure() {
     assert_eq!(subject().ssh().status("(exit 3) | true"), 0);
     assert_eq!(subject().ssh().status("set -o pipefail; (exit 3) | true"), 3);
 }
 
 #[test]
-fn the_shell_stops_at_a_failure_if_it_was_told_to() {
+fn with_set_e_the_shell_stops_at_a_failure() {
     let output = subject().ssh().run("set -e; echo before; (exit 4); echo after");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(4), "before\n".to_owned()));
 }
 
 #[test]
-fn an_exit_trap_runs_and_has_the_last_word() {
+fn an_exit_trap_runs_and_sets_the_exit_status() {
     let output = subject().ssh().run("trap 'echo leaving; exit 8' EXIT; echo here; exit 3");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(8), "here\nleaving\n".to_owned()));
 }
 
 #[test]
-fn a_program_in_place_of_the_shell_gives_its_own_status() {
+fn a_program_that_replaces_the_shell_sets_the_exit_status() {
     assert_eq!(subject().ssh().status("exec bash -c 'exit 77'"), 77);
     assert_eq!(subject().ssh().status("exec /usr/bin/python3 -c 'raise SystemExit(91)'"), 91);
 }
 
 #[test]
-fn a_child_that_a_signal_ended_is_told_by_the_shell() {
+fn the_shell_reports_a_child_killed_by_a_signal() {
     assert_eq!(subject().ssh().status("bash -c 'kill -TERM $$'; exit $?"), 143);
     assert_eq!(subject().ssh().status("bash -c 'kill -KILL $$'; exit $?"), 137);
 }
 
-/// A command that this signal ends: the protocol names it, and the client ends with 255 and in silence.
-fn ends_by(signal: &str, name: &str) {
-    // Not bash, which always ignores SIGQUIT itself.
+/// Checks a command that this signal ends: the server reports the signal's name, and the client exits with 255 and
+/// prints nothing.
+fn assert_signal_reported(signal: &str, name: &str) {
+    // Not bash: bash always ignores SIGQUIT.
     let command = format!("exec sh -c 'kill -{signal} $$; exit 1'");
     let mut channel = Channel::open();
     channel.exec(&command);
-    let heard = channel.rest();
-    let signals: Vec<&Message> =
-        heard.iter().filter(|message| matches!(message, Message::Signal(..) | Message::Status(_))).collect();
-    assert_eq!(signals, [&Message::Signal(name.to_owned(), false)], "{heard:?}");
+    let messages = channel.messages_until_close();
+    let signals: Vec<&Message> = messages
+        .iter()
+        .filter(|message| matches!(message, Message::Signal(..) | Message::Status(_)))
+        .collect();
+    assert_eq!(signals, [&Message::Signal(name.to_owned(), false)], "{messages:?}");
     let output = subject().ssh().run(&command);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(255), String::new()), "{signal}");
 }
 
-macro_rules! f22_ends_by {
+macro_rules! f22_signals {
     ($($case:ident: $name:literal)*) => { $(
         #[test]
         fn $case() {
-            ends_by($name, $name);
+            assert_signal_reported($name, $name);
         }
     )* };
 }
 
-f22_ends_by! {
-    f22_the_signal_hup_is_told: "HUP"
-    f22_the_signal_int_is_told: "INT"
-    f22_the_signal_quit_is_told: "QUIT"
-    f22_the_signal_ill_is_told: "ILL"
-    f22_the_signal_abrt_is_told: "ABRT"
-    f22_the_signal_fpe_is_told: "FPE"
-    f22_the_signal_kill_is_told: "KILL"
-    f22_the_signal_usr1_is_told: "USR1"
-    f22_the_signal_segv_is_told: "SEGV"
-    f22_the_signal_usr2_is_told: "USR2"
-    f22_the_signal_pipe_is_told: "PIPE"
-    f22_the_signal_alrm_is_told: "ALRM"
-    f22_the_signal_term_is_told: "TERM"
+f22_signals! {
+    f22_sighup_is_reported: "HUP"
+    f22_sigint_is_reported: "INT"
+    f22_sigquit_is_reported: "QUIT"
+    f22_sigill_is_reported: "ILL"
+    f22_sigabrt_is_reported: "ABRT"
+    f22_sigfpe_is_reported: "FPE"
+    f22_sigkill_is_reported: "KILL"
+    f22_sigusr1_is_reported: "USR1"
+    f22_sigsegv_is_reported: "SEGV"
+    f22_sigusr2_is_reported: "USR2"
+    f22_sigpipe_is_reported: "PIPE"
+    f22_sigalrm_is_reported: "ALRM"
+    f22_sigterm_is_reported: "TERM"
 }
 
 #[test]
-fn f22_signals_without_a_name_in_the_protocol_are_told() {
+fn f22_signals_without_a_name_in_the_protocol_are_reported() {
     for signal in ["BUS", "SYS", "TRAP", "XCPU", "VTALRM", "16"] {
-        ends_by(signal, "SIG@openssh.com");
+        assert_signal_reported(signal, "SIG@openssh.com");
     }
 }
 
 #[test]
-fn f22_real_time_signals_are_told() {
+fn f22_real_time_signals_are_reported() {
     for signal in ["34", "50", "64"] {
-        ends_by(signal, "SIG@openssh.com");
+        assert_signal_reported(signal, "SIG@openssh.com");
     }
 }
 
 #[test]
-fn signals_that_end_nothing_end_nothing() {
+fn signals_ignored_by_default_do_not_end_a_program() {
     assert_eq!(subject().says("for s in CHLD CONT URG WINCH; do kill -$s $$; done; echo alive"), "alive\n");
 }
 
 #[test]
-fn a_stopped_program_stays_and_goes_on_when_told() {
+fn a_stopped_program_keeps_its_session_and_can_be_continued() {
     let mut session = subject().ssh().begin(&["echo $$; kill -STOP $$; echo after; exit 5"]);
     let pid = session.line();
-    until("it has stopped", || {
+    until("the program has stopped", || {
         subject().says(&format!("grep State: /proc/{pid}/status")).contains("T (stopped)")
     });
     assert_eq!(session.over(), None);
@@ -155,16 +158,16 @@ fn a_stopped_program_stays_and_goes_on_when_told() {
 }
 
 #[test]
-fn a_program_that_another_session_kills_is_told_as_killed() {
+fn a_program_killed_by_another_session_is_reported_as_killed() {
     let sleep = Sleep::new();
     let session = subject().ssh().begin(&[&format!("exec {}", sleep.command())]);
-    sleep.comes();
+    sleep.wait_for_start();
     subject().says(&format!("pkill -TERM -xf '{}'", sleep.command()));
     assert_eq!(session.wait(), 255);
 }
 
 #[test]
-fn a_command_that_does_nothing_ends_well_and_says_nothing() {
+fn a_command_that_does_nothing_succeeds_silently() {
     for command in ["true", ":", " ", "# only a comment"] {
         let output = subject().ssh().run(command);
         assert_eq!(output.status.code(), Some(0), "{command}");
@@ -173,15 +176,18 @@ fn a_command_that_does_nothing_ends_well_and_says_nothing() {
 }
 
 #[test]
-fn the_end_is_told_in_the_order_of_the_protocol() {
+fn the_server_ends_a_session_in_the_order_of_the_protocol() {
     let mut channel = Channel::open();
     channel.exec("echo out; exit 6");
-    let mut heard = channel.rest();
-    assert_eq!(heard[0], Message::Out(b"out\n".to_vec()));
-    assert_eq!(heard.pop(), Some(Message::Close));
-    // Status and end of output may pass each other, and a session that is over takes no more input.
-    let mut rest: Vec<Message> =
-        heard.drain(1..).filter(|message| *message != Message::Other("eow@openssh.com".to_owned())).collect();
+    let mut messages = channel.messages_until_close();
+    assert_eq!(messages[0], Message::Out(b"out\n".to_vec()));
+    assert_eq!(messages.pop(), Some(Message::Close));
+    // Exit status and EOF may come in either order. A server may also send EOW, since the session reads no more
+    // input.
+    let mut rest: Vec<Message> = messages
+        .drain(1..)
+        .filter(|message| *message != Message::Other("eow@openssh.com".to_owned()))
+        .collect();
     rest.sort_by_key(|message| *message != Message::Eof);
     assert_eq!(rest, [Message::Eof, Message::Status(6)]);
 }

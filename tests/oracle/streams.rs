@@ -1,13 +1,14 @@
-//! The three streams: what goes in comes out, in order and nothing more, and each of them ends on its own.
+//! The three standard streams: bytes arrive complete and in order, with nothing added, and each stream ends
+//! independently of the others.
 
 use crate::harness::{status_of, text, until};
 use crate::protocol::{Channel, Message};
-use crate::subject::{Folder, Here, Sleep, begin, leaders, subject};
+use crate::subject::{LocalFolder, RemoteFolder, Sleep, begin, leaders, subject};
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-/// A shell's way to make so many bytes without a pattern, the same each time.
+/// Shell command that prints this many pseudorandom bytes, the same each time.
 fn noise(bytes: u64) -> String {
     format!(
         "openssl enc -aes-128-ctr -nosalt -K {0:032} -iv {0:032} -in /dev/zero 2>/dev/null | head -c {bytes}",
@@ -37,16 +38,16 @@ fn stdout_and_stderr_stay_apart() {
 }
 
 #[test]
-fn output_comes_as_it_is_written_and_not_at_the_end() {
+fn output_arrives_when_it_is_written_and_not_only_at_the_end() {
     let mut session = subject().ssh().begin(&["printf 'no newline yet'; read x; echo; echo got $x"]);
-    // Half a line is there before the program goes on.
+    // An incomplete line arrives before the program goes on.
     session.write(b"word\n");
     assert_eq!(session.line(), "no newline yet");
     assert_eq!(session.output().1, "got word\n");
 }
 
 #[test]
-fn question_and_answer_take_turns() {
+fn requests_and_replies_alternate() {
     let mut session =
         subject().ssh().begin(&["while read -r line; do echo \"<$line>\"; done; echo end; exit 2"]);
     for n in 0..200 {
@@ -66,7 +67,7 @@ fn f20_every_byte_passes_through_all_three_streams() {
 }
 
 #[test]
-fn f20_nothing_but_zeros_passes() {
+fn f20_a_stream_of_zeros_arrives_unchanged() {
     let zeros = vec![0; 100_000];
     assert_eq!(subject().ssh().input(&zeros).run("cat").stdout, zeros);
     assert_eq!(subject().ssh().input(&zeros).run("tr -d '\\0' | wc -c").stdout, b"0\n");
@@ -74,14 +75,14 @@ fn f20_nothing_but_zeros_passes() {
 }
 
 #[test]
-fn no_input_is_no_input() {
+fn empty_input_is_end_of_file() {
     let output = subject().ssh().run("wc -c; read x; echo $?");
     assert_eq!(text(&output.stdout), "0\n1\n");
 }
 
 #[test]
 fn f20_one_gibibyte_both_ways_at_once() {
-    let here = Here::new();
+    let here = LocalFolder::new();
     let bytes = 1 << 30;
     let script = format!(
         "cd {}
@@ -106,7 +107,7 @@ fn f20_a_flood_on_stdout_and_one_on_stderr_do_not_block_each_other() {
 }
 
 #[test]
-fn f20_a_flood_on_stderr_passes_while_nobody_reads_stdout() {
+fn f20_a_flood_on_stderr_arrives_while_stdout_is_not_read() {
     let script =
         "remote 'head -c 3000000 /dev/zero & head -c 20000000 /dev/zero >&2; wait' 2>&1 >/dev/null | wc -c";
     assert_eq!(text(&subject().local(script).stdout), "20000000\n");
@@ -117,7 +118,7 @@ fn f20_a_slow_reader_costs_no_memory() {
     for option in ["-T", "-tt"] {
         let flood = "exec head -c 2000000000 /dev/zero";
         let session = begin(subject().ssh().args(&[option]), flood);
-        flat(session.port, option);
+        assert_memory_stays_small(session.port, option);
     }
 }
 
@@ -129,11 +130,11 @@ fn f20_a_slow_program_costs_no_memory() {
     thread::scope(|scope| {
         let client = &mut session.client;
         let writer = scope.spawn(move || {
-            // Far more than any buffer on the way; it ends when the program does.
+            // Far more than all buffers on the way hold. The writer ends when the program does.
             let block = vec![7; 1 << 20];
             (0..1000).take_while(|_| client.writes(&block)).count()
         });
-        flat(port, "input");
+        assert_memory_stays_small(port, "input");
         for pid in sleep.pids() {
             crate::harness::signal(pid, nix::sys::signal::Signal::SIGKILL);
         }
@@ -142,8 +143,8 @@ fn f20_a_slow_program_costs_no_memory() {
     });
 }
 
-/// The server's side of this connection stays small, a while after the stream began to jam.
-fn flat(port: u16, what: &str) {
+/// Checks that the server's processes of this connection stay small, some time after the stream has blocked.
+fn assert_memory_stays_small(port: u16, what: &str) {
     thread::sleep(Duration::from_secs(2));
     let servers = subject().servers(port);
     let sessions = leaders(subject().server(port));
@@ -162,7 +163,7 @@ fn f20_the_window_closes_when_the_program_does_not_read() {
     channel.exec(&format!("exec {}", sleep.command()));
     let mut sent = 0;
     loop {
-        channel.windows(Duration::from_secs(2));
+        channel.receive_windows(Duration::from_secs(2));
         if channel.window < sent + 32768 {
             break;
         }
@@ -176,20 +177,20 @@ fn f20_the_window_closes_when_the_program_does_not_read() {
 }
 
 #[test]
-fn f20_a_reader_that_has_enough_ends_the_writer() {
+fn f20_a_reader_that_exits_ends_the_writer() {
     let output = subject().local("remote yes | head -1");
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("y\n".to_owned(), String::new()));
     assert_eq!(subject().says("yes | head -1"), "y\n");
 }
 
 #[test]
-fn a_writer_whose_reader_left_is_told_by_sigpipe() {
+fn a_writer_whose_reader_exits_gets_sigpipe() {
     let output = subject().local("remote 'yes; exit $?' | head -1; echo ${PIPESTATUS[0]}");
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("y\n141\n".to_owned(), String::new()));
 }
 
 #[test]
-fn a_writer_whose_stderr_is_not_read_any_more_goes_on() {
+fn a_writer_goes_on_after_the_reader_of_its_stderr_exits() {
     let output =
         subject().local("remote 'echo one >&2; sleep 0.5; echo two >&2; echo out; exit 3' 2>&-; echo $?");
     assert_eq!(text(&output.stdout), "out\n3\n");
@@ -221,14 +222,14 @@ fn f20_after_the_end_of_input_output_goes_on() {
 fn f20_a_program_that_closes_both_outputs_goes_on() {
     let mut channel = Channel::open();
     channel.exec("exec >&- 2>&-; read x; exit $x");
-    if subject().tells_of_closed_outputs {
-        // While the program lives and reads: the end of output is on its own.
-        assert_eq!(channel.hears(), Message::Eof);
+    if subject().reports_closed_outputs {
+        // The program still runs and reads: EOF comes independently of its end.
+        assert_eq!(channel.next_message(), Message::Eof);
     }
     channel.data(b"5\n");
-    let rest = channel.rest();
+    let rest = channel.messages_until_close();
     assert!(rest.contains(&Message::Status(5)), "{rest:?}");
-    assert_eq!(rest.contains(&Message::Eof), !subject().tells_of_closed_outputs, "{rest:?}");
+    assert_eq!(rest.contains(&Message::Eof), !subject().reports_closed_outputs, "{rest:?}");
 }
 
 #[test]
@@ -244,28 +245,28 @@ fn f20_a_program_that_closes_one_output_keeps_the_other() {
 fn f20_a_program_that_closes_its_input_stops_the_writer() {
     let mut channel = Channel::open();
     channel.exec("exec <&-; echo closed; sleep 3; echo still here; exit 6");
-    assert_eq!(channel.hears(), Message::Out(b"closed\n".to_vec()));
-    // The first may still find a reader: whoever began the program lets go of its input a moment later.
+    assert_eq!(channel.next_message(), Message::Out(b"closed\n".to_vec()));
+    // The first write may still find a reader: the program's parent closes its copy of the input a moment later.
     for _ in 0..10 {
         channel.data(b"nobody reads this\n");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    let heard = channel.rest();
-    assert_eq!(heard[0], Message::Other("eow@openssh.com".to_owned()), "{heard:?}");
-    assert!(heard.contains(&Message::Out(b"still here\n".to_vec())), "{heard:?}");
-    assert!(heard.contains(&Message::Status(6)), "{heard:?}");
+    let messages = channel.messages_until_close();
+    assert_eq!(messages[0], Message::Other("eow@openssh.com".to_owned()), "{messages:?}");
+    assert!(messages.contains(&Message::Out(b"still here\n".to_vec())), "{messages:?}");
+    assert!(messages.contains(&Message::Status(6)), "{messages:?}");
 }
 
 #[test]
-fn input_that_nobody_reads_does_not_hold_the_end() {
+fn unread_input_does_not_delay_the_end() {
     let input = vec![b'x'; 10_000_000];
     let output = subject().ssh().input(&input).run("echo done; exit 9");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(9), "done\n".to_owned()));
 }
 
 #[test]
-fn input_from_a_file_from_nothing_and_from_nowhere() {
-    let here = Here::new();
+fn input_from_a_file_from_dev_null_from_a_closed_fd_and_from_a_pipe() {
+    let here = LocalFolder::new();
     let script = |redirect: &str| {
         text(&subject().local(&format!("echo word >{}/file; remote cat {redirect}; echo $?", here.0)).stdout)
     };
@@ -277,7 +278,7 @@ fn input_from_a_file_from_nothing_and_from_nowhere() {
 }
 
 #[test]
-fn no_input_wanted_leaves_input_to_others() {
+fn the_option_n_leaves_input_to_other_programs() {
     let output = subject().local("printf 'one\\ntwo\\n' | while read x; do remote -n cat; echo $x; done");
     assert_eq!(text(&output.stdout), "one\ntwo\n");
     let output = subject().local("printf 'one\\ntwo\\n' | while read x; do remote cat; echo $x; done");
@@ -285,34 +286,35 @@ fn no_input_wanted_leaves_input_to_others() {
 }
 
 #[test]
-fn a_background_program_that_holds_stdout_holds_the_session() {
-    holds_the_session("2>/dev/null", "late\n", "");
+fn a_background_program_with_stdout_keeps_the_session_open() {
+    assert_session_stays_open("2>/dev/null", "late\n", "");
 }
 
 #[test]
-fn a_background_program_that_holds_stderr_holds_the_session() {
-    holds_the_session(">&2 2>/dev/null", "", "late\n");
+fn a_background_program_with_stderr_keeps_the_session_open() {
+    assert_session_stays_open(">&2 2>/dev/null", "", "late\n");
 }
 
-/// The shell ends at once; the session ends with the last one who may still write to it, as with plain sshd.
-fn holds_the_session(redirect: &str, out: &str, err: &str) {
-    let gate = Folder::new();
+/// Checks that the session stays open after its shell has ended, until the last process that can write to its
+/// streams has ended, as with plain sshd.
+fn assert_session_stays_open(redirect: &str, out: &str, err: &str) {
+    let gate = RemoteFolder::new();
     let waits = format!("until [ -e {}/open ]; do sleep 0.1; done; echo late", gate.0);
-    // Of the session's streams it holds one and no other.
+    // The background program holds exactly one of the session's streams.
     let command = format!("(exec {redirect} </dev/null; {waits}) & echo early; exit 7");
     let mut session = subject().ssh().begin(&[&command]);
     assert_eq!(session.line(), "early");
     thread::sleep(Duration::from_secs(1));
-    assert_eq!(session.over(), None, "it ended without the background");
+    assert_eq!(session.over(), None, "the session ended before its background program");
     subject().says(&format!("touch {}/open", gate.0));
     assert_eq!(session.output(), (7, out.to_owned(), err.to_owned()));
 }
 
 #[test]
-fn a_background_program_that_holds_only_stdin_holds_nothing() {
+fn a_background_program_with_only_stdin_does_not_keep_the_session_open() {
     let sleep = Sleep::new();
     let session = subject().ssh().begin(&[&format!("{} <&0 >/dev/null 2>&1 & exit 4", sleep.command())]);
-    until("the client has ended", || sleep.runs());
+    until("the background program runs", || sleep.runs());
     assert_eq!(session.wait(), 4);
     assert!(sleep.runs());
 }

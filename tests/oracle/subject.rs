@@ -1,5 +1,5 @@
-//! Who is asked: a user of plain sshd or of sshbox, and all in which the two may differ.
-//! Programs, servers and connections are found on the host, in the same way for both.
+//! The server under test, plain sshd or sshbox, with a user of it and everything in which the two may differ.
+//! Programs, servers and connections are found on the host in the same way for both.
 
 use crate::harness::{self, Running, STATE, Ssh, User, begun, processes, run, status_of, until};
 use std::fs;
@@ -7,34 +7,35 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The server that is asked.
+/// The server under test.
 pub struct Subject {
     pub user: User,
-    /// Where its sshd listens.
+    /// Port on which its sshd listens.
     pub port: u16,
-    /// Whom a program runs as.
-    pub account: &'static str,
-    /// Where a program begins.
+    /// Name of the user that programs run as.
+    pub program_user: &'static str,
+    /// Directory in which programs start.
     pub home: &'static str,
-    /// Without a terminal plain sshd leaves what a vanished client had running to itself, for ever if it neither
-    /// reads nor writes. sshbox is better here on purpose: it hangs such a session up, as one with a terminal.
+    /// Without a terminal, plain sshd leaves the programs of a vanished client running, for ever if they neither
+    /// read nor write. sshbox is better here on purpose: it hangs up such a session, as it does with a terminal.
     pub leaves_orphans: bool,
-    /// When a program closes both of its outputs and goes on, plain sshd tells the client at once. sshbox tells it
-    /// at the program's end: it holds stderr to feel whether the client is there. Weaker than plain sshd, and seen
-    /// by clients only that tell the end of output from the end of the program; OpenSSH's does not.
-    pub tells_of_closed_outputs: bool,
-    /// A terminal type that the host does not know is passed on by plain sshd, and programs fail. sshbox is better
-    /// here on purpose: they get one that is known.
+    /// When a program closes both of its outputs and goes on, plain sshd tells the client at once. sshbox tells the
+    /// client when the program ends: it keeps stderr open to detect whether the client is there. This is weaker than
+    /// plain sshd. Only clients that distinguish the end of output from the end of the program can see it; OpenSSH's
+    /// client does not.
+    pub reports_closed_outputs: bool,
+    /// The terminal type that programs get when the client's is unknown. Plain sshd passes the unknown type on, and
+    /// programs fail. sshbox is better here on purpose: it replaces it with a known type.
     pub unknown_terminal: &'static str,
 }
 
-/// The one that the environment names.
+/// The server that the environment variable `SUBJECT` names.
 pub fn subject() -> &'static Subject {
     static SUBJECT: OnceLock<Subject> = OnceLock::new();
     let name = std::env::var("SUBJECT").unwrap_or_default();
     assert!(
         ["plain", "sshbox"].contains(&&*name),
-        "SUBJECT must be `plain` or `sshbox`, and is {name:?}: run `make test`, or tests/oracle/both in a world"
+        "SUBJECT must be `plain` or `sshbox`, but is {name:?}: run `make test`, or tests/oracle/both in a world"
     );
     drop(harness::world());
     SUBJECT.get_or_init(|| {
@@ -42,24 +43,24 @@ pub fn subject() -> &'static Subject {
             Subject {
                 user: User::plain(),
                 port: 22,
-                account: "plain",
+                program_user: "plain",
                 home: "/home/plain",
                 leaves_orphans: true,
-                tells_of_closed_outputs: true,
+                reports_closed_outputs: true,
                 unknown_terminal: "no-such-terminal",
             }
         } else {
             Subject {
                 user: User::new("alice"),
                 port: 2200,
-                account: "user",
+                program_user: "user",
                 home: "/home/user",
                 leaves_orphans: false,
-                tells_of_closed_outputs: false,
+                reports_closed_outputs: false,
                 unknown_terminal: "xterm-256color",
             }
         };
-        // So that a case can see who reads which of them, and the others notice nothing.
+        // Lets a test see which of these files a shell reads, without effect on other tests.
         subject.says(
             "for file in bashrc profile bash_logout; do
                  touch ~/.$file
@@ -77,24 +78,24 @@ impl Subject {
         self.user.ssh()
     }
 
-    /// Runs a command that must succeed and say nothing on stderr.
+    /// Output of a command, which must succeed and write nothing to stderr.
     pub fn says(&self, command: &str) -> String {
         self.user.says(command)
     }
 
-    /// Runs a script on this side, in which `remote` is the client. Options may follow it.
+    /// Runs a local script, in which `remote` calls the client. Options may follow `remote`.
     pub fn local(&self, script: &str) -> Output {
         self.begin_local(script).ends()
     }
 
-    /// The same, for a script that takes its time.
+    /// Starts a local script, as [`Self::local`] does, without waiting for its end.
     pub fn begin_local(&self, script: &str) -> Running {
         let mut command = Command::new("bash");
         command.arg("-c").arg(format!("remote() {{ {} \"$@\"; }}\n{script}", self.client()));
         begun(command, Vec::new())
     }
 
-    /// The client, as one types it into a shell.
+    /// Command line of the client, for a shell.
     pub fn client(&self) -> String {
         format!(
             "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
@@ -103,12 +104,12 @@ impl Subject {
         )
     }
 
-    /// The options that all clients share, with the letter that this one has for the port.
+    /// Options that all clients share. `port` is the option by which this client takes the port.
     pub fn target(&self, port: &str) -> String {
         format!("-i {STATE}/key {port} {} -o User={} 127.0.0.1", self.port, self.user.name)
     }
 
-    /// The processes of sshd that hold the connection from this port: root's, then the login's.
+    /// Processes of sshd that hold the connection from this client port: first root's, then the login's.
     pub fn servers(&self, client: u16) -> Vec<i32> {
         let table = fs::read_to_string("/proc/net/tcp").unwrap();
         let port = |field: &str| u16::from_str_radix(&field[9..], 16).unwrap();
@@ -127,52 +128,52 @@ impl Subject {
         pids
     }
 
-    /// The process of the connection that has the rights of the login.
+    /// The sshd process of the connection that runs as the login's uid.
     pub fn server(&self, client: u16) -> i32 {
         *self.servers(client).last().unwrap()
     }
 }
 
-/// Begins a command that first says which port its client has.
+/// Starts a command that first prints the port of its client.
 pub fn begin(ssh: Ssh, command: &str) -> Session {
-    let mut client = ssh.begin(&[&said(command)]);
+    let mut client = ssh.begin(&[&with_client_port(command)]);
     let port = client.line().trim().parse().unwrap();
     Session { client, port }
 }
 
-/// What this process of sshd has started: the leaders of its sessions.
+/// Children of this sshd process: the leaders of its sessions.
 pub fn leaders(server: i32) -> Vec<i32> {
     let parent = server.to_string();
     processes().into_iter().filter(|pid| status_of(*pid, "PPid").as_ref() == Some(&parent)).collect()
 }
 
-/// The command, preceded by the port of its client.
-pub fn said(command: &str) -> String {
+/// The command, changed so that it first prints the port of its client.
+pub fn with_client_port(command: &str) -> String {
     format!("set -- $SSH_CONNECTION; echo $2; {command}")
 }
 
-/// A session that runs.
+/// A running session.
 pub struct Session {
     pub client: Running,
-    /// The client's end of the connection.
+    /// Port of the client's end of the connection.
     pub port: u16,
 }
 
-/// A number that no other case uses, nor another run in this world.
-pub fn word() -> String {
+/// A number that no other test uses, nor another run in this world.
+pub fn unique_number() -> String {
     static LAST: AtomicU32 = AtomicU32::new(0);
     format!("{}{:04}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A program that does nothing, for longer than anybody waits; ended with the case.
+/// A program that sleeps for longer than any test. Dropping this kills it.
 pub struct Sleep(String);
 
 impl Sleep {
     pub fn new() -> Self {
-        Self(format!("sleep 9{}", word()))
+        Self(format!("sleep 9{}", unique_number()))
     }
 
-    /// What to type for it.
+    /// Its command line.
     pub fn command(&self) -> &str {
         &self.0
     }
@@ -182,19 +183,21 @@ impl Sleep {
     }
 
     pub fn pids(&self) -> Vec<i32> {
-        let words = self.0.replace(' ', "\0") + "\0";
+        let command_line = self.0.replace(' ', "\0") + "\0";
         processes()
             .into_iter()
-            .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == words.as_bytes()))
+            .filter(|pid| {
+                fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == command_line.as_bytes())
+            })
             .collect()
     }
 
-    pub fn comes(&self) {
+    pub fn wait_for_start(&self) {
         until(&format!("{} runs", self.0), || self.runs());
     }
 
-    pub fn goes(&self) {
-        until(&format!("{} is gone", self.0), || !self.runs());
+    pub fn wait_for_end(&self) {
+        until(&format!("{} has ended", self.0), || !self.runs());
     }
 }
 
@@ -207,41 +210,41 @@ impl Drop for Sleep {
     }
 }
 
-/// A folder on the subject's side; removed with the case.
-pub struct Folder(pub String);
+/// A directory on the server's side. Dropping this removes it.
+pub struct RemoteFolder(pub String);
 
-impl Folder {
+impl RemoteFolder {
     pub fn new() -> Self {
-        let path = format!("/tmp/oracle-{}", word());
+        let path = format!("/tmp/oracle-{}", unique_number());
         subject().says(&format!("mkdir {path}"));
         Self(path)
     }
 }
 
-impl Drop for Folder {
+impl Drop for RemoteFolder {
     fn drop(&mut self) {
         let _ = subject().ssh().run(&format!("rm -rf {}", self.0));
     }
 }
 
-/// A folder on this side; removed with the case.
-pub struct Here(pub String);
+/// A local directory. Dropping this removes it.
+pub struct LocalFolder(pub String);
 
-impl Here {
+impl LocalFolder {
     pub fn new() -> Self {
-        let path = format!("/tmp/oracle-here-{}", word());
+        let path = format!("/tmp/oracle-here-{}", unique_number());
         fs::create_dir(&path).unwrap();
         Self(path)
     }
 }
 
-impl Drop for Here {
+impl Drop for LocalFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// One connection for many sessions: a client that only holds it open.
+/// One connection for many sessions, held open by a client without a session.
 pub struct Connection {
     pub master: Running,
     pub path: String,
@@ -249,14 +252,14 @@ pub struct Connection {
 
 impl Connection {
     pub fn open() -> Self {
-        let path = format!("/tmp/oracle-control-{}", word());
+        let path = format!("/tmp/oracle-control-{}", unique_number());
         let master = subject().ssh().args(&["-M", "-S", &path, "-N", "-o", "SendEnv=LC_*"]).begin(&[]);
         let connection = Self { master, path };
-        until("the connection stands", || fs::exists(&connection.path).unwrap());
+        until("the connection is open", || fs::exists(&connection.path).unwrap());
         connection
     }
 
-    /// One more session of it.
+    /// A further session over this connection.
     pub fn ssh(&self) -> Ssh {
         subject().ssh().args(&["-S", &self.path])
     }
@@ -265,12 +268,12 @@ impl Connection {
         harness::text(&self.ssh().run(command).stdout)
     }
 
-    /// Asks the client that holds it: `check`, `stop` or `exit`.
-    pub fn control(&self, what: &str) {
-        run("ssh", &["-F", "/dev/null", "-S", &self.path, "-O", what, "127.0.0.1"]);
+    /// Sends a control command to the client that holds the connection: `check`, `stop` or `exit`.
+    pub fn control(&self, command: &str) {
+        run("ssh", &["-F", "/dev/null", "-S", &self.path, "-O", command, "127.0.0.1"]);
     }
 
-    /// The client's port.
+    /// Port of the client.
     pub fn port(&self) -> u16 {
         self.says("set -- $SSH_CONNECTION; echo $2").trim().parse().unwrap()
     }

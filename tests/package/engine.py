@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""tests/package/engine.py SOCKET OLDEST NEWEST: an engine with one box, alice's, that ended a moment after it was listed.
+"""tests/package/engine.py SOCKET OLDEST NEWEST: a fake Docker engine with one box, that of alice, which
+has exited just after it was listed.
 
-It speaks the versions of the API from OLDEST to NEWEST (as 1.44), refuses others in Docker's
-words, and takes a request without one as of its newest. Ends with its parent's signal.
+It supports the API versions from OLDEST to NEWEST (such as 1.44), rejects others with Docker's error
+messages, and treats a request without a version as NEWEST. It runs until its parent kills it.
 """
 
 import http.server
@@ -32,21 +33,21 @@ class Engine(http.server.BaseHTTPRequestHandler):
         asked, path = (found[1], found[2]) if found else (NEWEST, self.path)
         path = path.split("?")[0]
         if number(asked) < number(OLDEST):
-            self.say(400, {"message": f"client version {asked} is too old. Minimum supported API version is {OLDEST}"})
+            self.reply(400, {"message": f"client version {asked} is too old. Minimum supported API version is {OLDEST}"})
         elif number(asked) > number(NEWEST):
-            self.say(400, {"message": f"client version {asked} is too new. Maximum supported API version is {NEWEST}"})
+            self.reply(400, {"message": f"client version {asked} is too new. Maximum supported API version is {NEWEST}"})
         elif path == "/_ping":
-            self.say(200, "OK")
+            self.reply(200, "OK")
         elif path == "/containers/json":
-            # The newer form of State there is a word.
-            self.say(200, [{"Id": "c1", "Labels": ALICE["Labels"], "State": "running"}])
+            # In this list, State is a string; in a container's details it is an object.
+            self.reply(200, [{"Id": "c1", "Labels": ALICE["Labels"], "State": "running"}])
         elif path in ("/containers/c1/json", "/containers/sshbox-alice/json"):
-            self.say(200, ALICE)
+            self.reply(200, ALICE)
         else:
-            self.say(404, {"message": "page not found"})
+            self.reply(404, {"message": "page not found"})
 
-    def say(self, status, what):
-        body = json.dumps(what).encode()
+    def reply(self, status, content):
+        body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Api-Version", NEWEST)
@@ -54,7 +55,7 @@ class Engine(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    # A unix socket has no address to name.
+    # A Unix socket has no client address.
     def address_string(self):
         return "unix"
 

@@ -1,7 +1,8 @@
-//! Keys and accounts: what Django says counts, at once.
+//! Keys and accounts: changes in Django take effect at once.
 
 use crate::harness::{
-    Changed, STATE, Undo, User, WHOSE, alice, journal, manage, run, text, until, world, world_alone,
+    Changed, STATE, Undo, User, WHOSE, alice, journal, manage, private_world, run, text, until, world,
+    world_alone,
 };
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,19 +12,19 @@ fn refused(output: &std::process::Output) -> bool {
 }
 
 #[test]
-fn p3_a_key_works_at_once_and_is_dead_at_the_next_login() {
+fn p3_a_new_key_works_at_once_and_a_removed_one_fails_at_the_next_login() {
     let _world = world();
     let user = User::new("keyed");
     assert_eq!(user.says("echo in"), "in\n");
     manage(&["sshbox_key", "remove", "keyed", &format!("{STATE}/key.pub")]);
     assert!(refused(&user.ssh().run("echo in")));
-    // Not even five seconds of memory in the other direction.
+    // A new key works at once too: an earlier refusal is not cached, not even for five seconds.
     manage(&["sshbox_key", "add", "keyed", &format!("{STATE}/key.pub")]);
     assert_eq!(user.says("echo in"), "in\n");
 }
 
 #[test]
-fn strangers_wrong_keys_and_inactive_users_hear_the_same() {
+fn unknown_users_wrong_keys_and_inactive_users_get_the_same_error() {
     let _world = world();
     let inactive = User::new("inactive");
     manage(&[
@@ -46,15 +47,15 @@ fn strangers_wrong_keys_and_inactive_users_hear_the_same() {
 }
 
 #[test]
-fn f29_without_django_known_users_get_in_and_others_do_not() {
+fn f29_without_django_known_users_can_log_in_and_others_cannot() {
     let _world = world_alone();
     let user = alice();
     run("tests/system/web", &["stop"]);
     let _back = Undo(|| {
         run("tests/system/web", &["start"]);
-        until("Django answers", user_is_known_to_django);
+        until("Django replies", django_replies);
     });
-    until("Django is gone", || fs::metadata(format!("{STATE}/web.pid")).is_err());
+    until("Django has ended", || fs::metadata(format!("{STATE}/web.pid")).is_err());
     assert_eq!(user.says("echo in"), "in\n");
     assert!(refused(&User { name: "nosuchuser".to_owned() }.ssh().run("id")));
     assert!(refused(&user.ssh().key("stranger").run("id")));
@@ -63,7 +64,7 @@ fn f29_without_django_known_users_get_in_and_others_do_not() {
     assert!(journal().contains(r#"account source failed user="alice""#));
 }
 
-fn user_is_known_to_django() -> bool {
+fn django_replies() -> bool {
     std::process::Command::new("curl")
         .args(["--silent", "--fail", "--output", "/dev/null", "http://127.0.0.1:8000/"])
         .status()
@@ -72,19 +73,19 @@ fn user_is_known_to_django() -> bool {
 }
 
 #[test]
-fn f29_p6_a_django_that_hangs_costs_one_deadline() {
+fn f29_p6_a_hanging_django_delays_a_login_by_one_timeout() {
     let _world = world_alone();
     let user = alice();
     run("tests/system/web", &["freeze"]);
     let _back = Undo(|| drop(run("tests/system/web", &["thaw"])));
     let began = Instant::now();
     assert_eq!(user.says("echo in"), "in\n");
-    // The promise itself: one login asks once, for 1.5 s, which sshd stretches up to 3 s.
+    // The promise itself: one login makes one request of at most 1.5 s, and sshd can double that to 3 s.
     assert!(began.elapsed() < Duration::from_millis(3500), "{:?}", began.elapsed());
 }
 
 #[test]
-fn a5_a_flood_of_keys_is_one_question() {
+fn a5_a_login_with_many_keys_makes_one_request() {
     let _world = world_alone();
     let user = User::new("flooded");
     let before = requests_for("flooded");
@@ -103,7 +104,7 @@ fn a5_a_flood_of_keys_is_one_question() {
 }
 
 #[test]
-fn f30_one_login_is_one_question_and_so_is_a_refused_one() {
+fn f30_each_login_makes_one_request_even_if_it_is_refused() {
     let _world = world_alone();
     let user = alice();
     for (user, key, accepted) in
@@ -121,8 +122,8 @@ fn requests_for(user: &str) -> usize {
 }
 
 #[test]
-fn keys_can_come_from_files_and_no_web_app_at_all() {
-    let _world = world_alone();
+fn keys_can_come_from_files_without_a_web_app() {
+    let _world = private_world();
     let _config = Changed::config(
         "url = \"http://127.0.0.1:8000/sshbox/accounts/{user}\"",
         "url = \"file:///etc/sshbox/keys/{user}\"",
@@ -138,7 +139,7 @@ fn keys_can_come_from_files_and_no_web_app_at_all() {
 }
 
 #[test]
-fn a18_a_name_that_went_to_somebody_else_is_refused_and_told() {
+fn a18_a_login_name_of_a_new_account_is_refused_with_the_reason() {
     let _world = world();
     let user = User::new("reborn");
     user.says("echo secret > diary");
@@ -148,7 +149,7 @@ fn a18_a_name_that_went_to_somebody_else_is_refused_and_told() {
         "from django.contrib.auth.models import User; User.objects.get(username='reborn').delete()",
     ]);
     assert!(refused(&user.ssh().run("cat diary")));
-    // Another account of the same name; the box of the first still runs.
+    // A new account with the same login name, while the box of the old account still runs.
     let user = User::new("reborn");
     for _ in 0..2 {
         let output = user.ssh().run("cat diary");
@@ -168,7 +169,7 @@ fn a18_a_name_that_went_to_somebody_else_is_refused_and_told() {
 }
 
 #[test]
-fn a16_the_token_is_seen_nowhere() {
+fn a16_the_token_appears_in_no_log_process_or_container() {
     let _world = world();
     let user = alice();
     let token = fs::read_to_string(format!("{STATE}/token")).unwrap();

@@ -1,9 +1,8 @@
-//! The admin's command, with real boxes and sessions. How things look is held by snapshots in
-//! `src/admin`.
+//! The `sshbox` command with real boxes and sessions. Snapshots of its output are in `crates/admin`.
 
 use crate::harness::{
-    Changed, STATE, Terminal, Undo, User, alice, journal, run, signal, text, to_the_end, until, world,
-    world_alone,
+    Changed, STATE, Terminal, Undo, User, alice, journal, private_world, run, signal, text, to_the_end,
+    until, world, world_alone,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -20,21 +19,21 @@ fn sshbox(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
-/// What it prints when all goes well.
-fn says(arguments: &[&str]) -> String {
+/// Output of a command that must succeed and write nothing to stderr.
+fn output_of(arguments: &[&str]) -> String {
     let output = sshbox(arguments);
     assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
     text(&output.stdout)
 }
 
 fn json(arguments: &[&str]) -> Value {
-    let said = says(&[arguments, &["--json"]].concat());
+    let said = output_of(&[arguments, &["--json"]].concat());
     assert!(said.bytes().all(|byte| byte == b'\n' || (0x20..=0x7e).contains(&byte)), "{said:?}");
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
-/// Its status and what it says to that, when it does not go well.
-fn refuses(arguments: &[&str]) -> (i32, String) {
+/// Exit status and stderr of a command that prints nothing else.
+fn refusal_of(arguments: &[&str]) -> (i32, String) {
     let output = sshbox(arguments);
     assert_eq!(text(&output.stdout), "", "{arguments:?}");
     (output.status.code().unwrap(), text(&output.stderr))
@@ -46,8 +45,8 @@ fn entry(list: &Value, user: &User) -> Value {
     found.unwrap_or_else(|| panic!("no {} in {list}", user.name)).clone()
 }
 
-/// The cells of the line that begins with this word.
-fn line<'a>(table: &'a str, word: &str) -> Vec<&'a str> {
+/// Cells of the row that begins with this word.
+fn row<'a>(table: &'a str, word: &str) -> Vec<&'a str> {
     let found = table.lines().find(|line| line.split_whitespace().next() == Some(word));
     let line = found.unwrap_or_else(|| panic!("no {word} in {table}"));
     line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
@@ -58,11 +57,11 @@ fn sessions_of(user: &User) -> Vec<Value> {
 }
 
 #[test]
-fn list_shows_who_is_there_and_what_they_use() {
+fn list_shows_sessions_and_usage_of_each_box() {
     let _world = world();
     let (busy, rested) = (User::new("listed"), User::new("rested"));
     rested.says("true");
-    says(&["stop", &rested.name]);
+    output_of(&["stop", &rested.name]);
     let mut session = busy.ssh().begin(&["echo in; while :; do :; done"]);
     assert_eq!(session.line(), "in");
 
@@ -70,7 +69,7 @@ fn list_shows_who_is_there_and_what_they_use() {
     let one = entry(&list, &busy);
     assert_eq!((&one["state"], &one["box"]), (&"running".into(), &"sshbox-listed".into()));
     assert_eq!((&one["sessions"], &one["stops_at"]), (&1.into(), &Value::Null), "{one}");
-    // On a machine with much to do it gets little, but not nothing.
+    // On a busy machine the box gets little CPU time, but some.
     assert!(one["cpu"]["used"].as_f64().unwrap() > 0.0, "{one}");
     assert!((100 << 10..1 << 30).contains(&one["memory"]["used"].as_u64().unwrap()), "{one}");
     assert!(one["processes"]["used"].as_u64().unwrap() >= 2, "{one}");
@@ -81,31 +80,31 @@ fn list_shows_who_is_there_and_what_they_use() {
     assert_eq!(other["last_stop"]["reason"], "an admin stopped it");
     assert!(other["idle_since"].as_str().unwrap().ends_with('Z'), "{other}");
 
-    let table = says(&["list"]);
+    let table = output_of(&["list"]);
     assert!(table.starts_with("USER "), "{table}");
     assert!(!table.contains('\x1b'), "no colour without a terminal");
-    let cells = line(&table, "listed");
+    let cells = row(&table, "listed");
     assert_eq!((cells[1], cells[3]), ("running", "1"), "{table}");
-    assert_eq!(line(&table, "rested")[1], "stopped", "{table}");
+    assert_eq!(row(&table, "rested")[1], "stopped", "{table}");
     session.kill();
-    until("nobody is there", || entry(&json(&["list"]), &busy)["sessions"] == 0);
+    until("the session has ended", || entry(&json(&["list"]), &busy)["sessions"] == 0);
     assert!(entry(&json(&["list"]), &busy)["stops_at"].as_str().unwrap().ends_with('Z'));
 }
 
 #[test]
-fn list_shows_what_somebody_else_has_labelled_and_is_not_harmed_by_it() {
+fn list_escapes_the_labels_of_foreign_containers() {
     let _world = world_alone();
     let label = "sshbox.user=../\u{1b}]0;x\u{7}\u{202e}";
     let _gone = Undo(|| drop(run("docker", &["rm", "-f", "labelled"])));
     run("docker", &["create", "--name", "labelled", "--label", label, "sshbox-user:latest", "true"]);
-    let table = says(&["list"]);
+    let table = output_of(&["list"]);
     assert!(table.contains(r"../\x1b]0;x\x07\xe2\x80\xae"), "{table}");
     let list = json(&["list"]);
     assert!(list.as_array().unwrap().iter().any(|one| one["user"] == "../\u{1b}]0;x\u{7}\u{202e}"), "{list}");
 }
 
 #[test]
-fn colours_are_for_terminals_of_those_who_want_them() {
+fn colours_appear_only_on_a_terminal_and_without_no_color() {
     let _world = world();
     alice().says("true");
     let shown = |command: &mut Command| {
@@ -119,7 +118,7 @@ fn colours_are_for_terminals_of_those_who_want_them() {
 }
 
 #[test]
-fn status_shows_what_the_user_sees_and_what_concerns_the_host() {
+fn status_shows_what_the_user_sees_and_details_of_the_host() {
     let _world = world_alone();
     let user = User::new("looked-at");
     user.says("true");
@@ -128,7 +127,7 @@ fn status_shows_what_the_user_sees_and_what_concerns_the_host() {
     assert_eq!(status["home"], user.home());
     assert_eq!(status["account"], user.inspect("{{index .Config.Labels \"sshbox.id\"}}"));
     assert_eq!((&status["account"], &status["out_of_date"]), (&status["made_for"], &false.into()));
-    let said = says(&["status", &user.name]);
+    let said = output_of(&["status", &user.name]);
     for begin in
         ["box        sshbox-looked-at\n", "\nstate      running since 20", "\nmade       up to date\n"]
     {
@@ -137,9 +136,9 @@ fn status_shows_what_the_user_sees_and_what_concerns_the_host() {
     {
         let _config = Changed::config("mount = \"/home/user\"", "mount = \"/home/other\"");
         assert_eq!(json(&["status", &user.name])["out_of_date"], true);
-        assert!(says(&["status", &user.name]).contains("\nmade       out of date: "));
+        assert!(output_of(&["status", &user.name]).contains("\nmade       out of date: "));
     }
-    // Somebody with an account and without a box.
+    // A user with an account but without a box.
     run("docker", &["rm", "-f", &user.container()]);
     let status = json(&["status", &user.name]);
     assert_eq!((&status["state"], &status["container"]), (&"missing".into(), &Value::Null));
@@ -147,7 +146,7 @@ fn status_shows_what_the_user_sees_and_what_concerns_the_host() {
 }
 
 #[test]
-fn a2_a_container_that_is_not_ours_is_shown_to_nobody_and_stopped_by_nobody() {
+fn a2_a_foreign_container_is_neither_shown_nor_stopped() {
     let _world = world();
     let user = User::new("squatted");
     let _gone = Undo(|| drop(run("docker", &["rm", "-f", "sshbox-squatted"])));
@@ -166,7 +165,7 @@ fn a2_a_container_that_is_not_ours_is_shown_to_nobody_and_stopped_by_nobody() {
         ],
     );
     for arguments in [["status", "squatted"], ["stop", "squatted"], ["start", "squatted"]] {
-        let (status, said) = refuses(&arguments);
+        let (status, said) = refusal_of(&arguments);
         assert_eq!(status, 77, "{said}");
         assert!(
             said.contains("sshbox-squatted is not the box of squatted: it lacks the labels of sshbox"),
@@ -177,24 +176,23 @@ fn a2_a_container_that_is_not_ours_is_shown_to_nobody_and_stopped_by_nobody() {
 }
 
 #[test]
-fn who_is_not_known_is_refused_in_clear_words() {
+fn an_unknown_user_is_refused_with_a_clear_error() {
     let _world = world();
     for verb in ["status", "stop", "start", "restart"] {
-        let (status, said) = refuses(&[verb, "nobody-knows"]);
+        let (status, said) = refusal_of(&[verb, "nobody-knows"]);
         assert_eq!(status, 69, "{verb}: {said}");
-        let wanted =
-            "sshbox: nobody-knows has no box and has not logged in yet; see whether the name is right";
+        let wanted = "sshbox: nobody-knows has no box and has not logged in yet; check the name";
         assert!(said.starts_with(wanted), "{verb}: {said}");
-        let (status, said) = refuses(&[verb, "../etc"]);
+        let (status, said) = refusal_of(&[verb, "../etc"]);
         assert_eq!(status, 64, "{verb}: {said}");
         assert!(said.contains("not a login name"), "{verb}: {said}");
     }
     assert!(!fs::exists("/run/sshbox/users/nobody-knows").unwrap());
-    assert_eq!(refuses(&["frobnicate"]).0, 64);
+    assert_eq!(refusal_of(&["frobnicate"]).0, 64);
 }
 
 #[test]
-fn who_is_not_root_is_refused() {
+fn users_other_than_root_are_refused() {
     let _world = world();
     for arguments in [&["list"][..], &["stop", "alice"], &["keys", "alice"], &["sessions"], &["kill", "1-1"]]
     {
@@ -204,31 +202,31 @@ fn who_is_not_root_is_refused() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(77), "{arguments:?}");
-        let wanted = "sshbox: only root may look at boxes: run it with sudo\n";
+        let wanted = "sshbox: this command needs root; run it with sudo\n";
         assert_eq!(text(&output.stderr), wanted, "{arguments:?}");
     }
 }
 
 #[test]
-fn stop_start_and_restart_do_it_and_tell_those_who_are_there() {
+fn stop_start_and_restart_work_and_notify_open_sessions() {
     let _world = world();
     let user = User::new("steered");
     let mut terminal = user.ssh().terminal(24, 80, &[]);
     terminal.types("echo rea''dy\n");
     terminal.shows("ready");
-    assert_eq!(says(&["stop", &user.name]), "the box of steered was stopped\n");
+    assert_eq!(output_of(&["stop", &user.name]), "the box of steered was stopped\n");
     terminal.shows("sshbox: your box was stopped: an admin stopped it; log in again to start it (ref ");
     assert_eq!(terminal.ends(), 137);
     assert_eq!(user.inspect("{{.State.Status}}"), "exited");
-    assert_eq!(says(&["stop", &user.name]), "the box of steered does not run\n");
+    assert_eq!(output_of(&["stop", &user.name]), "the box of steered is not running\n");
 
-    assert_eq!(says(&["start", &user.name]), "the box of steered runs\n");
+    assert_eq!(output_of(&["start", &user.name]), "the box of steered is running\n");
     assert_eq!(user.inspect("{{.State.Status}}"), "running");
-    assert_eq!(says(&["start", &user.name]), "the box of steered runs\n");
+    assert_eq!(output_of(&["start", &user.name]), "the box of steered is running\n");
     let mut session = user.ssh().begin(&["echo in; exec sleep 300"]);
     assert_eq!(session.line(), "in");
     let started = user.inspect("{{.State.StartedAt}}");
-    assert_eq!(says(&["restart", &user.name]), "the box of steered was restarted\n");
+    assert_eq!(output_of(&["restart", &user.name]), "the box of steered was restarted\n");
     assert_ne!(user.inspect("{{.State.StartedAt}}"), started);
     let (status, _, told) = session.output();
     assert_eq!(status, 137);
@@ -255,12 +253,12 @@ fn stop_start_and_restart_do_it_and_tell_those_who_are_there() {
 }
 
 #[test]
-fn what_takes_long_shows_that_it_goes_on() {
-    let _world = world_alone();
+fn a_slow_command_shows_progress() {
+    let _world = private_world();
     let _config = Changed::config("grace = \"10s\"", "grace = \"2s\"");
     let user = User::new("slow-to-stop");
     user.says("true");
-    // An init that does not hear that it is to end takes the whole grace.
+    // A stopped init does not react to SIGTERM, so the stop takes the whole grace period.
     signal(user.inspect("{{.State.Pid}}").parse().unwrap(), Signal::SIGSTOP);
     let mut terminal = Terminal::of(&mut command(&["stop", &user.name]), 24, 80);
     terminal.shows("\r| stopping the box ...");
@@ -271,15 +269,15 @@ fn what_takes_long_shows_that_it_goes_on() {
 }
 
 #[test]
-fn a_failure_of_the_wake_service_is_told_with_its_cause() {
-    let _world = world_alone();
+fn a_failure_of_the_wake_service_is_reported_with_its_cause() {
+    let _world = private_world();
     let user = User::new("unmade");
     user.says("true");
     run("docker", &["rm", "-f", &user.container()]);
     let _config = Changed::config("image = \"sshbox-user:latest\"", "image = \"gone:1\"");
-    let (status, said) = refuses(&["start", &user.name]);
+    let (status, said) = refusal_of(&["start", &user.name]);
     assert_eq!(status, 69, "{said}");
-    let wanted = "sshbox: image gone:1 is not on this host; the user is told: the image of your box is not on this host; tell your admin (ref ";
+    let wanted = "sshbox: image gone:1 is not on this host; the user sees: the image of your box is not on this host; tell your admin (ref ";
     assert!(said.starts_with(wanted), "{said}");
 }
 
@@ -294,7 +292,7 @@ fn sessions_are_listed_with_what_they_run() {
         user.ssh().begin(&["echo in '\x1b]0;x\x07' \u{202e} >/dev/null; echo in; exec sleep 300"]);
     assert_eq!(hostile.line(), "in");
     let sftp = user.ssh().args(&["-s"]).begin(&["sftp"]);
-    until("all are there", || sessions_of(&user).len() == 3);
+    until("all sessions are listed", || sessions_of(&user).len() == 3);
 
     let sessions = sessions_of(&user);
     let what: Vec<_> = sessions.iter().map(|session| session["what"].as_str().unwrap()).collect();
@@ -309,26 +307,26 @@ fn sessions_are_listed_with_what_they_run() {
         let since = session["since"].as_str().unwrap();
         assert!(since.starts_with("20") && since.ends_with('Z'), "{session}");
     }
-    let table = says(&["sessions"]);
+    let table = output_of(&["sessions"]);
     assert!(
         table.contains(r"  echo in '\x1b]0;x\x07' \xe2\x80\xae >/dev/null; echo in; exec sleep 300"),
         "{table}"
     );
-    assert_eq!(line(&table, sessions[0]["session"].as_str().unwrap())[4], "yes", "{table}");
+    assert_eq!(row(&table, sessions[0]["session"].as_str().unwrap())[4], "yes", "{table}");
     drop(sftp);
     hostile.kill();
     shell.kill();
-    until("nobody is there", || sessions_of(&user).is_empty());
-    assert_eq!(says(&["sessions", "nobody-knows"]).lines().count(), 1);
+    until("all sessions have ended", || sessions_of(&user).is_empty());
+    assert_eq!(output_of(&["sessions", "nobody-knows"]).lines().count(), 1);
 }
 
 #[test]
-fn p8_kill_ends_one_session_and_leaves_what_was_detached() {
+fn p8_kill_ends_one_session_and_leaves_detached_programs() {
     let _world = world();
     let user = User::new("ended");
     let control = "/tmp/ended-control";
     let _connection = user.connects(control);
-    // Over one connection, so that the other one shows that it lives on.
+    // Both sessions use one connection: the other session shows that the connection survives.
     let mut stubborn = user
         .ssh_over(control)
         .begin(&["trap : HUP; setsid sleep 4711 < /dev/null > /dev/null 2>&1 & sleep 0.1; echo in; sleep 4712; sleep 4713"]);
@@ -341,28 +339,28 @@ fn p8_kill_ends_one_session_and_leaves_what_was_detached() {
         found.unwrap()["session"].as_str().unwrap().to_owned()
     };
     let id = of("sleep 4712");
-    assert_eq!(says(&["kill", &id]), format!("session {id} of ended was ended\n"));
+    assert_eq!(output_of(&["kill", &id]), format!("session {id} of ended was ended\n"));
     assert_ne!(stubborn.wait(), 0);
-    // It did not end by the hang-up, so it is killed a little later.
-    until("its program is gone", || !user.runs_in_box("sleep 4712") && !user.runs_in_box("trap"));
-    assert!(user.runs_in_box("sleep 4711"), "what was detached is gone");
+    // The program ignores SIGHUP, so it is killed a little later.
+    until("its program has ended", || !user.runs_in_box("sleep 4712") && !user.runs_in_box("trap"));
+    assert!(user.runs_in_box("sleep 4711"), "the detached program has ended");
     assert!(!user.runs_in_box("sleep 4713"));
     other.write(b"here\n");
     assert_eq!(other.line(), "still here");
     assert_eq!(other.wait(), 0);
 
-    let (status, said) = refuses(&["kill", &id]);
+    let (status, said) = refusal_of(&["kill", &id]);
     assert_eq!(status, 69);
     assert_eq!(
         said,
-        format!("sshbox: there is no session {id}; see `sshbox sessions` for those that are open\n")
+        format!("sshbox: no session has the id {id}; list open sessions with `sshbox sessions`\n")
     );
     assert!(journal().contains(&format!(r#"admin action user="ended" by="uid 0" action="kill {id}""#)));
     user.says("pkill -f 'sleep 4711'");
 }
 
 #[test]
-fn kill_ends_a_session_with_a_terminal_and_nothing_that_is_none() {
+fn kill_ends_a_session_with_a_terminal_and_refuses_processes_that_are_no_session() {
     let _world = world();
     let user = User::new("kicked");
     let mut terminal = user.ssh().terminal(24, 80, &[]);
@@ -371,23 +369,23 @@ fn kill_ends_a_session_with_a_terminal_and_nothing_that_is_none() {
     until("the program runs", || user.runs_in_box("sleep 4714"));
     let id = sessions_of(&user)[0]["session"].as_str().unwrap().to_owned();
     let (pid, began) = id.split_once('-').unwrap();
-    // The same process of another time, and a process that is no session.
+    // The same pid with another start time, and processes that are no session.
     let later = format!("{pid}-{:x}", u64::from_str_radix(began, 16).unwrap() + 10);
     for no_session in [&*later, "1-0", "999999-1"] {
-        assert_eq!(refuses(&["kill", no_session]).0, 69, "{no_session}");
+        assert_eq!(refusal_of(&["kill", no_session]).0, 69, "{no_session}");
     }
-    assert_eq!(refuses(&["kill", pid]).0, 64);
+    assert_eq!(refusal_of(&["kill", pid]).0, 64);
     assert_eq!(sessions_of(&user).len(), 1);
-    // One that is frozen is ended as well.
+    // A stopped session is ended as well.
     signal(pid.parse().unwrap(), Signal::SIGSTOP);
-    says(&["kill", &id]);
+    output_of(&["kill", &id]);
     assert_ne!(terminal.ends(), 0);
     assert_eq!(terminal.modes(), before);
-    until("the program is gone", || !user.runs_in_box("sleep 4714"));
+    until("the program has ended", || !user.runs_in_box("sleep 4714"));
 }
 
 #[test]
-fn reap_says_of_each_box_what_would_be_done() {
+fn reap_reports_its_decision_for_each_box() {
     let _world = world_alone();
     let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
     let (idle, busy) = (User::new("reapable"), User::new("kept"));
@@ -398,8 +396,8 @@ fn reap_says_of_each_box_what_would_be_done() {
     assert_eq!(entry(&judged, &idle)["verdict"], "would stop");
     assert!(entry(&judged, &idle)["reason"].as_str().unwrap().starts_with("idle for "), "{judged}");
     assert_eq!(entry(&judged, &busy)["reason"], "a session is open");
-    let table = says(&["reap", "--dry-run"]);
-    assert_eq!(line(&table, "kept")[1..], ["kept", "a session is open"], "{table}");
+    let table = output_of(&["reap", "--dry-run"]);
+    assert_eq!(row(&table, "kept")[1..], ["kept", "a session is open"], "{table}");
     assert_eq!(idle.inspect("{{.State.Status}}"), "running");
     assert_eq!(entry(&json(&["reap"]), &idle)["verdict"], "stopped");
     assert_eq!(idle.inspect("{{.State.Status}}"), "exited");
@@ -412,7 +410,7 @@ fn keys_shows_each_step_and_changes_nothing() {
     let user = User::new("looked");
     let token = fs::read_to_string(format!("{STATE}/token")).unwrap();
     let cached = "/var/cache/sshbox/looked.json";
-    // Before the first login: the web app knows more than the cache, and that stays so.
+    // Before the first login only the web app knows the account, and the command does not change the cache.
     let steps = json(&["keys", &user.name]);
     assert_eq!((&steps["cache"], &steps["serves"]), (&Value::Null, &"answer".into()), "{steps}");
     assert!(!fs::exists(cached).unwrap());
@@ -426,36 +424,36 @@ fn keys_shows_each_step_and_changes_nothing() {
     assert_eq!(steps["prints"][0]["line"], format!("restrict,pty ssh-ed25519 {blob}"));
     let fingerprint = run("ssh-keygen", &["-lf", &format!("{STATE}/key.pub")]);
     assert_eq!(steps["prints"][0]["fingerprint"], fingerprint.split(' ').nth(1).unwrap());
-    let said = says(&["keys", &user.name]);
+    let said = output_of(&["keys", &user.name]);
     for wanted in ["runs as  sshbox-keys (uid ", "\nserves   the answer", "\nprints   for SHA256:"] {
         assert!(said.contains(wanted), "{said}");
     }
     assert!(!said.contains(token.trim()) && !steps.to_string().contains(token.trim()), "A16");
 
-    // Without the web app the cache serves, and who is unknown gets nothing.
+    // Without the web app the cached answer is used, and an unknown user gets none.
     run("tests/system/web", &["stop"]);
     let back = Undo(|| drop(run("tests/system/web", &["start"])));
-    until("the web app is gone", || fs::metadata(format!("{STATE}/web.pid")).is_err());
+    until("the web app has ended", || fs::metadata(format!("{STATE}/web.pid")).is_err());
     let steps = json(&["keys", &user.name]);
     assert_eq!((&steps["answer"]["is"], &steps["serves"]), (&"nothing".into(), &"cache".into()), "{steps}");
     assert_eq!(steps["prints"].as_array().unwrap().len(), 1);
-    assert!(says(&["keys", "nobody-knows"]).contains("\nserves   nothing: the login is refused\n"));
+    assert!(output_of(&["keys", "nobody-knows"]).contains("\nserves   nothing: the login is refused\n"));
     drop(back);
-    until("the web app answers", || json(&["keys", "nobody-knows"])["answer"]["is"] == "refusal");
-    assert!(says(&["keys", "nobody-knows"]).contains("\nanswer   no: HTTP 404 (after "));
+    until("the web app replies", || json(&["keys", "nobody-knows"])["answer"]["is"] == "refusal");
+    assert!(output_of(&["keys", "nobody-knows"]).contains("\nanswer   no: HTTP 404 (after "));
     assert_eq!((fs::read(cached).unwrap(), fs::metadata(cached).unwrap().modified().unwrap()), before);
 
-    // What a login would stumble over is shown: here a token that the right user cannot read.
+    // The command shows what would make a login fail: here a token that sshbox-keys cannot read.
     let _owner = Undo(|| drop(run("chown", &["sshbox-keys", "/etc/sshbox/token"])));
     run("chown", &["root", "/etc/sshbox/token"]);
-    let said = says(&["keys", &user.name]);
+    let said = output_of(&["keys", &user.name]);
     assert!(said.contains("answer   none: cannot read /etc/sshbox/token: Permission denied"), "{said}");
 }
 
 #[test]
 fn config_is_checked_and_shown() {
     let _world = world_alone();
-    assert_eq!(says(&["config", "check"]), "/etc/sshbox/sshbox.toml is valid\n");
+    assert_eq!(output_of(&["config", "check"]), "/etc/sshbox/sshbox.toml is valid\n");
     let list = json(&["config", "show"]);
     let of = |list: &Value, key: &str| {
         list.as_array().unwrap().iter().find(|setting| setting["key"] == key).unwrap().clone()
@@ -468,11 +466,11 @@ fn config_is_checked_and_shown() {
             (&of(&list, "reap.idle_timeout")["from"], &of(&list, "reap.grace")["from"]),
             (&"default".into(), &"file".into())
         );
-        assert_eq!(line(&says(&["config", "show"]), "reap.grace")[1..], ["file", "10s"], "{list}");
+        assert_eq!(row(&output_of(&["config", "show"]), "reap.grace")[1..], ["file", "10s"], "{list}");
     }
     {
         let _config = Changed::config("idle_timeout = \"30m\"", "idel_timeout = \"30m\"");
-        let (status, said) = refuses(&["config", "check"]);
+        let (status, said) = refusal_of(&["config", "check"]);
         assert_eq!(status, 78);
         assert!(said.contains("sshbox.toml is not valid: TOML parse error at line "), "{said}");
         assert!(said.contains(", column 1\n") && said.contains("unknown field `idel_timeout`"), "{said}");
@@ -481,17 +479,17 @@ fn config_is_checked_and_shown() {
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(said["valid"], false);
         assert!(said["error"].as_str().unwrap().contains(", column 1"), "{said}");
-        // Every other command says the same.
-        assert_eq!(refuses(&["list"]).0, 78);
+        // Every other command prints the same error.
+        assert_eq!(refusal_of(&["list"]).0, 78);
     }
     let _config = Changed::config("grace = \"10s\"", "grace = \"10m\"");
-    let (status, said) = refuses(&["config", "check"]);
+    let (status, said) = refusal_of(&["config", "check"]);
     assert_eq!(status, 78);
     assert!(said.contains(", column 1: reap.grace must be 30s at most"), "{said}");
 }
 
 #[test]
-fn top_draws_until_q_and_leaves_the_terminal_as_it_was() {
+fn top_refreshes_until_q_and_restores_the_terminal() {
     let _world = world();
     let user = User::new("on-top");
     let mut session = user.ssh().begin(&["echo in; while :; do :; done"]);
@@ -502,7 +500,7 @@ fn top_draws_until_q_and_leaves_the_terminal_as_it_was() {
         top.shows("\x1b[?1049h\x1b[?25l\x1b[Hboxes ");
         top.shows("on-top");
         assert_ne!(top.modes(), before);
-        // Drawn anew by itself, and at once when the size changes.
+        // `top` refreshes by itself, and at once when the size changes.
         top.shows("\x1b[Hboxes ");
         top.resizes(3, 20);
         while top.shows("\x1b[J").contains("on-top") {}
@@ -515,8 +513,8 @@ fn top_draws_until_q_and_leaves_the_terminal_as_it_was() {
         assert_eq!(top.ends(), 0);
         assert_eq!(top.modes(), before, "{end:?}");
     }
-    let once = says(&["top"]);
-    assert!(once.starts_with("boxes ") && line(&once, "on-top").len() >= 7, "{once}");
+    let once = output_of(&["top"]);
+    assert!(once.starts_with("boxes ") && row(&once, "on-top").len() >= 7, "{once}");
     let mut terminal = Terminal::of(&mut command(&["top", "--once"]), 50, 200);
     assert!(!terminal.shows("on-top").contains("\x1b[?1049h"));
     assert_eq!(terminal.ends(), 0);
@@ -525,7 +523,7 @@ fn top_draws_until_q_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn completions_and_pages_are_where_they_are_looked_for() {
+fn completions_and_manual_pages_are_in_the_standard_directories() {
     let _world = world();
     let completed = "source /usr/share/bash-completion/completions/sshbox; complete -p sshbox";
     assert!(run("bash", &["-c", completed]).contains("sshbox"));

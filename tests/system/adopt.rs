@@ -1,5 +1,5 @@
-//! `sshbox adopt`: containers like those of an earlier gateway are set aside only when somebody
-//! says so, with all that is in them, and their users find their homes again.
+//! `sshbox adopt`: containers of an earlier gateway are set aside only when the admin confirms it. They keep their
+//! contents, and their users keep their homes.
 
 use crate::harness::{STATE, Terminal, Undo, User, journal, run, text, until, world, world_alone};
 use std::fs;
@@ -14,20 +14,20 @@ fn inspect(container: &str, format: &str) -> String {
     run("docker", &["inspect", "--format", format, container]).trim().to_owned()
 }
 
-/// The container of this name that was set aside.
-fn aside(container: &str) -> String {
+/// New name of a container that was set aside.
+fn name_set_aside(container: &str) -> String {
     let filter = format!("name=^/{container}.before-sshbox-");
     let names = run("docker", &["ps", "--all", "--format", "{{.Names}}", "--filter", &filter]);
     assert_eq!(names.lines().count(), 1, "{names}");
     names.trim().to_owned()
 }
 
-/// A user who has a home and a container as the earlier gateway made them.
-fn of_the_old_gateway(name: &str, options: &[&str]) -> User {
+/// A user with a home and a container like those of an earlier gateway.
+fn user_of_old_gateway(name: &str, options: &[&str]) -> User {
     let user = User::new(name);
     make_home(&user, "1000");
     let mount = format!("{}:/home/user", user.home());
-    run_old(&user, &[&["--restart", "always", "--volume", &*mount], options].concat());
+    run_old_container(&user, &[&["--restart", "always", "--volume", &*mount], options].concat());
     user
 }
 
@@ -37,15 +37,15 @@ fn make_home(user: &User, owner: &str) {
     run("sh", &["-c", &script]);
 }
 
-/// With an init that hears SIGTERM: most of these tests need not wait for the grace.
-fn run_old(user: &User, options: &[&str]) {
+/// Starts such a container. `--init` handles SIGTERM, so that most tests need not wait for the grace period.
+fn run_old_container(user: &User, options: &[&str]) {
     let name = user.container();
     let begin = ["run", "--detach", "--init", "--network", "none", "--name", &name];
     run("docker", &[&begin, options, &["sshbox-user:latest", "sleep", "infinity"]].concat());
 }
 
-/// Removes what a test made that looks like an earlier gateway's.
-fn forget(names: &[&str]) {
+/// Removes the containers that a test has created for these users.
+fn remove_containers(names: &[&str]) {
     let all = run("docker", &["ps", "--all", "--format", "{{.Names}}"]);
     let of = |name: &&str| names.iter().any(|user| name.starts_with(&format!("sshbox-{user}")));
     for name in all.lines().filter(of) {
@@ -54,10 +54,10 @@ fn forget(names: &[&str]) {
 }
 
 #[test]
-fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
+fn a2_a_container_is_set_aside_only_when_the_admin_confirms() {
     let _world = world();
-    let user = of_the_old_gateway("moved", &[]);
-    let _gone = Undo(|| forget(&["moved"]));
+    let user = user_of_old_gateway("moved", &[]);
+    let _gone = Undo(|| remove_containers(&["moved"]));
     run("docker", &["exec", "--user", "0", "sshbox-moved", "touch", "/etc/only-here"]);
     run("docker", &["exec", "--detach", "sshbox-moved", "sleep", "4242"]);
     let id = user.inspect("{{.Id}}");
@@ -68,7 +68,7 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
 
     let asked = adopt(&["moved"]);
     assert_eq!(asked.status.code(), Some(64), "{asked:?}");
-    assert!(text(&asked.stderr).contains("nobody can be asked here"), "{asked:?}");
+    assert!(text(&asked.stderr).contains("there is no way to confirm"), "{asked:?}");
     untouched();
     let dry = adopt(&["--dry-run", "moved"]);
     assert!(dry.status.success(), "{dry:?}");
@@ -76,13 +76,13 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
     for line in [
         "sshbox-moved\n",
         "  image      sshbox-user:latest\n",
-        "  state      runs, restart policy always\n",
+        "  state      running, restart policy always\n",
         "  mount      bind /var/lib/sshbox/homes/moved at /home/user\n",
-        "  processes  3 and will end: ",
+        "  processes  3 will end: ",
         "sleep 4242",
-        "  changes    1 outside of the home, kept but not in the box: /etc/only-here\n",
+        "  changes    1 outside the home, which the box will lack: /etc/only-here\n",
         "  verdict    can be set aside\n",
-        "1 container would be set aside; nothing was done\n",
+        "1 container would be set aside; nothing was changed\n",
     ] {
         assert!(shown.contains(line), "{line:?} is not in {shown}");
     }
@@ -93,22 +93,22 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
 
     let done = adopt(&["--yes", "moved"]);
     assert!(done.status.success(), "{done:?}");
-    let aside = aside("sshbox-moved");
+    let aside = name_set_aside("sshbox-moved");
     assert!(text(&done.stdout).contains(&format!("sshbox-moved: set aside as {aside}\n")), "{done:?}");
     assert_eq!(inspect(&aside, "{{.Id}} {{.State.Running}}"), format!("{id} false"));
     assert_eq!(inspect(&aside, "{{.HostConfig.RestartPolicy.Name}}"), "no");
     let line = journal().lines().find(|line| line.contains("adopt sshbox-moved as ")).unwrap().to_owned();
     assert!(line.contains(r#"admin action user="moved" by=""#), "{line}");
-    // The home is this account's from now on, even before its first login.
+    // The home now belongs to this account, even before its first login.
     assert!(fs::exists("/var/lib/sshbox/homes/.moved.sshbox-id").unwrap());
 
     assert_eq!(user.says("cat file; stat -c %u file; echo new > other"), "kept\n1000\n");
     assert_eq!(user.inspect("{{index .Config.Labels \"sshbox.user\"}}"), "moved");
     let again = adopt(&["--yes", "moved"]);
     assert!(again.status.success(), "{again:?}");
-    assert!(text(&again.stdout).contains("is a box of sshbox already"), "{again:?}");
+    assert!(text(&again.stdout).contains("already a box of sshbox"), "{again:?}");
 
-    // And back, as the manual page says.
+    // Undo the adoption as the manual page describes.
     run("docker", &["rm", "--force", "sshbox-moved"]);
     run("docker", &["rename", &aside, "sshbox-moved"]);
     run("docker", &["update", "--restart", "always", "sshbox-moved"]);
@@ -118,11 +118,11 @@ fn a2_a_container_is_set_aside_only_when_the_admin_says_so() {
 }
 
 #[test]
-fn p5_what_would_lose_something_is_refused_with_the_reason() {
+fn p5_an_adoption_that_would_lose_data_is_refused_with_the_reason() {
     let _world = world();
     let names =
         ["nobox", "otherhome", "ownvolume", "fleeting", "rooted", "nohome", "unlisted", "earlier", "linked"];
-    let _gone = Undo(|| forget(&names));
+    let _gone = Undo(|| remove_containers(&names));
     let user = |name: &str| User { name: name.to_owned() };
     for name in names.iter().filter(|name| **name != "unlisted") {
         User::new(name);
@@ -133,27 +133,27 @@ fn p5_what_would_lose_something_is_refused_with_the_reason() {
     }
     make_home(&user("rooted"), "0");
     fs::create_dir("/var/lib/sshbox/homes/elsewhere").unwrap();
-    run_old(&user("otherhome"), &["--volume", "/var/lib/sshbox/homes/elsewhere:/home/user"]);
-    run_old(&user("ownvolume"), &["--volume", &home("ownvolume"), "--volume", "data-of-it:/data"]);
-    run_old(&user("fleeting"), &["--volume", &home("fleeting"), "--rm"]);
-    run_old(&user("rooted"), &["--volume", &home("rooted")]);
-    run_old(&user("nohome"), &[]);
-    run_old(&user("unlisted"), &["--volume", &home("unlisted")]);
-    run_old(&user("earlier"), &["--volume", &home("earlier")]);
+    run_old_container(&user("otherhome"), &["--volume", "/var/lib/sshbox/homes/elsewhere:/home/user"]);
+    run_old_container(&user("ownvolume"), &["--volume", &home("ownvolume"), "--volume", "data-of-it:/data"]);
+    run_old_container(&user("fleeting"), &["--volume", &home("fleeting"), "--rm"]);
+    run_old_container(&user("rooted"), &["--volume", &home("rooted")]);
+    run_old_container(&user("nohome"), &[]);
+    run_old_container(&user("unlisted"), &["--volume", &home("unlisted")]);
+    run_old_container(&user("earlier"), &["--volume", &home("earlier")]);
     fs::write("/var/lib/sshbox/homes/.earlier.sshbox-id", "0\n").unwrap();
-    run_old(&user("linked"), &["--volume", &home("linked")]);
+    run_old_container(&user("linked"), &["--volume", &home("linked")]);
     fs::remove_dir(user("linked").home()).unwrap();
     std::os::unix::fs::symlink("/etc", user("linked").home()).unwrap();
     let _link = Undo(|| fs::remove_file("/var/lib/sshbox/homes/linked").unwrap());
 
     for (name, reason) in [
-        ("nobox", "there is no such container"),
+        ("nobox", "no container has this name"),
         ("otherhome", "its /home/user is bind /var/lib/sshbox/homes/elsewhere, and box.home says"),
         ("ownvolume", "volume data-of-it is at /data, and the box would not have it"),
         ("fleeting", "it was started with --rm: stopping removes it"),
         ("rooted", "homes/rooted belongs to 0:0, and the user of a box is 1000:1000"),
         ("nohome", "nothing is mounted at /home/user"),
-        ("unlisted", "the web app lets no unlisted in"),
+        ("unlisted", "the web app refuses unlisted"),
         ("earlier", "belongs to account 0, not to account "),
         ("linked", "cannot open the home /var/lib/sshbox/homes/linked as a directory"),
     ] {
@@ -162,7 +162,7 @@ fn p5_what_would_lose_something_is_refused_with_the_reason() {
         let shown = text(&output.stdout);
         assert!(shown.contains(reason), "{shown}");
         assert_eq!(shown.matches("  refused    ").count(), 1, "{shown}");
-        assert!(shown.ends_with("nothing was done\n"), "{shown}");
+        assert!(shown.ends_with("nothing was changed\n"), "{shown}");
         if name != "nobox" {
             assert_eq!(user(name).inspect("{{.State.Running}}"), "true", "{name}");
         }
@@ -173,36 +173,36 @@ fn p5_what_would_lose_something_is_refused_with_the_reason() {
 #[test]
 fn f29_without_the_web_app_nothing_is_adopted() {
     let _world = world_alone();
-    let user = of_the_old_gateway("unheard", &[]);
-    let _gone = Undo(|| forget(&["unheard"]));
-    // Known from an earlier login: that does not count.
+    let user = user_of_old_gateway("unheard", &[]);
+    let _gone = Undo(|| remove_containers(&["unheard"]));
+    // The account is cached from an earlier login, which is not enough.
     assert_eq!(user.ssh().status("true"), 77);
     run("tests/system/web", &["stop"]);
     let _back = Undo(|| {
         run("tests/system/web", &["start"]);
-        until("Django answers", || std::net::TcpStream::connect("127.0.0.1:8000").is_ok());
+        until("Django replies", || std::net::TcpStream::connect("127.0.0.1:8000").is_ok());
     });
-    until("Django is gone", || fs::metadata(format!("{STATE}/web.pid")).is_err());
+    until("Django has ended", || fs::metadata(format!("{STATE}/web.pid")).is_err());
     let output = adopt(&["--yes", "unheard"]);
     assert_eq!(output.status.code(), Some(77), "{output:?}");
-    assert!(text(&output.stdout).contains("the web app did not say who unheard is"), "{output:?}");
+    assert!(text(&output.stdout).contains("the web app gave no account for unheard"), "{output:?}");
     assert_eq!(user.inspect("{{.State.Running}}"), "true");
 }
 
 #[test]
-fn all_are_set_aside_after_one_question_and_others_are_left_alone() {
+fn all_are_set_aside_after_one_confirmation_and_others_are_left_alone() {
     let _world = world_alone();
     let (runs, paused, stopped) = (
-        of_the_old_gateway("runs", &[]),
-        of_the_old_gateway("paused", &[]),
-        of_the_old_gateway("stopped", &[]),
+        user_of_old_gateway("runs", &[]),
+        user_of_old_gateway("paused", &[]),
+        user_of_old_gateway("stopped", &[]),
     );
     let names = ["runs", "paused", "stopped", "foreigner"];
-    let _gone = Undo(|| forget(&names));
+    let _gone = Undo(|| remove_containers(&names));
     run("docker", &["pause", &paused.container()]);
     run("docker", &["stop", &stopped.container()]);
-    let foreigner = User { name: "foreigner".to_owned() };
-    run_old(&foreigner, &[]);
+    let foreign = User { name: "foreigner".to_owned() };
+    run_old_container(&foreign, &[]);
     let ours = User::new("ours");
     ours.says("true");
     let id = ours.inspect("{{.Id}}");
@@ -210,7 +210,7 @@ fn all_are_set_aside_after_one_question_and_others_are_left_alone() {
     let mut command = Command::new("/usr/sbin/sshbox");
     command.args(["adopt", "--all"]);
     let mut terminal = Terminal::of(&mut command, 24, 200);
-    let shown = terminal.shows("Stop 3 containers and set aside? ");
+    let shown = terminal.shows("Stop and set aside 3 containers? ");
     assert!(!shown.contains("sshbox-ours") && shown.contains("nothing is mounted at /home/user"), "{shown}");
     terminal.types("\n");
     assert_eq!(terminal.ends(), 1);
@@ -219,27 +219,27 @@ fn all_are_set_aside_after_one_question_and_others_are_left_alone() {
     let mut terminal = Terminal::of(&mut command, 24, 200);
     terminal.shows("[y/N] ");
     terminal.types("y\n");
-    // The foreigner was refused, and that is not passed over.
+    // The foreign container was refused, and the exit status reports that.
     assert_eq!(terminal.ends(), 77, "{}", terminal.seen());
     for user in [&runs, &paused, &stopped] {
-        assert_eq!(inspect(&aside(&user.container()), "{{.State.Status}}"), "exited");
+        assert_eq!(inspect(&name_set_aside(&user.container()), "{{.State.Status}}"), "exited");
         assert_eq!(user.says("cat file"), "kept\n");
     }
-    assert_eq!(foreigner.inspect("{{.State.Running}}"), "true");
+    assert_eq!(foreign.inspect("{{.State.Running}}"), "true");
     assert_eq!(ours.inspect("{{.Id}} {{.State.Running}}"), format!("{id} true"));
-    // What was set aside is no user's, although its name could be one.
+    // A container that was set aside is not offered again, although its name could be that of a user.
     let again = text(&adopt(&["--all", "--dry-run"]).stdout);
     assert!(!again.contains(".before-sshbox-"), "{again}");
 }
 
 #[test]
-fn a_login_that_comes_meanwhile_waits_and_gets_a_box() {
+fn a_login_during_an_adoption_waits_and_gets_a_box() {
     let _world = world();
-    // Its first process hears no SIGTERM: stopping takes the whole grace.
-    let user = of_the_old_gateway("meanwhile", &["--init=false"]);
-    let _gone = Undo(|| forget(&["meanwhile"]));
+    // Its PID 1 ignores SIGTERM, so the stop takes the whole grace period.
+    let user = user_of_old_gateway("meanwhile", &["--init=false"]);
+    let _gone = Undo(|| remove_containers(&["meanwhile"]));
     let adoption = thread::spawn(|| adopt(&["--yes", "meanwhile"]));
-    until("it has begun", || {
+    until("the adoption has started", || {
         Command::new("docker")
             .args(["inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", "sshbox-meanwhile"])
             .output()

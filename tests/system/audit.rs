@@ -1,5 +1,5 @@
-//! One event, one entry: logins, sessions and boxes as the journal has them, with journald and
-//! without, whatever bytes a user sends; and what is made of that: `sshbox logs`, fail2ban.
+//! One log entry for each event of a login, a session or a box, with journald and without it, whatever bytes a user
+//! sends; and the programs that read the log: `sshbox logs` and fail2ban.
 
 use crate::harness::{STATE, Undo, User, run, text, until, world, world_alone};
 use nix::sys::signal::Signal;
@@ -12,19 +12,19 @@ use std::thread;
 
 type Entry = BTreeMap<String, String>;
 
-/// What journald has of this user, oldest first, by event.
+/// The user's entries in the journal, oldest first.
 fn entries(user: &User) -> Vec<Entry> {
     run("journalctl", &["--sync"]);
     let found = run("journalctl", &["--output", "json", "--all", &format!("SSHBOX_USER={}", user.name)]);
     found.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn of(entries: &[Entry], event: Event) -> Vec<Entry> {
+fn of_event(entries: &[Entry], event: Event) -> Vec<Entry> {
     entries.iter().filter(|entry| entry["MESSAGE_ID"] == event.id()).cloned().collect()
 }
 
-/// The texts of sshd's lines.
-fn sshd_lines() -> Vec<Entry> {
+/// Entries of sshd in the journal.
+fn sshd_entries() -> Vec<Entry> {
     run("journalctl", &["--sync"]);
     let found = run("journalctl", &["--output", "json", "--all", "SYSLOG_IDENTIFIER=sshd"]);
     found.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -40,7 +40,7 @@ fn logs(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn p7_a_login_is_accepted_once_and_each_session_begins_and_ends_once() {
+fn p7_one_accepted_login_and_one_start_and_end_of_each_session_are_logged() {
     let _world = world();
     let user = User::new("audited");
     let control = "/tmp/audited";
@@ -50,7 +50,8 @@ fn p7_a_login_is_accepted_once_and_each_session_begins_and_ends_once() {
     }
     connection.kill();
     let found = entries(&user);
-    let (accepted, started) = (of(&found, Event::LoginAccepted), of(&found, Event::SessionStarted));
+    let (accepted, started) =
+        (of_event(&found, Event::LoginAccepted), of_event(&found, Event::SessionStarted));
     assert_eq!(accepted.len(), 1, "{found:?}");
     let [login] = &accepted[..] else { panic!("{accepted:?}") };
     assert_eq!(login["SSHBOX_ADDRESS"], "127.0.0.1");
@@ -59,7 +60,7 @@ fn p7_a_login_is_accepted_once_and_each_session_begins_and_ends_once() {
     assert_eq!((login["PRIORITY"].as_str(), login["SYSLOG_FACILITY"].as_str()), ("6", "10"));
     let commands: Vec<_> = started.iter().map(|entry| entry["SSHBOX_COMMAND"].as_str()).collect();
     assert_eq!(commands, ["true", "exit 7", "kill -9 $$"]);
-    let ended = of(&found, Event::SessionEnded);
+    let ended = of_event(&found, Event::SessionEnded);
     let how = |field: &str| -> Vec<Option<String>> { ended.iter().map(|e| e.get(field).cloned()).collect() };
     assert_eq!(how("SSHBOX_STATUS"), [Some("0".to_owned()), Some("7".to_owned()), None]);
     assert_eq!(how("SSHBOX_SIGNAL"), [None, None, Some("9".to_owned())]);
@@ -67,26 +68,26 @@ fn p7_a_login_is_accepted_once_and_each_session_begins_and_ends_once() {
         assert_eq!(started["SSHBOX_REF"], ended["SSHBOX_REF"]);
         ended["SSHBOX_MS"].parse::<u64>().unwrap();
     }
-    // The box was made for the first of them, and says so.
-    let [made] = &of(&found, Event::BoxCreated)[..] else { panic!("{found:?}") };
+    // The first session created the box, and the entry has its reference.
+    let [made] = &of_event(&found, Event::BoxCreated)[..] else { panic!("{found:?}") };
     assert_eq!(made["SSHBOX_REF"], started[0]["SSHBOX_REF"]);
     assert_eq!((made["SSHBOX_BY"].as_str(), made["_UID"].as_str()), ("user", "0"));
-    // sshd speaks of the same process.
-    let sshd = sshd_lines();
+    // An entry of sshd names the same process.
+    let sshd = sshd_entries();
     let theirs = sshd.iter().find(|line| line["MESSAGE"].starts_with("Accepted publickey for audited "));
     assert_eq!(theirs.unwrap()["_PID"], login["SSHBOX_SSHD"]);
 }
 
 #[test]
-fn p7_the_end_of_a_session_is_told_however_it_comes() {
+fn p7_every_kind_of_session_end_is_logged() {
     let _world = world();
     let user = User::new("departed");
     user.says("true");
     let ends = |user: &User, count: usize| {
-        until("the end is told", || of(&entries(user), Event::SessionEnded).len() >= count);
-        of(&entries(user), Event::SessionEnded).pop().unwrap()
+        until("the end is logged", || of_event(&entries(user), Event::SessionEnded).len() >= count);
+        of_event(&entries(user), Event::SessionEnded).pop().unwrap()
     };
-    // A terminal's bytes are counted.
+    // The entry counts the bytes of a terminal.
     let mut terminal = user.ssh().terminal(24, 80, &["stty -echo; echo ready; read x; printf %0500d 7"]);
     terminal.shows("ready");
     terminal.types("12345678\n");
@@ -94,7 +95,7 @@ fn p7_the_end_of_a_session_is_told_however_it_comes() {
     let end = ends(&user, 2);
     assert_eq!(end["SSHBOX_RECEIVED"], "9", "{end:?}");
     assert_eq!(end["SSHBOX_SENT"], "507", "{end:?}");
-    // The client is killed: with a terminal, without one, over a connection of its own.
+    // The client is killed, with a terminal and without one, on a connection of its own.
     for (index, with_terminal) in [true, false].into_iter().enumerate() {
         if with_terminal {
             let mut terminal = user.ssh().terminal(24, 80, &["echo ready; sleep 1000"]);
@@ -109,28 +110,28 @@ fn p7_the_end_of_a_session_is_told_however_it_comes() {
         assert_eq!(end["SSHBOX_REASON"], "the client vanished");
         assert!(!end.contains_key("SSHBOX_STATUS"), "{end:?}");
     }
-    // Its user stops the box.
+    // The user stops the box.
     let mut session = user.ssh().begin(&["echo ready; sleep 1000"]);
     assert_eq!(session.line(), "ready");
     user.says("@stop");
     assert_eq!(session.wait(), 137);
     ends(&user, 6);
     let found = entries(&user);
-    let [stopped] = &of(&found, Event::BoxStopped)[..] else { panic!("{found:?}") };
+    let [stopped] = &of_event(&found, Event::BoxStopped)[..] else { panic!("{found:?}") };
     assert_eq!((&*stopped["SSHBOX_BY"], &*stopped["SSHBOX_REASON"]), ("user", "you typed @stop"));
-    let count = |event| of(&found, event).len();
+    let count = |event| of_event(&found, event).len();
     assert_eq!((count(Event::SessionStarted), count(Event::SessionEnded)), (6, 6));
     assert!(found.iter().any(|e| e.get("SSHBOX_REASON").is_some_and(|why| why == "you typed @stop")
         && e["MESSAGE_ID"] == Event::SessionEnded.id()));
 }
 
 #[test]
-fn a_login_that_is_refused_is_told_with_its_key_and_sshd_has_the_address() {
+fn a_refused_login_is_logged_with_its_key_and_sshd_logs_the_address() {
     let _world = world();
     let user = User::new("choosy");
     let refused = |output: Output| assert_eq!(output.status.code(), Some(255), "{output:?}");
     refused(user.ssh().key("stranger").run("true"));
-    // Four keys of others before her own: one login.
+    // Four keys of other users before the user's own: one login.
     let others: Vec<String> = (0..4).map(|n| format!("{STATE}/other-{n}")).collect();
     let mut arguments = Vec::new();
     for other in &others {
@@ -139,34 +140,34 @@ fn a_login_that_is_refused_is_told_with_its_key_and_sshd_has_the_address() {
     }
     assert!(user.ssh().args(&arguments).run("true").status.success());
     let found = entries(&user);
-    let told = of(&found, Event::LoginRefused);
-    assert_eq!(told.len(), 5, "{found:?}");
-    assert_eq!(of(&found, Event::LoginAccepted).len(), 1);
-    assert_eq!(told[0]["SSHBOX_FINGERPRINT"], fingerprint("stranger"));
-    assert_eq!(told[0]["SSHBOX_REASON"], "the key is not one of this user's");
-    let address = format!("ssh2: ED25519 {}", told[0]["SSHBOX_FINGERPRINT"]);
-    let theirs = sshd_lines().into_iter().find(|line| {
+    let logged = of_event(&found, Event::LoginRefused);
+    assert_eq!(logged.len(), 5, "{found:?}");
+    assert_eq!(of_event(&found, Event::LoginAccepted).len(), 1);
+    assert_eq!(logged[0]["SSHBOX_FINGERPRINT"], fingerprint("stranger"));
+    assert_eq!(logged[0]["SSHBOX_REASON"], "the key is not one of this user's");
+    let address = format!("ssh2: ED25519 {}", logged[0]["SSHBOX_FINGERPRINT"]);
+    let theirs = sshd_entries().into_iter().find(|line| {
         line["MESSAGE"].starts_with("Failed publickey for choosy from 127.0.0.1 port ")
             && line["MESSAGE"].ends_with(&address)
     });
-    assert_eq!(theirs.unwrap()["_PID"], told[0]["SSHBOX_SSHD"]);
-    // Nobody in the web app.
+    assert_eq!(theirs.unwrap()["_PID"], logged[0]["SSHBOX_SSHD"]);
+    // A user who is unknown to the web app.
     let nobody = User { name: "nobody-at-all".to_owned() };
     refused(nobody.ssh().run("true"));
-    let told = of(&entries(&nobody), Event::LoginRefused);
-    assert_eq!(told.len(), 1, "{told:?}");
-    // No name at all: sshd alone sees it, and tells it on one line.
+    let logged = of_event(&entries(&nobody), Event::LoginRefused);
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    // An invalid name: only sshd sees it, and logs one line.
     let forged = "x from 10.9.9.9 port 1";
     refused(User { name: forged.to_owned() }.ssh().run("true"));
-    let lines = sshd_lines();
-    let told = lines
+    let lines = sshd_entries();
+    let logged = lines
         .iter()
         .filter(|line| line["MESSAGE"].starts_with(&format!("Invalid user {forged} from 127.0.0.1 port ")));
-    assert_eq!(told.count(), 1);
+    assert_eq!(logged.count(), 1);
 }
 
-/// Commands that would break lines, fields and quotes; the shell leaves before it reads them.
-fn hostile(number: usize) -> Vec<u8> {
+/// A command with bytes that could break lines, fields and quotes. The shell exits before it reads them.
+fn hostile_command(number: usize) -> Vec<u8> {
     const PIECES: [&[u8]; 12] = [
         b"\n",
         b"\r",
@@ -199,7 +200,7 @@ fn run_hostile(user: &User, count: usize) {
             let control = &control;
             scope.spawn(move || {
                 for number in (part..count).step_by(4) {
-                    let output = user.ssh_over(control).run_bytes(&hostile(number));
+                    let output = user.ssh_over(control).run_bytes(&hostile_command(number));
                     assert!(output.status.success(), "{number}: {output:?}");
                 }
             });
@@ -207,18 +208,18 @@ fn run_hostile(user: &User, count: usize) {
     });
 }
 
-/// All of what `hostile` says, and nothing else, in order of its numbers.
-fn assert_told(entries: &[Entry], count: usize) {
-    let mut told: Vec<_> = of(entries, Event::SessionStarted)
+/// Checks that the entries contain exactly these hostile commands.
+fn assert_logged(entries: &[Entry], count: usize) {
+    let mut logged: Vec<_> = of_event(entries, Event::SessionStarted)
         .into_iter()
         .map(|mut entry| entry.remove("SSHBOX_COMMAND"))
         .collect();
-    let mut typed: Vec<_> = (0..count).map(|number| Some(printable(&hostile(number)))).collect();
-    told.sort_unstable();
+    let mut typed: Vec<_> = (0..count).map(|number| Some(printable(&hostile_command(number)))).collect();
+    logged.sort_unstable();
     typed.sort_unstable();
-    assert_eq!(told.len(), count);
-    assert_eq!(told, typed);
-    assert_eq!(of(entries, Event::SessionEnded).len(), count);
+    assert_eq!(logged.len(), count);
+    assert_eq!(logged, typed);
+    assert_eq!(of_event(entries, Event::SessionEnded).len(), count);
 }
 
 #[test]
@@ -231,8 +232,8 @@ fn a15_thousands_of_hostile_commands_are_one_entry_each() {
     run_hostile(&user, count);
     let found = entries(&user);
     assert_eq!(found.len(), before + 2 * count + 1, "starts, ends, one login");
-    assert_told(&found[before..], count);
-    assert_eq!(of(&found, Event::LoginAccepted).len(), 2);
+    assert_logged(&found[before..], count);
+    assert_eq!(of_event(&found, Event::LoginAccepted).len(), 2);
     for entry in &found {
         assert!(
             entry.values().all(|value| value.bytes().all(|byte| (0x20..=0x7e).contains(&byte))),
@@ -242,7 +243,7 @@ fn a15_thousands_of_hostile_commands_are_one_entry_each() {
 }
 
 #[test]
-fn sshbox_logs_shows_a_user_and_what_a_reference_leads_to() {
+fn sshbox_logs_shows_the_entries_of_a_user_and_of_a_reference() {
     let _world = world();
     let user = User::new("watched");
     user.says("true");
@@ -259,7 +260,7 @@ fn sshbox_logs_shows_a_user_and_what_a_reference_leads_to() {
         "Accepted publickey for watched",
         "session started user=",
         "session failed user=",
-        "unknown word @nonsense",
+        "unknown command @nonsense",
     ] {
         assert_eq!(lines.matches(part).count(), 1, "{part}: {lines}");
     }
@@ -283,12 +284,15 @@ fn sshbox_logs_shows_a_user_and_what_a_reference_leads_to() {
     assert!(text(&logs(&["--all"]).stdout).lines().count() > shown.lines().count());
 
     let nothing = logs(&["who-is-that"]);
-    assert_eq!((nothing.status.code(), &*text(&nothing.stderr)), (Some(1), "nothing of who-is-that\n"));
+    assert_eq!(
+        (nothing.status.code(), &*text(&nothing.stderr)),
+        (Some(1), "no log entries of who-is-that\n")
+    );
     assert_eq!(logs(&["../../etc"]).status.code(), Some(64));
     assert_eq!(logs(&["--since", "yesterday-ish", "watched"]).status.code(), Some(64));
     assert_eq!(logs(&[]).status.code(), Some(64));
 
-    // Somebody on the host who writes in the name of sshbox.
+    // Another program on the host writes in the name of sshbox.
     let forged = "printf 'MESSAGE=forged\\nSYSLOG_IDENTIFIER=sshbox-shell\\nSSHBOX_USER=watched\\n' | logger --journald";
     run("setpriv", &["--reuid=1000", "--clear-groups", "sh", "-c", forged]);
     run("journalctl", &["--sync"]);
@@ -297,7 +301,7 @@ fn sshbox_logs_shows_a_user_and_what_a_reference_leads_to() {
 }
 
 #[test]
-fn without_journald_the_same_is_json_in_a_file_that_is_rotated() {
+fn without_journald_the_entries_are_json_in_a_file_that_is_rotated() {
     let _alone = world_alone();
     let user = User::new("filed");
     user.says("true");
@@ -312,7 +316,7 @@ fn without_journald_the_same_is_json_in_a_file_that_is_rotated() {
     });
     let none = logs(&["filed"]);
     assert_eq!(none.status.code(), Some(69), "{none:?}");
-    assert!(text(&none.stderr).contains("journald does not run here"), "{none:?}");
+    assert!(text(&none.stderr).contains("journald is not running and "), "{none:?}");
     let config = "module(load=\"imuxsock\")\n$IncludeConfig /usr/share/doc/sshbox/examples/rsyslog.conf\n";
     fs::write("/etc/rsyslog-test.conf", config).unwrap();
     run("rsyslogd", &["-f", "/etc/rsyslog-test.conf"]);
@@ -331,19 +335,19 @@ fn without_journald_the_same_is_json_in_a_file_that_is_rotated() {
     let ours = |entries: &[Entry]| -> Vec<Entry> {
         entries.iter().filter(|entry| entry.contains_key("MESSAGE_ID")).cloned().collect()
     };
-    until("all is written", || of(&ours(&read(file)), Event::SessionEnded).len() == count);
+    until("all entries are written", || of_event(&ours(&read(file)), Event::SessionEnded).len() == count);
     let found = read(file);
-    assert_told(&ours(&found), count);
+    assert_logged(&ours(&found), count);
     assert!(
         found.iter().any(|entry| entry["MESSAGE"].starts_with("Accepted publickey for filed from 127.0.0.1"))
     );
 
-    // Rotated, what comes is in the new file and nothing is lost.
+    // After a rotation new entries are in the new file, and none is lost.
     fs::copy("/usr/share/doc/sshbox/examples/logrotate.conf", "/etc/logrotate.d/sshbox").unwrap();
     run("logrotate", &["--force", "/etc/logrotate.d/sshbox"]);
     user.says("echo after");
-    until("it goes on", || {
-        fs::exists(file).unwrap() && !of(&ours(&read(file)), Event::SessionEnded).is_empty()
+    until("new entries are written", || {
+        fs::exists(file).unwrap() && !of_event(&ours(&read(file)), Event::SessionEnded).is_empty()
     });
     assert_eq!(ours(&read(&format!("{file}.1"))).len(), ours(&found).len());
     let shown = text(&logs(&["filed"]).stdout);
@@ -374,11 +378,11 @@ fn stop(pid_file: &str) {
     let Ok(content) = fs::read_to_string(pid_file) else { return };
     let pid = content.split_whitespace().next().unwrap().parse().unwrap();
     crate::harness::signal(pid, Signal::SIGTERM);
-    until("it ends", || !fs::exists(format!("/proc/{pid}")).unwrap());
+    until("the process has ended", || !fs::exists(format!("/proc/{pid}")).unwrap());
 }
 
 #[test]
-fn fail2ban_sees_logins_that_came_to_nothing_and_no_others() {
+fn fail2ban_counts_failed_logins_and_no_others() {
     let _world = world();
     let user = User::new("banned");
     let from = |address: &str, user: &User, key: &str| {
@@ -387,7 +391,7 @@ fn fail2ban_sees_logins_that_came_to_nothing_and_no_others() {
     for name in ["banned", "root", "no such name", "x from 127.0.0.99 port 22", "x 127.0.0.99 port 1: y"] {
         assert_eq!(from("127.0.0.42", &User { name: name.to_owned() }, "stranger"), 255, "{name}");
     }
-    // Keys of others before the right one are no failure.
+    // Keys of other users before the right key are not a failure.
     let stranger = format!("{STATE}/stranger");
     assert!(user.ssh().args(&["-b", "127.0.0.43", "-i", &stranger]).run("true").status.success());
     run("journalctl", &["--sync"]);
@@ -409,21 +413,21 @@ fn fail2ban_sees_logins_that_came_to_nothing_and_no_others() {
     assert!(run("fail2ban-client", &["-d"]).contains("['add', 'sshbox', 'systemd']"));
 }
 
-/// The addresses that the filter finds in these lines.
+/// Addresses that the filter finds in these lines.
 fn banned(log: &str) -> Vec<String> {
     let found = run("fail2ban-regex", &["--out", "ip", log, "/etc/fail2ban/filter.d/sshbox.conf"]);
     found.lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn fail2ban_bans_no_address_that_a_stranger_names() {
+fn fail2ban_bans_no_address_that_a_hostile_client_names() {
     let _world = world();
-    // What OpenSSH 9.2 and 10.0 wrote of hostile_clients.py.
+    // Log lines of OpenSSH 9.2 and 10.0 for hostile_clients.py.
     let folder = "tests/system/sshd_lines";
     assert_eq!(banned(&format!("{folder}/hostile")), [""; 0]);
     let failed = fs::read_to_string(format!("{folder}/failed")).unwrap();
     assert_eq!(banned(&format!("{folder}/failed")), vec!["127.0.0.42"; failed.lines().count()]);
-    // And what the sshd of this host writes of it.
+    // Log lines of this host's sshd for it.
     let clients = ["tests/system/hostile_clients.py", "2200", "127.0.0.41", "127.0.0.98"];
     run("target/clients/venv/bin/python", &clients);
     run("journalctl", &["--sync"]);
@@ -439,21 +443,21 @@ fn fail2ban_bans_no_address_that_a_stranger_names() {
 }
 
 #[test]
-fn a16_sshbox_keys_leaves_no_core_and_shows_its_memory_to_nobody() {
+fn a16_sshbox_keys_writes_no_core_and_its_memory_cannot_be_read() {
     let _alone = world_alone();
     let user = User::new("memory");
     run("tests/system/web", &["freeze"]);
     let _back = Undo(|| drop(run("tests/system/web", &["thaw"])));
     let session = user.ssh().begin(&["true"]);
-    let asks = || {
+    let sshbox_keys = || {
         crate::harness::processes().into_iter().find(|pid| {
             fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sshbox-keys\n")
         })
     };
-    until("it asks the web app", || asks().is_some());
-    let pid = asks().unwrap();
-    // Who is not dumpable has no core, and its files in /proc are root's: proc(5).
-    until("it has begun", || {
+    until("sshbox-keys runs", || sshbox_keys().is_some());
+    let pid = sshbox_keys().unwrap();
+    // A process that is not dumpable writes no core, and root owns its files in /proc: see proc(5).
+    until("sshbox-keys is not dumpable", || {
         use std::os::unix::fs::MetadataExt as _;
         fs::metadata(format!("/proc/{pid}/environ")).is_ok_and(|file| file.uid() == 0)
     });

@@ -1,10 +1,10 @@
-//! A running box beside its description in `lifecycle::spec`. The engine adds a part of it by itself:
-//! namespaces, the file systems of the kernel, masked and read-only paths.
+//! Compares a running box with its description in `lifecycle::spec`. The engine adds some parts of the
+//! description by itself: namespaces, kernel file systems, masked and read-only paths.
 
 use crate::harness::{CONFIG, User, text, world};
 use host::cache::Cache;
 use host::config;
-use host::features;
+use host::features::HostFeatures;
 use identity::Login;
 use lifecycle::oci::{Config, Linux, Mount, Process};
 use lifecycle::spec::{BoxSpec, HostSide};
@@ -16,62 +16,66 @@ fn spec_of(user: &User) -> BoxSpec {
     let login = Login::parse(user.name.as_bytes()).unwrap();
     let account = Cache::new(&config.accounts.cache).read(&login).unwrap().account;
     let run = format!("/run/sshbox/boxes/{login}");
-    let (home, features) = (user.home(), features::offers());
+    let (home, features) = (user.home(), HostFeatures::detect());
     let host = HostSide { home: Path::new(&home), run: Path::new(&run), features: &features };
     BoxSpec::new(&config.container, &login, &account, host).of_image(&user.inspect("{{.Image}}"))
 }
 
-/// A line of `/proc/PID/mountinfo`.
-struct Mounted<'a> {
-    at: &'a Path,
-    options: Vec<&'a str>,
-    kind: &'a str,
-}
-
-/// All mounts. Those of the file system itself, such as its size, count as options too.
-fn parse(table: &str) -> Vec<Mounted<'_>> {
-    let lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let mounts = lines.map(|fields| {
+/// The last mount at this path in `/proc/PID/mountinfo`, if any: mount options, file system type, and
+/// file system options.
+fn mounted<'a>(table: &'a str, path: &Path) -> Option<[&'a str; 3]> {
+    let mut lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    lines.rfind(|fields| Path::new(fields[4]) == path).map(|fields| {
         let separator = fields.iter().position(|field| *field == "-").unwrap();
-        // `rw` and `ro` of the file system are about all its mounts together.
-        let of_file_system = fields[separator + 3].split(',').skip(1);
-        let options = fields[5].split(',').chain(of_file_system).collect();
-        Mounted { at: Path::new(fields[4]), options, kind: fields[separator + 1] }
-    });
-    mounts.collect()
+        [fields[5], fields[separator + 1], fields[separator + 3]]
+    })
 }
 
-/// What is mounted last at this path, if there is a mount.
-fn at<'a>(mounts: &'a [Mounted<'a>], path: &Path) -> Option<&'a Mounted<'a>> {
-    mounts.iter().rfind(|mount| mount.at == path)
-}
-
-fn compare(mounts: &[Mounted], Mount { destination, kind, source: _, options }: &Mount) {
-    let place = destination.display();
-    let found = at(mounts, destination).unwrap_or_else(|| panic!("nothing is mounted at {place}"));
-    if kind == "cgroup" && found.kind == "tmpfs" {
-        // Version 1: a directory with one mount for each controller.
-        let controllers: Vec<_> = mounts.iter().filter(|mount| mount.kind == "cgroup").collect();
-        assert!(controllers.len() > 2 && controllers.iter().all(|mount| mount.at.starts_with(destination)));
-        controllers.into_iter().for_each(|mount| has(mount, options));
-        return;
+fn assert_mounted(table: &str, Mount { destination, kind, source: _, options }: &Mount) {
+    let [flags, found_kind, super_options] = mounted(table, destination)
+        .unwrap_or_else(|| panic!("nothing at {}:\n{table}", destination.display()));
+    if (&**kind, found_kind) == ("cgroup", "tmpfs") {
+        return assert_cgroups_v1_mounted(table, destination, options);
     }
-    assert!(kind == "bind" || found.kind.starts_with(&**kind), "{place}: {}", found.kind);
-    has(found, options);
+    let is_kind = match &**kind {
+        "bind" => true,
+        "cgroup" => found_kind == "cgroup2",
+        kind => kind == found_kind,
+    };
+    assert!(is_kind, "{}: {found_kind}", destination.display());
+    assert_options(destination, options, flags, super_options);
 }
 
-fn has(found: &Mounted, options: &[String]) {
+/// With version 1 of cgroups the engine mounts a tmpfs, and below it each controller with the options
+/// that are described.
+fn assert_cgroups_v1_mounted(table: &str, destination: &Path, options: &[String]) {
+    let of_cgroup = |line: &&str| line.contains(" - cgroup ");
+    let controllers: Vec<_> =
+        table.lines().filter(of_cgroup).map(|line| Path::new(line.split(' ').nth(4).unwrap())).collect();
+    assert!(controllers.len() > 2, "{table}");
+    for controller in controllers {
+        assert!(controller.starts_with(destination), "{}", controller.display());
+        let [flags, _, super_options] = mounted(table, controller).unwrap();
+        assert_options(controller, options, flags, super_options);
+    }
+}
+
+fn assert_options(at: &Path, options: &[String], flags: &str, super_options: &str) {
+    let has = |options: &str, option: &str| options.split(',').any(|one| one == option);
     for option in options {
-        let size = option.strip_prefix("size=").and_then(|size| size.parse::<u64>().ok());
-        let option = size.map_or(option.clone(), |size| format!("size={}k", size / 1024));
-        // What the kernel shows of a mount is in its own words but for these.
-        let shown = ["ro", "rw", "nosuid", "nodev", "noexec"].contains(&&*option) || size.is_some();
-        assert!(!shown || found.options.contains(&&*option), "{}: {option}: {:?}", found.at.display(), found.options);
+        let found = match &**option {
+            "ro" | "rw" | "nosuid" | "nodev" | "noexec" => has(flags, option),
+            option => match option.strip_prefix("size=").and_then(|size| size.parse::<u64>().ok()) {
+                Some(size) => has(super_options, &format!("size={}k", size / 1024)),
+                None => true,
+            },
+        };
+        assert!(found, "{}: {option} is not in {flags} {super_options}", at.display());
     }
 }
 
 #[test]
-fn a_running_box_is_what_its_description_says() {
+fn a_running_box_matches_its_description() {
     let _world = world();
     let user = User::new("described");
     user.says("true");
@@ -83,17 +87,18 @@ fn a_running_box_is_what_its_description_says() {
     let init = format!("/proc/{}", user.box_processes()[0]);
     let read = |name: &str| text(&fs::read(format!("{init}/{name}")).unwrap());
     let table = read("mountinfo");
-    let table = parse(&table);
     assert!(mounts.len() > 12);
-    mounts.iter().for_each(|mount| compare(&table, mount));
-    let here: Vec<_> = masked_paths.iter().filter(|path| path.exists()).collect();
-    assert!(here.len() > 2, "{here:?}");
-    for path in here {
-        assert!(at(&table, path).is_some(), "{} is not masked", path.display());
+    for mount in &mounts {
+        assert_mounted(&table, mount);
+    }
+    let existing: Vec<_> = masked_paths.iter().filter(|path| path.exists()).collect();
+    assert!(existing.len() > 2, "{existing:?}");
+    for path in existing {
+        assert!(mounted(&table, path).is_some(), "{} is not masked:\n{table}", path.display());
     }
     for path in readonly_paths.iter().filter(|path| path.exists()) {
-        let is_readonly = at(&table, path).is_some_and(|mount| mount.options.contains(&"ro"));
-        assert!(is_readonly, "{} can be written", path.display());
+        let flags = mounted(&table, path).map(|[flags, ..]| flags).unwrap_or_default();
+        assert!(flags.split(',').any(|flag| flag == "ro"), "{} can be written:\n{table}", path.display());
     }
     for namespace in namespaces {
         let name = match &*namespace.kind {
@@ -118,8 +123,10 @@ fn a_running_box_is_what_its_description_says() {
         assert_eq!(u64::from_str_radix(&field(set), 16), Ok(0), "{set}");
     }
     assert_eq!(field("NoNewPrivs"), u8::from(no_new_privileges).to_string());
-    assert_eq!(read("cmdline"), args.iter().map(|argument| format!("{argument}\0")).collect::<String>());
-    env.iter().for_each(|variable| assert!(read("environ").split('\0').any(|one| one == variable)));
+    assert_eq!(read("cmdline"), args.join("\0") + "\0");
+    for variable in &env {
+        assert!(read("environ").split('\0').any(|found| found == variable), "{variable}");
+    }
     let limits = read("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!((rlimits.len(), &*rlimits[0].kind), (1, "RLIMIT_CORE"));

@@ -1,6 +1,5 @@
-//! `sshbox doctor`: all is well in a world that works; then each thing is broken for real and the
-//! doctor says so. What only systemd has, and what a kernel lacks, is judged by the tests beside
-//! the code from what those programs print.
+//! `sshbox doctor`: in a working world no check fails; then each test breaks one thing for real and expects the
+//! doctor to report it. Unit tests in `crates/admin` check what depends on systemd or on the kernel.
 
 use crate::harness::{
     Changed, STATE, Terminal, Undo, User, alice, run, text, to_the_end, until, user_without, world_alone,
@@ -25,8 +24,8 @@ fn doctor(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a run found, and how it ended.
-fn examined(arguments: &[&str]) -> (Vec<Found>, i32) {
+/// Runs the doctor. Returns the results and the exit status.
+fn run_doctor(arguments: &[&str]) -> (Vec<Found>, i32) {
     let output = to_the_end(doctor(&[&["--json"], arguments].concat()), Vec::new());
     assert_eq!(text(&output.stderr), "");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -34,9 +33,9 @@ fn examined(arguments: &[&str]) -> (Vec<Found>, i32) {
     (found, output.status.code().unwrap())
 }
 
-/// What one check found.
+/// Result of one check.
 fn check(id: &str) -> Found {
-    let (mut found, status) = examined(&[id]);
+    let (mut found, status) = run_doctor(&[id]);
     assert_eq!(found.len(), 1);
     let found = found.remove(0);
     assert_eq!(status, i32::from(found.state == "fail"), "{found:?}");
@@ -58,7 +57,7 @@ impl Found {
         Self { id: get("id"), state: get("state"), seen: get("seen"), fix: get("fix"), fixed: get("fixed") }
     }
 
-    /// Whether it is in this state, with these words in what was seen and in what to do.
+    /// Checks the state, and texts in the observation and in the suggested fix.
     fn says(self, state: &str, seen: &str, fix: &str) {
         assert_eq!(self.state, state, "{self:?}");
         assert!(self.seen.contains(seen) && self.fix.contains(fix), "{self:?}");
@@ -66,7 +65,7 @@ impl Found {
     }
 }
 
-/// Another mode for a file or directory, until the test ends.
+/// Changes the mode of a file or directory until this is dropped.
 fn mode(path: &'static str, mode: u32) -> Undo<impl Fn()> {
     let set = |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let before = fs::metadata(path).unwrap().permissions().mode();
@@ -74,22 +73,22 @@ fn mode(path: &'static str, mode: u32) -> Undo<impl Fn()> {
     Undo(move || fs::set_permissions(path, fs::Permissions::from_mode(before)).unwrap())
 }
 
-/// A file or directory out of the way, until the test ends.
+/// Moves a file or directory away until this is dropped.
 fn without(path: &'static str) -> Undo<impl Fn()> {
     let aside = format!("{path}.aside");
     fs::rename(path, &aside).unwrap();
     Undo(move || fs::rename(&aside, path).unwrap())
 }
 
-/// A directory that is not there, until the test ends.
+/// Creates a directory, which must not exist, until this is dropped.
 fn folder(path: &'static str) -> Undo<impl Fn()> {
     fs::create_dir_all(path).unwrap();
     Undo(move || fs::remove_dir_all(path).unwrap())
 }
 
-/// All that a visit could leave behind.
+/// Everything that a test login of the doctor could leave behind.
 fn traces() -> String {
-    // Written so that it does not find itself.
+    // The brackets keep the patterns from matching this command itself.
     let visited = "find /var/lib/sshbox /run/sshbox /var/cache/sshbox /tmp -name '*[s]shbox-doctor-*';
                    docker ps --all --format '{{.Names}}' | grep '[s]shbox-doctor-';
                    ps -e -o args | grep '[s]shbox-doctor-'; true";
@@ -97,13 +96,13 @@ fn traces() -> String {
 }
 
 #[test]
-fn in_a_world_that_works_nothing_fails_and_nothing_is_left() {
+fn in_a_working_world_no_check_fails_and_nothing_is_left_behind() {
     let _world = world_alone();
     let user = alice();
     let mut session = user.ssh().begin(&["echo in; read line; echo $line"]);
     assert_eq!(session.line(), "in");
     let began = user.inspect("{{.State.StartedAt}}");
-    let (found, status) = examined(&[]);
+    let (found, status) = run_doctor(&[]);
     let to_know_of = ["updates", "box", "isolation", "cgroups"];
     for one in &found {
         // No systemd runs in a world.
@@ -114,14 +113,14 @@ fn in_a_world_that_works_nothing_fails_and_nothing_is_left() {
     }
     assert_eq!((found.len(), status), (28, 0));
     assert_eq!(traces(), "");
-    // Nobody else has noticed.
+    // Other users are not affected.
     session.write(b"still here\n");
     assert_eq!(session.line(), "still here");
     assert_eq!(user.inspect("{{.State.StartedAt}}"), began);
 }
 
 #[test]
-fn people_get_lines_and_colour_on_a_terminal_only() {
+fn people_get_lines_with_colour_only_on_a_terminal() {
     let _world = world_alone();
     let output = to_the_end(doctor(&["config", "users"]), Vec::new());
     assert_eq!(
@@ -143,7 +142,7 @@ fn people_get_lines_and_colour_on_a_terminal_only() {
 }
 
 #[test]
-fn others_than_root_and_wrong_checks_are_refused() {
+fn users_other_than_root_and_unknown_checks_are_refused() {
     let _world = world_alone();
     let mut nobody = Command::new("setpriv");
     nobody.args(["--reuid", "65534", "--clear-groups", "sshbox", "doctor"]);
@@ -156,7 +155,7 @@ fn others_than_root_and_wrong_checks_are_refused() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_used() {
+fn an_invalid_configuration() {
     let _world = world_alone();
     {
         let _changed = Changed::config("url = ", "urll = ");
@@ -169,12 +168,12 @@ fn a_configuration_that_cannot_be_used() {
         "sshbox.toml belongs to 0:0 with mode 0666",
         "chmod 0644 /etc/sshbox/sshbox.toml",
     );
-    let (found, status) = examined(&["--fix", "config"]);
+    let (found, status) = run_doctor(&["--fix", "config"]);
     assert_eq!((&*found[0].state, &*found[0].fixed, status), ("ok", "chmod 0644 /etc/sshbox/sshbox.toml", 0));
 }
 
 #[test]
-fn users_that_are_missing() {
+fn missing_system_users() {
     let _world = world_alone();
     {
         let _changed = Changed::file("/etc/passwd", "sshbox-keys:", "sshbox-kees:");
@@ -189,7 +188,7 @@ fn users_that_are_missing() {
 }
 
 #[test]
-fn files_and_directories_that_others_can_change() {
+fn files_and_directories_that_other_users_can_change() {
     let _world = world_alone();
     for (path, wrong, id, seen) in [
         ("/var/cache/sshbox", 0o777, "directories", "with mode 0777, not to "),
@@ -198,7 +197,7 @@ fn files_and_directories_that_others_can_change() {
     ] {
         let _mode = mode(path, wrong);
         check(id).says("fail", seen, "");
-        let (found, status) = examined(&["--fix", id]);
+        let (found, status) = run_doctor(&["--fix", id]);
         assert_eq!((&*found[0].state, status), ("ok", 0), "{found:?}");
         assert!(!found[0].fixed.is_empty() && !found[0].fixed.contains("failed"), "{found:?}");
         check(id).says("ok", "", "");
@@ -208,7 +207,7 @@ fn files_and_directories_that_others_can_change() {
 }
 
 #[test]
-fn things_that_are_missing() {
+fn missing_files_directories_and_packages() {
     let _world = world_alone();
     {
         let _gone = without("/usr/lib/sshbox/sshbox-reap");
@@ -230,12 +229,12 @@ fn things_that_are_missing() {
         "/run/sshbox/boxes is missing",
         "systemd-tmpfiles --create sshbox.conf",
     );
-    examined(&["--fix", "directories"]).0.remove(0).says("ok", "", "");
+    run_doctor(&["--fix", "directories"]).0.remove(0).says("ok", "", "");
     fs::remove_dir("/run/sshbox/boxes").unwrap();
 }
 
 #[test]
-fn homes_that_others_can_change() {
+fn homes_that_other_users_can_change() {
     let _world = world_alone();
     let homes = "/var/lib/sshbox/homes";
     {
@@ -256,7 +255,7 @@ fn homes_that_others_can_change() {
 }
 
 #[test]
-fn an_sshd_that_is_set_up_wrongly() {
+fn an_sshd_with_a_wrong_configuration() {
     let _world = world_alone();
     {
         let _changed = Changed::file(SSHD_CONFIG, "UsePAM no", "UsePAM no\nNonsense yes");
@@ -276,11 +275,11 @@ fn an_sshd_that_is_set_up_wrongly() {
     }
     let _mode = mode(SSHD_CONFIG, 0o664);
     check("sshd-config").says("fail", "with mode 0664", "chmod 0644");
-    examined(&["--fix", "sshd-config"]).0.remove(0).says("ok", "", "");
+    run_doctor(&["--fix", "sshd-config"]).0.remove(0).says("ok", "", "");
 }
 
 #[test]
-fn host_keys_that_others_can_read_or_that_are_missing() {
+fn host_keys_that_other_users_can_read_or_that_are_missing() {
     let _world = world_alone();
     {
         let _mode = mode("/etc/ssh/ssh_host_rsa_key", 0o644);
@@ -291,14 +290,14 @@ fn host_keys_that_others_can_read_or_that_are_missing() {
 }
 
 #[test]
-fn names_that_every_program_knows() {
+fn login_names_that_every_program_on_the_host_resolves() {
     let _world = world_alone();
     let _changed = Changed::file("/etc/nsswitch.conf", "passwd:", "passwd: sshbox");
     check("nss").says("fail", "every program on this host", "take sshbox out of /etc/nsswitch.conf");
 }
 
 #[test]
-fn an_sshd_that_does_not_run_or_is_another() {
+fn an_sshd_that_does_not_run_or_is_a_different_one() {
     let _world = world_alone();
     {
         run("packaging/demo/without-systemd", &["stop"]);
@@ -326,10 +325,10 @@ fn an_sshd_that_does_not_run_or_is_another() {
 }
 
 #[test]
-fn a_server_with_other_host_keys() {
+fn an_sshd_with_other_host_keys() {
     let _world = world_alone();
     run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &format!("{STATE}/other_host_key")]);
-    // The server that runs has not read this.
+    // The running sshd has not read this change.
     let _ed25519 =
         Changed::file(SSHD_CONFIG, "/etc/ssh/ssh_host_ed25519_key", "/run/sshbox-tests/other_host_key");
     let _ecdsa = Changed::file(SSHD_CONFIG, "HostKey /etc/ssh/ssh_host_ecdsa_key", "");
@@ -338,7 +337,7 @@ fn a_server_with_other_host_keys() {
 }
 
 #[test]
-fn a_login_that_gets_no_box() {
+fn a_login_that_cannot_start_a_box() {
     let _world = world_alone();
     {
         let _mode = mode("/run/sshbox/wake.sock", 0o600);
@@ -365,7 +364,7 @@ fn an_image_that_is_missing_or_has_no_sftp_server() {
 }
 
 #[test]
-fn a_network_on_which_boxes_meet() {
+fn a_network_on_which_boxes_reach_each_other() {
     let _world = world_alone();
     {
         run("docker", &["network", "create", "sshbox-open"]);
@@ -383,9 +382,9 @@ fn a_network_on_which_boxes_meet() {
 }
 
 #[test]
-fn what_a_box_reaches_of_the_host() {
+fn services_of_the_host_that_a_box_can_reach() {
     let _world = world_alone();
-    // Docker's bridge is an address of this host; a service there is in reach of boxes.
+    // Docker's bridge has an address of this host, and boxes can reach a service on it.
     let service = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = service.local_addr().unwrap().port().to_string();
     run("ip", &["address", "add", "169.254.169.254/32", "dev", "lo"]);
@@ -397,7 +396,7 @@ fn what_a_box_reaches_of_the_host() {
 }
 
 #[test]
-fn an_engine_that_is_gone_hangs_or_takes_boxes_along() {
+fn an_engine_that_does_not_run_hangs_or_stops_boxes_when_it_ends() {
     let _world = world_alone();
     let answers = || {
         Command::new("docker")
@@ -417,20 +416,20 @@ fn an_engine_that_is_gone_hangs_or_takes_boxes_along() {
     {
         let _back = Undo(move || {
             run("tests/system/engine", &["start-mortal"]);
-            until("dockerd is back", answers);
+            until("dockerd replies", answers);
         });
-        until("dockerd is gone", || !answers());
+        until("dockerd has ended", || !answers());
         check("docker").says("fail", "cannot reach the engine at /run/docker.sock", "systemctl start docker");
         check("live-restore").says("skip", "see docker", "");
     }
     check("live-restore").says("warn", "off", "\"live-restore\": true");
     run("tests/system/engine", &["stop"]);
     run("tests/system/engine", &["start"]);
-    until("dockerd is back", answers);
+    until("dockerd replies", answers);
     check("live-restore").says("ok", "", "");
 }
 
-/// A program that stands in for another one of this name, until the test ends; and a PATH with it.
+/// Creates a fake of this program until the first value is dropped. The second value is a PATH that contains it.
 fn fake(name: &str, script: &str) -> (Undo<impl Fn() + use<>>, String) {
     let folder = folder("/run/sshbox-tests/fake");
     let path = format!("/run/sshbox-tests/fake/{name}");
@@ -440,7 +439,7 @@ fn fake(name: &str, script: &str) -> (Undo<impl Fn() + use<>>, String) {
 }
 
 #[test]
-fn security_updates_that_wait_are_named_without_asking_the_network() {
+fn pending_security_updates_are_listed_without_network_access() {
     let _world = world_alone();
     let check = |apt: &str| {
         let (_fake, path) = fake("apt-get", &format!("#!/bin/sh\n{apt}\n"));
@@ -459,7 +458,7 @@ fn security_updates_that_wait_are_named_without_asking_the_network() {
     let asked = fs::read_to_string("/run/sshbox-tests/fake-asked").unwrap();
     assert!(asked.starts_with("--simulate ") && !asked.contains("update "), "{asked}");
     check("exit 100").says("skip", "cannot tell", "");
-    // Another update is not one of security, and another package is not one that boxes need.
+    // An update that is not a security update, and one of a package that boxes do not need.
     let found = check("echo 'Inst runc [1] (2 Debian:12.11/oldstable [amd64])'");
     assert!(!found.seen.contains("wait:"), "{found:?}");
     let found = check(&format!("echo 'Inst jq [1] (2 {origin})'"));
@@ -467,7 +466,7 @@ fn security_updates_that_wait_are_named_without_asking_the_network() {
 }
 
 #[test]
-fn a_web_app_that_does_not_answer_or_does_not_know_us() {
+fn a_web_app_that_does_not_reply_or_does_not_accept_the_token() {
     let _world = world_alone();
     {
         run("tests/system/web", &["freeze"]);
@@ -514,7 +513,7 @@ fn a_web_app_that_redirects_fails_or_has_an_account_for_every_name() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_and_a_connection_in_the_clear() {
+fn an_untrusted_certificate_and_an_unencrypted_connection() {
     let _world = world_alone();
     let _folder = folder("/run/sshbox-tests/tls");
     let certify = "cd /run/sshbox-tests/tls &&
@@ -540,9 +539,9 @@ fn a_certificate_that_is_not_trusted_and_a_connection_in_the_clear() {
 }
 
 #[test]
-fn units_that_are_off() {
+fn disabled_units() {
     let _world = world_alone();
-    // No systemd runs here: what is shown is that its answers are asked for and acted on.
+    // No systemd runs here: a fake shows that the doctor asks systemd and acts on the replies.
     let _system = folder("/run/systemd/system");
     let systemctl = "#!/bin/sh\necho \"$*\" >> /run/sshbox-tests/fake/asked\n\
         [ \"$1\" = show ] && printf 'ActiveState=inactive\\nUnitFileState=disabled\\n'\nexit 0\n";
@@ -567,7 +566,7 @@ fn units_that_are_off() {
     assert_eq!(enabled, ["enable --now sshbox-wake.socket", "enable --now sshbox-reap.timer"]);
 }
 
-/// Lets the doctor work until somebody has got in, and then sends this signal.
+/// Runs the doctor until its first test login has succeeded, and then sends this signal.
 fn cut_short(signal: Signal) -> std::process::ExitStatus {
     let mut child = doctor(&["login", "sftp", "isolation"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut seen = Vec::new();
@@ -582,7 +581,7 @@ fn cut_short(signal: Signal) -> std::process::ExitStatus {
 }
 
 #[test]
-fn a_doctor_that_is_ended_leaves_nothing_and_one_that_is_killed_leaves_it_to_the_next() {
+fn an_interrupted_doctor_cleans_up_and_a_killed_one_leaves_it_to_the_next() {
     let _world = world_alone();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         assert_eq!(cut_short(signal).signal(), Some(signal as i32));
@@ -590,14 +589,14 @@ fn a_doctor_that_is_ended_leaves_nothing_and_one_that_is_killed_leaves_it_to_the
     }
     cut_short(Signal::SIGKILL);
     assert!(traces().contains("/var/lib/sshbox/homes/sshbox-doctor-"));
-    // What it had started itself ends by itself.
-    until("its client is gone", || !traces().contains("StrictHostKeyChecking"));
+    // The client that it had started ends by itself.
+    until("its client has ended", || !traces().contains("StrictHostKeyChecking"));
     check("leftovers").says("ok", "2 of a doctor that was killed are removed", "");
     assert_eq!(traces(), "");
 }
 
 #[test]
-fn one_visit_at_a_time() {
+fn only_one_test_login_at_a_time() {
     let _world = world_alone();
     let lock = fs::File::options().create(true).append(true).open("/run/sshbox/doctor.lock").unwrap();
     lock.lock().unwrap();
@@ -605,7 +604,7 @@ fn one_visit_at_a_time() {
 }
 
 #[test]
-fn a_visitor_is_no_other_user_and_an_invitation_is_roots() {
+fn a_temporary_user_is_no_other_user_and_only_root_can_create_one() {
     let _world = world_alone();
     let _folder = folder("/var/lib/sshbox/doctor");
     let key = fs::read_to_string(format!("{STATE}/key.pub")).unwrap();
@@ -615,19 +614,19 @@ fn a_visitor_is_no_other_user_and_an_invitation_is_roots() {
         path
     };
     let user = |name: &str| User { name: name.to_owned() };
-    // A file for somebody whose name is not a visitor's opens nothing.
+    // A key file for a name that is not a temporary user's opens nothing.
     invite("mallory");
     assert_eq!(user("mallory").ssh().status("true"), 255);
-    // Nor does one that others can write, or a link to one.
+    // Neither does a file that other users can write, or a link to one.
     let path = invite("sshbox-doctor-00000000");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(user("sshbox-doctor-00000000").ssh().status("true"), 255);
     symlink("/etc/passwd", "/var/lib/sshbox/doctor/sshbox-doctor-00000001").unwrap();
     assert_eq!(user("sshbox-doctor-00000001").ssh().status("true"), 255);
-    // Without an invitation the web app decides, as for everybody.
+    // Without a key file the web app decides, as for every user.
     let registered = User::new("sshbox-doctor-00000002");
     assert_eq!(registered.says("echo in"), "in\n");
-    // And the doctor does not take them for one of its own.
+    // The doctor does not remove such a user as one of its own.
     check("leftovers").says("ok", "nothing is left of the visit; 2 of a doctor", "");
     assert!(Path::new(&registered.home()).exists());
     assert_eq!(registered.says("echo still in"), "still in\n");

@@ -1,5 +1,5 @@
-//! What programs of a box find in their environment: the same by every way in, what clients send
-//! of it, and what the box replaces because it does not know it.
+//! The environment of programs in a box: the same in every kind of session, with the variables that clients send, and
+//! with a replacement for a locale or terminal type that the box does not know.
 
 use crate::harness::{STATE, Terminal, User, alice, run, text, until, user_without, world, world_alone};
 use crate::inner_sshd::Machine;
@@ -15,10 +15,10 @@ fn parse(environ: &[u8]) -> Variables {
     fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// The first environment of a shell, which then adds its own.
-const TELL: &str = "cat /proc/$$/environ; :";
+/// Prints the initial environment of a shell, without the variables that the shell adds.
+const PRINT_ENVIRONMENT: &str = "cat /proc/$$/environ; :";
 
-/// The environment of the file transfer server that this client has begun in the box.
+/// Environment of the sftp server that this client has started in the box.
 fn of_sftp(user: &User, mut client: Command) -> Variables {
     let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut client = crate::harness::Running::of(client);
@@ -28,17 +28,17 @@ fn of_sftp(user: &User, mut client: Command) -> Variables {
         };
         user.box_processes().into_iter().find(is_server)
     };
-    until("the file transfer server runs", || server().is_some());
+    until("the sftp server runs", || server().is_some());
     let found = parse(&fs::read(format!("/proc/{}/environ", server().unwrap())).unwrap());
     client.kill();
-    until("the file transfer server is gone", || server().is_none());
+    until("the sftp server has ended", || server().is_none());
     found
 }
 
-/// The environment by each way in, with these options of the client.
-fn every_way(machine: &Machine, options: &[&str]) -> Vec<(&'static str, Variables)> {
+/// Environment in each kind of session, with these client options.
+fn every_kind(machine: &Machine, options: &[&str]) -> Vec<(&'static str, Variables)> {
     let user = &machine.user;
-    let shell = format!("{TELL}\nexit\n").into_bytes();
+    let shell = format!("{PRINT_ENVIRONMENT}\nexit\n").into_bytes();
     let mut through = machine.command("ssh");
     through.args(options).args(["-T", &machine.host()]);
     let mut sftp = Command::new("ssh");
@@ -48,35 +48,35 @@ fn every_way(machine: &Machine, options: &[&str]) -> Vec<(&'static str, Variable
     let mut sftp_through = machine.command("ssh");
     sftp_through.args(options).args(["-s", &machine.host(), "sftp"]);
     vec![
-        ("command", parse(&user.ssh().args(options).run(TELL).stdout)),
+        ("command", parse(&user.ssh().args(options).run(PRINT_ENVIRONMENT).stdout)),
         ("shell", parse(&user.ssh().args(options).args(&["-T"]).input(&shell).run("").stdout)),
         ("sftp", of_sftp(user, sftp)),
-        ("@sshd: command", parse(&machine.ssh(options, TELL).stdout)),
+        ("@sshd: command", parse(&machine.ssh(options, PRINT_ENVIRONMENT).stdout)),
         ("@sshd: shell", parse(&crate::harness::to_the_end(through, shell).stdout)),
         ("@sshd: sftp", of_sftp(user, sftp_through)),
     ]
 }
 
 #[test]
-fn every_way_in_has_one_environment_and_the_images_language() {
+fn every_kind_of_session_has_the_same_environment_and_the_images_language() {
     let _world = world();
     let machine = Machine::of(&User::new("ways"));
-    let ways = every_way(&machine, &[]);
+    let ways = every_kind(&machine, &[]);
     let (_, command) = &ways[0];
-    for (way, found) in &ways {
+    for (kind, found) in &ways {
         let strip = |variables: &Variables| {
             let mut variables = variables.clone();
             variables.retain(|name, _| !["SSH_CLIENT", "SSH_CONNECTION"].contains(&&**name));
             variables
         };
-        assert_eq!(strip(found), strip(command), "{way}");
-        // The connection is the one that the user's machine has with this host.
+        assert_eq!(strip(found), strip(command), "{kind}");
+        // The variables describe the connection of the user's machine to this host.
         let words: Vec<&str> = found["SSH_CONNECTION"].split(' ').collect();
-        assert!(words[1].parse::<u16>().is_ok_and(|port| port != u16::MAX), "{way}: {words:?}");
-        assert_eq!([words[0], words[2], words[3]], ["127.0.0.1", "127.0.0.1", "2200"], "{way}");
-        assert_eq!(found["SSH_CLIENT"], format!("127.0.0.1 {} 2200", words[1]), "{way}");
+        assert!(words[1].parse::<u16>().is_ok_and(|port| port != u16::MAX), "{kind}: {words:?}");
+        assert_eq!([words[0], words[2], words[3]], ["127.0.0.1", "127.0.0.1", "2200"], "{kind}");
+        assert_eq!(found["SSH_CLIENT"], format!("127.0.0.1 {} 2200", words[1]), "{kind}");
     }
-    // What the image says is there, and beyond it what plain sshd sets, but for where mail is.
+    // The environment is that of the image, and what plain sshd sets except for the mailbox.
     let image = run(
         "docker",
         &["image", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", "sshbox-user:latest"],
@@ -90,7 +90,7 @@ fn every_way_in_has_one_environment_and_the_images_language() {
     for (name, value) in &image {
         assert_eq!(command.get(name), Some(value), "{name}");
     }
-    let plain = parse(&User::plain().ssh().run(TELL).stdout);
+    let plain = parse(&User::plain().ssh().run(PRINT_ENVIRONMENT).stdout);
     let beyond: Vec<&String> = command.keys().filter(|name| !image.contains_key(*name)).collect();
     let expected: Vec<&String> =
         plain.keys().filter(|name| *name != "MAIL" && !image.contains_key(*name)).collect();
@@ -99,7 +99,7 @@ fn every_way_in_has_one_environment_and_the_images_language() {
 }
 
 #[test]
-fn what_clients_send_travels_by_every_way_in() {
+fn variables_of_the_client_reach_every_kind_of_session() {
     let _world = world();
     let machine = Machine::of(&User::new("colours"));
     let sent = [
@@ -112,22 +112,22 @@ fn what_clients_send_travels_by_every_way_in() {
         ("TERM_PROGRAM_VERSION", "20240203-110809"),
     ];
     let list = sent.map(|(name, value)| format!("{name}={value}")).join(" ");
-    for (way, found) in every_way(&machine, &["-o", &format!("SetEnv={list} FOO=no LD_PRELOAD=/no")]) {
+    for (kind, found) in every_kind(&machine, &["-o", &format!("SetEnv={list} FOO=no LD_PRELOAD=/no")]) {
         for (name, value) in sent {
-            assert_eq!(found.get(name).map(String::as_str), Some(value), "{way}: {name}");
+            assert_eq!(found.get(name).map(String::as_str), Some(value), "{kind}: {name}");
         }
-        assert!(!found.contains_key("FOO") && !found.contains_key("LD_PRELOAD"), "{way}");
+        assert!(!found.contains_key("FOO") && !found.contains_key("LD_PRELOAD"), "{kind}");
     }
-    // What no program expects to print is left out.
+    // Variables with unprintable bytes are left out.
     let hostile = format!("SetEnv=\"COLORTERM=a\u{1b}[31mb\" NO_COLOR={} LC_KEPT=yes", "x".repeat(300));
-    for (way, found) in every_way(&machine, &["-o", &hostile]) {
-        assert_eq!(found.get("LC_KEPT").map(String::as_str), Some("yes"), "{way}");
-        assert!(!found.contains_key("COLORTERM") && !found.contains_key("NO_COLOR"), "{way}: {found:?}");
+    for (kind, found) in every_kind(&machine, &["-o", &hostile]) {
+        assert_eq!(found.get("LC_KEPT").map(String::as_str), Some("yes"), "{kind}");
+        assert!(!found.contains_key("COLORTERM") && !found.contains_key("NO_COLOR"), "{kind}: {found:?}");
     }
 }
 
 #[test]
-fn git_speaks_version_2_of_its_protocol() {
+fn git_uses_version_2_of_its_protocol() {
     let _world = world();
     let user = User::new("git-two");
     user.says("git init -q -b main p && cd p && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m one");
@@ -146,7 +146,7 @@ fn git_speaks_version_2_of_its_protocol() {
 }
 
 #[test]
-fn a_locale_that_the_image_lacks_becomes_c_utf_8_without_a_word() {
+fn a_locale_that_the_image_lacks_is_replaced_silently_by_c_utf_8() {
     let _world = world();
     let machine = Machine::of(&User::new("locales"));
     let path = format!("{}/config", machine.folder);
@@ -154,19 +154,19 @@ fn a_locale_that_the_image_lacks_becomes_c_utf_8_without_a_word() {
     let config =
         fs::read_to_string(&path).unwrap().replace("ProxyCommand ssh ", &format!("ProxyCommand ssh {send} "));
     fs::write(&path, config).unwrap();
-    // As clients have it by default: what they send, they send on both connections.
+    // By default, clients send variables on both connections.
     let through = |sent: &str, command: &str| {
         let mut ssh = machine.command("ssh");
         ssh.args(send.split(' ')).args([&*machine.host(), command]).env("SHELL", "/bin/sh");
         ssh.env_remove("LANG").envs(sent.split(' ').filter_map(|one| one.split_once('=')));
         crate::harness::to_the_end(ssh, Vec::new())
     };
-    // perl and bash complain, each in its way, of what they cannot have.
+    // perl and bash each print a warning for a locale that does not exist.
     let ask = "perl -e 1; bash -c 'printf é | wc -m'; echo $LANG $LC_ALL $LC_TIME";
     for (sent, found) in [
         ("LANG=de_DE.UTF-8 LC_TIME=xx_YY@z", "C.UTF-8 C.UTF-8"),
         ("LC_ALL=de_DE.UTF-8", "C.UTF-8 C.UTF-8"),
-        // What macOS sends.
+        // macOS sends this.
         ("LC_CTYPE=UTF-8", "C.UTF-8"),
         ("LANG=en_US.UTF-8", "en_US.UTF-8"),
         ("LANG=en_US.utf8 LC_TIME=POSIX", "en_US.utf8 POSIX"),
@@ -181,7 +181,7 @@ fn a_locale_that_the_image_lacks_becomes_c_utf_8_without_a_word() {
 }
 
 #[test]
-fn without_an_archive_of_locales_c_utf_8_is_left() {
+fn without_a_locale_archive_c_utf_8_is_used() {
     let alone = world_alone();
     let user = user_without("unspoken", "/usr/lib/locale/locale-archive", &alone);
     let output = user.ssh().args(&["-o", "SetEnv=LANG=en_US.UTF-8"]).run("perl -e 1; echo $LANG");
@@ -189,7 +189,7 @@ fn without_an_archive_of_locales_c_utf_8_is_left() {
 }
 
 #[test]
-fn a_terminal_type_that_the_box_does_not_know_falls_back_and_is_told_once() {
+fn an_unknown_terminal_type_is_replaced_and_reported_once() {
     let _world = world();
     let user = User::new("typist");
     user.says("true");
@@ -202,7 +202,7 @@ fn a_terminal_type_that_the_box_does_not_know_falls_back_and_is_told_once() {
         ssh.args(["-tt", "-o", &format!("SetEnv=TERM={kind}"), &machine.host()]).args(words);
         Terminal::of(&mut ssh, 24, 80)
     };
-    let told = |kind: &str| {
+    let notice = |kind: &str| {
         format!(
             "sshbox: this box does not know the terminal type {kind}; its programs get xterm-256color\r\n"
         )
@@ -218,24 +218,24 @@ fn a_terminal_type_that_the_box_does_not_know_falls_back_and_is_told_once() {
         assert_eq!(terminal.ends(), 3);
         before
     };
-    // A command says nothing but its own.
+    // A command prints only its own output.
     for mut terminal in [outer("nobodys-1", &["echo =$TERM="]), inner("nobodys-1", &["echo =$TERM="])] {
         assert_eq!(terminal.shows("=xterm-256color=\r\n"), "=xterm-256color=\r\n");
     }
-    assert!(shell(outer("nobodys-1", &[])).contains(&told("nobodys-1")));
+    assert!(shell(outer("nobodys-1", &[])).contains(&notice("nobodys-1")));
     for again in [outer("nobodys-1", &[]), inner("nobodys-1", &[])] {
         assert!(!shell(again).contains("sshbox:"));
     }
-    assert!(shell(inner("nobodys-2", &[])).contains(&told("nobodys-2")));
+    assert!(shell(inner("nobodys-2", &[])).contains(&notice("nobodys-2")));
     assert!(!shell(outer("nobodys-2", &[])).contains("sshbox:"));
-    // Nothing leads elsewhere, and nothing reaches the terminal that is not printable.
+    // A hostile type opens no other file, and no unprintable byte reaches the terminal.
     for hostile in ["../../etc/passwd", "x/xterm", "..", "a\u{1b}[31mb", &"x".repeat(2000)] {
         for mut terminal in [outer(hostile, &["echo =$TERM="]), inner(hostile, &["echo =$TERM="])] {
             assert_eq!(terminal.shows("=\r\n"), "=xterm-256color=\r\n", "{hostile:.20}");
         }
     }
-    assert!(shell(outer("b\u{1b}[31mb", &[])).contains(&told(r"b\x1b[31mb")));
-    // A type that its user has brought along is known.
+    assert!(shell(outer("b\u{1b}[31mb", &[])).contains(&notice(r"b\x1b[31mb")));
+    // A type that the user has installed in the home is known.
     user.says("mkdir -p ~/.terminfo/n && cd /usr/share && cp -L $(ls -d {/lib,.}/terminfo/x/xterm-256color 2>/dev/null | head -1) ~/.terminfo/n/nobodys-3");
     for mut terminal in [outer("nobodys-3", &["echo =$TERM="]), inner("nobodys-3", &["echo =$TERM="])] {
         terminal.shows("=nobodys-3=\r\n");
@@ -243,7 +243,7 @@ fn a_terminal_type_that_the_box_does_not_know_falls_back_and_is_told_once() {
 }
 
 #[test]
-fn what_is_too_long_is_named_with_its_limit() {
+fn commands_and_variables_that_are_too_long_are_refused_with_the_limit() {
     let _world = world();
     let (user, plain) = (alice(), User::plain());
     let refused = |options: &[&str], command: &[&str], advice: &str| {
@@ -251,7 +251,7 @@ fn what_is_too_long_is_named_with_its_limit() {
         assert_eq!(status, 64, "{said}");
         assert!(said.starts_with(&format!("sshbox: {advice} (ref ")), "{said}");
     };
-    // 150 KB fit, and arrive. Of more, plain sshd runs it, and this says why it does not.
+    // 150 KB arrive. More works with plain sshd; sshbox refuses it and prints the reason.
     let fits = long_variables(15_000);
     assert_eq!(text(&user.ssh().args(&["-F", &fits]).run("echo ${#LC_LONG_9}").stdout), "15000\n");
     let long = long_variables(20_500);
@@ -266,7 +266,7 @@ fn what_is_too_long_is_named_with_its_limit() {
         &["@sshd"],
         "the variables that your client sends are 205 KB long, and together with the command 200 KB are possible; see SendEnv and SetEnv in your ssh_config",
     );
-    // No sshd can hand on a command of this length: this one says what plain sshd does.
+    // No sshd can execute a command of this length: sshbox prints the same error as plain sshd.
     let half = "x".repeat(75_000);
     let command = ["true; #", &half, &half];
     let ended = [&plain, &user].map(|user| user.ssh().begin(&command).output());
@@ -275,7 +275,7 @@ fn what_is_too_long_is_named_with_its_limit() {
     }
 }
 
-/// A file of options that sends ten variables of this length: too much for a command line.
+/// Writes an `ssh_config` that sends ten variables of this length, which is too much for a command line.
 fn long_variables(length: usize) -> String {
     let path = format!("{STATE}/long-{length}");
     let variables = (0..10).map(|number| format!(" LC_LONG_{number}={}", "x".repeat(length)));

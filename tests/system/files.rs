@@ -1,5 +1,5 @@
-//! Files that sshbox keeps on the host: what a kill or a power loss leaves of them locks nobody out,
-//! and logins go on without the cache.
+//! Files that sshbox keeps on the host: a kill or a power loss leaves no file that prevents a login, and logins work
+//! without the cache.
 
 use crate::harness::{Changed, STATE, Undo, User, journal, manage, run, text, until, world, world_alone};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -27,7 +27,7 @@ fn keys(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Has root wake this box, by a program that is killed at its call number `when` of this name.
+/// Wakes this box as root. sshbox-wake is killed at its call number `when` of this system call.
 fn wake_killed_at(user: &User, call: &str, when: u32) -> ExitStatus {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
@@ -48,7 +48,7 @@ fn f32_a_start_that_is_killed_at_any_step_leaves_a_home_that_the_next_login_comp
     for call in calls {
         for when in 1.. {
             let (user, id) = users.next().unwrap();
-            // The account is known, as after a login.
+            // The account is in the cache, as after a login.
             assert!(keys(&["--fingerprint", "none", "--", &user.name]).status.success());
             let ended = wake_killed_at(&user, call, when);
             let step = format!("{call} {when}: {ended}");
@@ -72,26 +72,26 @@ fn f32_a_start_that_is_killed_at_any_step_leaves_a_home_that_the_next_login_comp
             run("docker", &["rm", "-f", &user.container()]);
         }
     }
-    // The steps of a home and of the note beside it are among them.
+    // The kills covered the steps that create the home and the account note.
     for step in ["mkdirat 1", "fchmod 2", "fchown 4", "fsync 4", "renameat 1", "renameat2 1"] {
         assert!(killed.iter().any(|one| one == step), "{step}: {killed:?}");
     }
 }
 
 #[test]
-fn f32_a_torn_note_and_a_home_of_roots_lock_nobody_out() {
+fn f32_a_torn_account_note_or_a_home_owned_by_root_prevents_no_login() {
     let _world = world();
     let user = User::new("torn");
     user.says("echo thesis > file");
     let whole = fs::read_to_string(note(&user)).unwrap();
-    // As ext4 leaves a file that was renamed and not flushed.
+    // ext4 can leave such a file after a rename without a flush.
     for torn in ["", "\0\0\0", &whole[..whole.len() - 1]] {
         run("docker", &["rm", "-f", &user.container()]);
         fs::write(note(&user), torn).unwrap();
         assert_eq!(user.says("cat file"), "thesis\n", "{torn:?}");
         assert_eq!(fs::read_to_string(note(&user)).unwrap(), whole, "{torn:?}");
     }
-    // As an earlier version left a home when it died between making it and handing it over.
+    // An earlier version could leave such a home when it was killed between mkdir and chown.
     let user = User::new("half");
     fs::create_dir(user.home()).unwrap();
     fs::set_permissions(user.home(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -99,40 +99,40 @@ fn f32_a_torn_note_and_a_home_of_roots_lock_nobody_out() {
     assert_eq!(fs::metadata(user.home()).unwrap().uid(), 1000);
 }
 
-/// Logins with this cache: told how often?
-fn told() -> usize {
+/// Number of log entries that report a cache that cannot be written.
+fn reports() -> usize {
     journal().matches("cache not written").count()
 }
 
-fn goes_on(what: &str, name: &str) {
-    let before = told();
-    // Nothing is known of them: not their key, and not what their box may use.
+fn assert_logins_work(what: &str, name: &str) {
+    let before = reports();
+    // Neither their keys nor their limits are cached.
     let (first, second) = (User::new(&format!("{name}1")), User::new(&format!("{name}2")));
     assert_eq!(first.says("echo in"), "in\n", "{what}");
     assert_eq!(second.says("echo in") + &first.says("echo in"), "in\nin\n", "{what}");
     assert!(first.says("@status").starts_with("box        sshbox-"), "{what}");
-    assert_eq!(told() - before, 1, "{what}");
+    assert_eq!(reports() - before, 1, "{what}");
     assert!(Path::new(&format!("{SPARE}/.{name}1.json")).exists(), "{what}");
-    // A no counts.
+    // A refusal takes effect.
     manage(&["sshbox_key", "remove", &first.name, &format!("{STATE}/key.pub")]);
     assert_eq!(first.ssh().status("true"), 255, "{what}");
-    // Without an answer the last one serves.
+    // Without the web app the last answer is used.
     run("tests/system/web", &["stop"]);
     let _web = Undo(|| {
         run("tests/system/web", &["start"]);
-        until("Django answers", || {
+        until("Django replies", || {
             let mut curl = Command::new("curl");
             curl.args(["--silent", "--output", "/dev/null", "http://127.0.0.1:8000/"]);
             curl.status().unwrap().success()
         });
     });
-    until("Django is gone", || fs::metadata(format!("{STATE}/web.pid")).is_err());
+    until("Django has ended", || fs::metadata(format!("{STATE}/web.pid")).is_err());
     assert_eq!(second.says("echo in"), "in\n", "{what}");
     assert_eq!(first.ssh().status("true"), 255, "{what}");
 }
 
-/// Once a login has found the cache well again, nothing is left of the replacement.
-fn is_well_again(name: &str) {
+/// Checks that a login with a working cache removes the replacement of the cache.
+fn assert_replacement_removed(name: &str) {
     let user = User { name: format!("{name}2") };
     user.says("true");
     assert!(!Path::new(SPARE).join(".told").exists());
@@ -140,12 +140,12 @@ fn is_well_again(name: &str) {
 }
 
 #[test]
-fn f33_logins_go_on_without_a_cache_and_the_journal_says_so_once() {
+fn f33_logins_work_without_a_cache_and_the_journal_reports_it_once() {
     let _world = world_alone();
     let cache = "cache = \"/var/cache/sshbox\"";
     {
         let _config = Changed::config(cache, "cache = \"/var/cache/missing\"");
-        goes_on("missing", "cacheless");
+        assert_logins_work("missing", "cacheless");
         let check = keys(&["--check"]);
         let said = text(&check.stderr);
         assert!(
@@ -155,15 +155,15 @@ fn f33_logins_go_on_without_a_cache_and_the_journal_says_so_once() {
         let doctor = Command::new("sshbox").args(["doctor", "--json", "directories"]).output().unwrap();
         assert!(text(&doctor.stdout).contains("cache /var/cache/missing cannot be written"), "{doctor:?}");
     }
-    is_well_again("cacheless");
+    assert_replacement_removed("cacheless");
     assert_eq!(text(&keys(&["--check"]).stderr), "");
     {
-        // sshd and what it starts see all of /var read-only but for the folders of the unit.
+        // For sshd and its children /var is read-only except for the directories of the unit.
         run("install", &["-d", "-m", "0700", "-o", "sshbox-keys", "-g", "sshbox-keys", "/var/cache/closed"]);
         let _config = Changed::config(cache, "cache = \"/var/cache/closed\"");
-        goes_on("read-only", "closed");
+        assert_logins_work("read-only", "closed");
     }
-    is_well_again("closed");
+    assert_replacement_removed("closed");
     let sshd = fs::read_to_string("/run/sshbox-by-hand/sshd.pid").unwrap();
     let pid = sshd.split_whitespace().next().unwrap().to_owned();
     let there = |command: &str| run("nsenter", &["-t", &pid, "-m", "sh", "-c", command]);
@@ -173,13 +173,13 @@ fn f33_logins_go_on_without_a_cache_and_the_journal_says_so_once() {
     );
     {
         let _mounted = Undo(|| drop(there("umount /var/cache/sshbox")));
-        goes_on("full", "full");
+        assert_logins_work("full", "full");
     }
-    is_well_again("full");
+    assert_replacement_removed("full");
 }
 
 #[test]
-fn f35_a_time_without_end_is_shown_and_one_out_of_range_is_refused_or_bounded() {
+fn f35_an_unlimited_time_is_shown_and_one_out_of_range_is_refused_or_capped() {
     let _world = world_alone();
     let user = User::new("endless");
     let sshbox = |arguments: &[&str]| run("sshbox", arguments);
@@ -202,7 +202,7 @@ fn f35_a_time_without_end_is_shown_and_one_out_of_range_is_refused_or_bounded() 
         assert_eq!(check.status.code(), Some(78));
         assert!(said.contains(", column 16") && said.contains("write \"never\""), "{said}");
     }
-    // As an earlier version has kept it.
+    // An earlier version could store such a value.
     user.says("true");
     let path = "/var/cache/sshbox/endless.json";
     let record = fs::read_to_string(path).unwrap();

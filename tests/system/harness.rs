@@ -1,46 +1,28 @@
 //! What the tests of whole logins say: a user of the web app, an ssh client, a terminal.
-#![allow(dead_code, reason = "each target leaves a part to the others")]
+#![allow(dead_code, unused_imports, reason = "each target leaves a part to the others")]
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{LazyLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+// By path, since other targets include this file from their own folders.
+#[path = "running.rs"]
+mod running;
+#[path = "turns.rs"]
+mod turns;
+pub use running::{Running, Terminal, begun, to_the_end};
+pub use turns::{Alone, private_world, world, world_alone};
 
 pub const STATE: &str = "/run/sshbox-tests";
 pub const CONFIG: &str = "/etc/sshbox/sshbox.toml";
 
 /// Shows, in a box, the login name that it was made for.
 pub const WHOSE: &str = "cut -d: -f1 /run/sshbox/passwd";
-
-/// Tests share the world; one that stops a part of it must be alone.
-static WORLD: RwLock<()> = RwLock::new(());
-
-/// The right to use the world together with others.
-pub fn world() -> RwLockReadGuard<'static, ()> {
-    booted();
-    WORLD.read().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// The right to use the world alone.
-pub fn world_alone() -> RwLockWriteGuard<'static, ()> {
-    booted();
-    WORLD.write().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn booted() {
-    assert!(
-        fs::exists(STATE).unwrap(),
-        "this needs a world: run `make test`, or tests/system/world tests/system/boot …"
-    );
-}
 
 /// Runs a script of the world, or any command, and expects it to succeed.
 pub fn run(program: &str, arguments: &[&str]) -> String {
@@ -59,19 +41,26 @@ pub fn reap(arguments: &[&str]) -> Output {
     Command::new("/usr/lib/sshbox/sshbox-reap").args(arguments).output().unwrap()
 }
 
-/// Django's own command line.
+/// Django's own command line, in one process for all calls of this program.
 pub fn manage(arguments: &[&str]) -> String {
-    let output = Command::new("target/venv/bin/python")
-        .arg("django/demo/manage.py")
-        .args(arguments)
-        .env("SSHBOX_DEMO_DATA", format!("{STATE}/django"))
-        .env("SSHBOX_TOKEN_FILE", format!("{STATE}/token"))
-        .env("PYTHONPATH", "django/src")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
+    static DJANGO: LazyLock<Mutex<(Child, BufReader<ChildStdout>)>> = LazyLock::new(|| {
+        let mut command = Command::new("target/venv/bin/python");
+        command.arg("tests/system/manage.py").env("SSHBOX_DEMO_DATA", format!("{STATE}/django"));
+        command.env("SSHBOX_TOKEN_FILE", format!("{STATE}/token")).env("PYTHONPATH", "django/src");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let replies = BufReader::new(child.stdout.take().unwrap());
+        // It ends at the end of its input, with this program.
+        Mutex::new((child, replies))
+    });
+    let mut django = DJANGO.lock().unwrap();
+    writeln!(django.0.stdin.as_mut().unwrap(), "{}", serde_json::to_string(arguments).unwrap()).unwrap();
+    let mut reply = String::new();
+    django.1.read_line(&mut reply).unwrap();
+    // A call that failed is the failure of one test, not of all that come after.
+    drop(django);
+    let (status, printed): (i32, String) = serde_json::from_str(&reply).unwrap();
+    assert_eq!(status, 0, "{arguments:?}: {printed}");
+    printed
 }
 
 /// What the system log has by now: the texts of all entries.
@@ -105,8 +94,7 @@ impl User {
         Self { name: name.to_owned() }
     }
 
-    /// Registers many users with that key at once: Django's command line takes its time for
-    /// each call. Gives their ids as well, as the web app tells them.
+    /// Registers many users with that key at once. Gives their ids as well, as the web app tells them.
     pub fn many(names: &[String]) -> Vec<(Self, String)> {
         let script = format!(
             "from django.contrib.auth import get_user_model\n\
@@ -194,6 +182,12 @@ impl User {
     }
 }
 
+/// Where our sshd listens: that of the world, or one of this test's own (`private_world`).
+fn port() -> String {
+    let config = fs::read_to_string("/etc/sshbox/sshd_config").unwrap_or_default();
+    config.lines().find_map(|line| line.strip_prefix("Port ")).unwrap_or("2200").to_owned()
+}
+
 /// One call of the OpenSSH client.
 pub struct Ssh {
     command: Command,
@@ -226,8 +220,8 @@ impl Ssh {
     }
 
     fn finish(mut self, words: &[impl AsRef<OsStr>]) -> (Command, Vec<u8>) {
-        let port = if self.user.name == "plain" { "22" } else { "2200" };
-        self.command.args(["-i", &self.key, "-p", port, "-l", &self.user.name, "127.0.0.1"]);
+        let port = if self.user.name == "plain" { "22".to_owned() } else { port() };
+        self.command.args(["-i", &self.key, "-p", &port, "-l", &self.user.name, "127.0.0.1"]);
         self.command.args(words);
         (self.command, self.input)
     }
@@ -252,7 +246,7 @@ impl Ssh {
         let (mut command, _) = self.finish(words);
         let child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Running(child)
+        Running::of(child)
     }
 
     /// Begins with a terminal of this size, and asks for one there.
@@ -270,277 +264,6 @@ impl Ssh {
     ) -> Terminal {
         let (mut command, _) = self.finish(words);
         Terminal::prepared(&mut command, rows, columns, prepare)
-    }
-}
-
-/// Runs a command with this input to its end, which must come.
-pub fn to_the_end(command: Command, input: Vec<u8>) -> Output {
-    begun(command, input).ends()
-}
-
-/// Begins a command with this input.
-pub fn begun(mut command: Command, input: Vec<u8>) -> Running {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    thread::spawn(move || {
-        // A command that ends without reading all of its input is no failure of the test.
-        let _ = stdin.write_all(&input);
-    });
-    Running(child)
-}
-
-fn resize(terminal: &OwnedFd, ws_row: u16, ws_col: u16) {
-    tcsetwinsize(terminal, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-}
-
-/// A client that runs; ended by the test, whatever happens.
-pub struct Running(Child);
-
-impl Running {
-    pub fn of(child: Child) -> Self {
-        Self(child)
-    }
-
-    pub fn pid(&self) -> i32 {
-        i32::try_from(self.0.id()).unwrap()
-    }
-
-    pub fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    pub fn wait(mut self) -> i32 {
-        self.closes_input();
-        self.ended(3 * PATIENCE).code().unwrap()
-    }
-
-    /// Waits for a line of output, so that the command has certainly begun.
-    pub fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        let mut byte = [0];
-        let stdout = self.0.stdout.as_mut().unwrap();
-        loop {
-            let mut ready = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
-            let patience = PollTimeout::try_from(PATIENCE).unwrap();
-            assert!(
-                poll(&mut ready, patience) != Ok(0),
-                "gave up waiting for a line after {:?}",
-                text(&line)
-            );
-            if stdout.read(&mut byte).unwrap() == 0 || byte == *b"\n" {
-                return text(&line);
-            }
-            line.push(byte[0]);
-        }
-    }
-
-    pub fn write(&mut self, bytes: &[u8]) {
-        self.0.stdin.as_mut().unwrap().write_all(bytes).unwrap();
-    }
-
-    /// Whether the client still takes input.
-    pub fn writes(&mut self, bytes: &[u8]) -> bool {
-        self.0.stdin.as_mut().unwrap().write_all(bytes).is_ok()
-    }
-
-    /// The end of input.
-    pub fn closes_input(&mut self) {
-        drop(self.0.stdin.take());
-    }
-
-    /// Output and status, after the end of input.
-    pub fn output(mut self) -> (i32, String, String) {
-        self.closes_input();
-        let output = self.ends();
-        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-    }
-
-    /// All that comes until the end, which must come.
-    pub fn ends(self) -> Output {
-        self.ends_within(3 * PATIENCE)
-    }
-
-    /// All that comes until the end, which must come within this time.
-    pub fn ends_within(mut self, time: Duration) -> Output {
-        let stdout = collect(self.0.stdout.take().unwrap());
-        let stderr = collect(self.0.stderr.take().unwrap());
-        // Who waits for a client that cannot write would wait for ever, so both are read meanwhile.
-        let status = self.ended(time);
-        Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
-    }
-
-    fn ended(&mut self, time: Duration) -> ExitStatus {
-        let end = Instant::now() + time;
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "the client does not end");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// The output as it comes.
-    pub fn stdout(&mut self) -> &mut impl Read {
-        self.0.stdout.as_mut().unwrap()
-    }
-
-    /// Writes up to `most` bytes, until nothing goes in any more for `patience`; how many went.
-    pub fn stuff(&mut self, most: usize, patience: Duration) -> usize {
-        let stdin = self.0.stdin.as_ref().unwrap();
-        rustix::io::ioctl_fionbio(stdin, true).unwrap();
-        let (mut sent, mut last) = (0, Instant::now());
-        while sent < most && last.elapsed() < patience {
-            match rustix::io::write(stdin, &[b'x'; 1 << 14]) {
-                Ok(count) => (sent, last) = (sent + count, Instant::now()),
-                Err(_) => thread::sleep(Duration::from_millis(5)),
-            }
-        }
-        sent
-    }
-
-    /// Output and status after the end of input, and how long it took; a client that is still
-    /// there after `bound` is killed and has no status.
-    pub fn output_within(mut self, bound: Duration) -> (Option<i32>, String, String, Duration) {
-        let began = Instant::now();
-        self.closes_input();
-        let (out, err) = (collect(self.0.stdout.take().unwrap()), collect(self.0.stderr.take().unwrap()));
-        let mut status = None;
-        while status.is_none() && began.elapsed() < bound {
-            thread::sleep(Duration::from_millis(10));
-            status = self.over();
-        }
-        let took = began.elapsed();
-        drop(self);
-        (status, text(&out.join().unwrap()), text(&err.join().unwrap()), took)
-    }
-
-    /// The status, if the client has ended; -1 for a death by signal.
-    pub fn over(&mut self) -> Option<i32> {
-        self.0.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
-    }
-}
-
-fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes).unwrap();
-        bytes
-    })
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A client with a terminal, as a person has it.
-pub struct Terminal {
-    child: Running,
-    master: OwnedFd,
-    slave: OwnedFd,
-    seen: String,
-}
-
-impl Terminal {
-    /// Runs a program with a terminal of this size.
-    pub fn of(command: &mut Command, rows: u16, columns: u16) -> Self {
-        Self::prepared(command, rows, columns, |_| ())
-    }
-
-    fn prepared(command: &mut Command, rows: u16, columns: u16, prepare: impl FnOnce(&str)) -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).unwrap();
-        unlockpt(&master).unwrap();
-        let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
-        resize(&slave, rows, columns);
-        prepare(rustix::termios::ttyname(&slave, Vec::new()).unwrap().to_str().unwrap());
-        command.env("TERM", "xterm-256color");
-        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap());
-        command.stderr(slave.try_clone().unwrap());
-        let child = command.spawn().unwrap();
-        rustix::io::ioctl_fionbio(&master, true).unwrap();
-        Self { child: Running(child), master, slave, seen: String::new() }
-    }
-
-    pub fn types(&mut self, text: &str) {
-        self.types_bytes(text.as_bytes());
-    }
-
-    pub fn types_bytes(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match rustix::io::write(&self.master, rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(rustix::io::Errno::AGAIN) => self.look(),
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    /// Waits until the screen shows `text`, and forgets what stood before its end.
-    pub fn shows(&mut self, text: &str) -> String {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(at) = self.seen.find(text) {
-                let rest = self.seen.split_off(at + text.len());
-                return std::mem::replace(&mut self.seen, rest);
-            }
-            assert!(Instant::now() < end, "waited for {text:?}, saw {:?}", self.seen);
-            self.look();
-        }
-    }
-
-    fn look(&mut self) {
-        let mut bytes = [0; 4096];
-        match rustix::io::read(&self.master, &mut bytes) {
-            Ok(count) => self.seen.push_str(&String::from_utf8_lossy(&bytes[..count])),
-            Err(_) => thread::sleep(Duration::from_millis(5)),
-        }
-    }
-
-    pub fn resizes(&self, rows: u16, columns: u16) {
-        resize(&self.slave, rows, columns);
-        signal(self.child.pid(), nix::sys::signal::Signal::SIGWINCH);
-    }
-
-    pub fn signals(&self, kind: nix::sys::signal::Signal) {
-        signal(self.child.pid(), kind);
-    }
-
-    /// The modes of the local terminal, which the client changes and must bring back.
-    pub fn modes(&self) -> String {
-        format!("{:?}", rustix::termios::tcgetattr(self.slave.as_fd()).unwrap())
-    }
-
-    pub fn kill(&mut self) {
-        self.child.kill();
-    }
-
-    /// Waits for the end of the client.
-    pub fn ends(&mut self) -> i32 {
-        self.ends_within(PATIENCE).unwrap_or_else(|| panic!("the client does not end, saw {:?}", self.seen))
-    }
-
-    /// The same; `None` when it does not end in this time.
-    pub fn ends_within(&mut self, bound: Duration) -> Option<i32> {
-        let end = Instant::now() + bound;
-        while Instant::now() < end {
-            self.look();
-            if let Some(status) = self.child.over() {
-                self.look();
-                return Some(status);
-            }
-        }
-        None
-    }
-
-    pub fn seen(&self) -> &str {
-        &self.seen
     }
 }
 
@@ -618,7 +341,7 @@ pub fn alice() -> User {
 
 /// A user whose box is made of an image like that of all others, but without this file. The
 /// configuration names the image while the box is made: a running box stays as it is.
-pub fn user_without(name: &str, path: &str, _alone: &RwLockWriteGuard<'static, ()>) -> User {
+pub fn user_without(name: &str, path: &str, _alone: &Alone) -> User {
     let image = format!("without-{name}:1");
     let remove = format!(
         "docker run --name without-{name} --network none --user 0:0 --entrypoint rm sshbox-user:latest {path} &&

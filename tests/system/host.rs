@@ -1,10 +1,10 @@
-//! What a box has from its host beside Docker: IPv6 on loopback, and the files of lxcfs.
+//! What a box gets from its host besides Docker: IPv6 on loopback, and the files of lxcfs.
 
-use crate::harness::{Changed, Running, Undo, User, alice, journal, run, until, world_alone};
+use crate::harness::{Changed, Running, Undo, User, alice, journal, private_world, run, until, world_alone};
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
-/// A server of asyncio at `localhost`, as uvicorn has it, and a client at each of its addresses.
+/// Starts an asyncio server on `localhost`, as uvicorn does, and connects to each of its addresses.
 const LOCALHOST: &str = r#"python3 - <<'END'
 import asyncio
 
@@ -26,16 +26,16 @@ END"#;
 
 const BOTH: &str = "::1 answers\n127.0.0.1 answers\nlocalhost answers\n";
 
-/// Interfaces that have an address of IPv6.
+/// Prints the interfaces that have an IPv6 address.
 const INTERFACES: &str = "awk '{print $6}' /proc/net/if_inet6 | sort -u";
 
 #[test]
-fn localhost_is_both_addresses_in_every_box() {
-    let _world = world_alone();
+fn localhost_has_both_addresses_in_every_box() {
+    let _world = private_world();
     assert_eq!(alice().says(LOCALHOST), BOTH);
-    // Nothing else got IPv6 by that: boxes would reach each other by it.
+    // No other interface has IPv6: boxes could reach each other by it.
     assert_eq!(alice().says(INTERFACES), "lo\n");
-    // A network of the site's own that has IPv6.
+    // A custom network with IPv6.
     run("docker", &["network", "create", "--ipv6", "--subnet", "fd00:b0c5::/64", "six"]);
     let _network = Undo(|| drop(run("docker", &["network", "rm", "six"])));
     let _config = Changed::config("network = \"sshbox\"", "network = \"six\"");
@@ -46,12 +46,12 @@ fn localhost_is_both_addresses_in_every_box() {
 }
 
 #[test]
-fn a_host_without_ipv6_starts_boxes_all_the_same() {
+fn boxes_start_on_a_host_without_ipv6() {
     let _world = world_alone();
     let user = User::new("fourer");
     let sysctls = || user.inspect("{{.HostConfig.Sysctls}}");
     {
-        // As with ipv6.disable=1: the kernel has no such switch. It would refuse one that is set.
+        // With ipv6.disable=1 the kernel has no such sysctl, and setting it fails.
         let without = "/proc/sys/net/ipv6";
         run("mount", &["-t", "tmpfs", "none", without]);
         let _back = Undo(|| drop(run("umount", &[without])));
@@ -59,12 +59,12 @@ fn a_host_without_ipv6_starts_boxes_all_the_same() {
         assert_eq!(sysctls(), "map[]");
         assert_eq!(user.says("@stop"), "your box is stopped; the next login starts it\n");
     }
-    // A kernel that has it again: the next start makes the box anew.
+    // The kernel has the sysctl again: the next start recreates the box.
     assert_eq!(user.says(LOCALHOST), BOTH);
     assert_eq!(sysctls(), "map[net.ipv6.conf.lo.disable_ipv6:0]");
 }
 
-/// The lxcfs of this world, as its service starts and ends it.
+/// The lxcfs of this world, started and ended as its service does.
 struct Lxcfs(Child);
 
 impl Lxcfs {
@@ -72,7 +72,7 @@ impl Lxcfs {
         let mut command = Command::new("lxcfs");
         command.arg("--foreground").args(options).arg("/var/lib/lxcfs");
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        until("lxcfs answers", || fs::read("/var/lib/lxcfs/proc/uptime").is_ok());
+        until("lxcfs replies", || fs::read("/var/lib/lxcfs/proc/uptime").is_ok());
         Self(child)
     }
 
@@ -106,13 +106,13 @@ fn with_lxcfs_a_box_shows_its_own_memory_and_processors() {
     assert_eq!(user.says("nproc"), "1\n");
     assert_eq!(user.says("python3 -c 'import os; print(os.cpu_count())'"), "1\n");
     assert_eq!(user.says("cut -d. -f1 /proc/uptime | awk '{print $1 < 600}'"), "1\n");
-    // Nobody writes there, and nothing beside it changed.
+    // The files are read-only, and other files of /proc are unchanged.
     assert_ne!(user.ssh().status("echo 1 > /proc/uptime 2>/dev/null"), 0);
     run("docker", &["rm", "-f", &user.container()]);
 }
 
 #[test]
-fn a_box_goes_on_when_lxcfs_is_restarted_and_the_next_start_mends_it() {
+fn a_box_survives_a_restart_of_lxcfs_and_the_next_start_repairs_its_mounts() {
     let _world = world_alone();
     let mut lxcfs = Lxcfs::start(&[]);
     let user = User::new("reframed");
@@ -123,7 +123,7 @@ fn a_box_goes_on_when_lxcfs_is_restarted_and_the_next_start_mends_it() {
     lxcfs.dies();
     drop(lxcfs);
     let lxcfs = Lxcfs::start(&[]);
-    // What was bound is dead; all that sshbox has to do goes on.
+    // The bind mounts are dead, but everything that sshbox does still works.
     assert_ne!(free(), 0);
     session.write(b"still here\n");
     assert_eq!(session.line(), "still here");
@@ -133,11 +133,11 @@ fn a_box_goes_on_when_lxcfs_is_restarted_and_the_next_start_mends_it() {
     terminal.types("exit 7\r");
     assert_eq!(terminal.ends(), 7);
     assert!(user.says("@status").contains("running since"));
-    // The next start mends it.
+    // The next start repairs the mounts.
     assert_eq!(user.says("@restart"), "your box was restarted\n");
     assert_eq!(free(), 0);
 
-    // One that hangs, one that is dead and one that is gone keep nobody out.
+    // An lxcfs that hangs, has died or is not installed prevents no login.
     lxcfs.signal(nix::sys::signal::Signal::SIGSTOP);
     assert_eq!(user.says("@restart"), "your box was restarted\n");
     assert_eq!(free(), 0, "it shows the host");
@@ -151,25 +151,25 @@ fn a_box_goes_on_when_lxcfs_is_restarted_and_the_next_start_mends_it() {
     assert_eq!(free(), 0);
 }
 
-/// A wake service that sees an lxcfs which dockerd does not.
+/// Starts a wake service that sees an lxcfs which dockerd does not see.
 const APART: &str = "lxcfs --foreground /var/lib/lxcfs >/dev/null 2>&1 &
     until [ -s /var/lib/lxcfs/proc/uptime ]; do sleep 0.1; done
     exec systemd-socket-activate --seqpacket --accept --inetd \
         --listen /run/sshbox/wake.sock /usr/lib/sshbox/sshbox-wake 2>/dev/null";
 
 #[test]
-fn a_docker_that_does_not_see_lxcfs_keeps_nobody_out() {
-    const DOOR: &str = "/run/sshbox/wake.sock";
+fn an_engine_that_does_not_see_lxcfs_prevents_no_login() {
+    const WAKE_SOCKET: &str = "/run/sshbox/wake.sock";
     let _world = world_alone();
     let user = User::new("unframed");
-    fs::rename(DOOR, "/run/sshbox/wake.sock.aside").unwrap();
-    let _back = Undo(|| fs::rename("/run/sshbox/wake.sock.aside", DOOR).unwrap());
+    fs::rename(WAKE_SOCKET, "/run/sshbox/wake.sock.aside").unwrap();
+    let _back = Undo(|| fs::rename("/run/sshbox/wake.sock.aside", WAKE_SOCKET).unwrap());
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--propagation", "private", "bash", "-c", APART]);
     let _wake = Running::of(unshare.stdout(Stdio::piped()).spawn().unwrap());
     let _lxcfs = Undo(|| drop(run("sh", &["-c", "kill $(cat /run/lxcfs.pid); rm -f /run/lxcfs.pid"])));
-    until("the wake service listens", || fs::exists(DOOR).unwrap());
-    run("sh", &["-c", &format!("chgrp sshbox {DOOR} && chmod 0660 {DOOR}")]);
+    until("the wake service listens", || fs::exists(WAKE_SOCKET).unwrap());
+    run("sh", &["-c", &format!("chgrp sshbox {WAKE_SOCKET} && chmod 0660 {WAKE_SOCKET}")]);
     assert_eq!(user.says("echo in"), "in\n");
     assert!(!user.inspect("{{.HostConfig.Mounts}}").contains("lxcfs"));
     assert!(journal().contains("the container engine cannot mount the files of lxcfs"));

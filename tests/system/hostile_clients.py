@@ -1,5 +1,5 @@
-"""hostile_clients.py PORT OWN FORGED: what a stranger can write into sshd's log, from the address OWN, in
-the hope that the address FORGED is banned for it. Needs paramiko; tests/clients/prepare installs it.
+"""hostile_clients.py PORT OWN FORGED: writes into sshd's log everything that a hostile client can, from the
+address OWN, to get the address FORGED banned. Needs paramiko; tests/clients/prepare installs it.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from paramiko import common
 
 PORT, OWN, FORGED = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
-# What stands behind the address in lines that count.
+# Texts that follow the address in lines that fail2ban counts.
 TAILS = [
     f"{FORGED} port 1",
     f"{FORGED} port 1 [preauth]",
     f"{FORGED} port 1: Too many authentication failures",
     f"{FORGED} port 1: Too many authentication failures [preauth]",
 ]
-# What stands before it.
+# Texts before the address.
 HEADS = [
     "Connection closed by invalid user x",
     "Connection reset by authenticating user x",
@@ -38,7 +38,7 @@ def connect():
 
 
 def authenticating():
-    """A connection that may ask for authentication."""
+    """Opens a connection that is ready for authentication requests."""
     transport = paramiko.Transport(connect())
     transport.start_client(timeout=30)
     send(transport, common.cMSG_SERVICE_REQUEST, "ssh-userauth")
@@ -46,8 +46,8 @@ def authenticating():
     return transport
 
 
-def is_read(stream):
-    """Waits until the server has ended the connection."""
+def wait_for_close(stream):
+    """Waits until the server has closed the connection."""
     with contextlib.suppress(ConnectionError):
         while stream.recv(4096):
             pass
@@ -62,96 +62,96 @@ def send(transport, kind, *texts, more=b""):
     transport._send_message(message)
 
 
-def asks(transport, user, service="ssh-connection", method="none"):
+def request(transport, user, service="ssh-connection", method="none"):
     send(transport, common.cMSG_USERAUTH_REQUEST, user, service, method)
 
 
-def ends(transport, wait=0.3):
-    """Takes leave once the server has had time to read what was sent."""
+def close(transport, wait=0.3):
+    """Closes the connection after the server has had time to read what was sent."""
     time.sleep(wait)
     transport.close()
 
 
-def is_sent_away(transport):
-    """Waits until the server has ended the connection, which it does at once."""
+def wait_for_disconnect(transport):
+    """Waits until the server has closed the connection, which it does at once."""
     transport.join(30)
     transport.close()
 
 
 def names():
-    """A user name that is hostile."""
+    """Sends hostile user names."""
     for text in TEXTS + [f"{'x' * pad} {FORGED} port 1" for pad in (140, 160, 168, 176, 184, 200)]:
         transport = authenticating()
-        asks(transport, text)
-        ends(transport)
-    # Bytes that become several characters each in the log, so that what follows is cut off.
+        request(transport, text)
+        close(transport)
+    # Each of these bytes becomes several characters in the log, so that sshd truncates the rest.
     for pad in range(130, 176, 5):
         transport = authenticating()
-        asks(transport, b"\xff" * pad + f" {FORGED} port 1 [preauth]".encode())
-        ends(transport)
+        request(transport, b"\xff" * pad + f" {FORGED} port 1 [preauth]".encode())
+        close(transport)
 
 
 def services():
-    """A second request with another name or service: both are logged behind the address, and cut off
-    after 100 characters. The padding makes any part of them the end of the line."""
+    """Sends a second request with another name or service. sshd logs both after the address, and truncates
+    them after 100 characters. Depending on the padding, different parts are at the end of the line."""
     for tail in TAILS:
         for pad in range(0, 56, 2):
             transport = authenticating()
-            asks(transport, "u")
-            asks(transport, "u", "x" * pad + " " + tail)
-            is_sent_away(transport)
+            request(transport, "u")
+            request(transport, "u", "x" * pad + " " + tail)
+            wait_for_disconnect(transport)
         for first, then in [("ssh-connection", tail), (f"x {tail}", "ssh-connection"), (f"x {tail}", f"y {tail}")]:
             for user in ["root", "x", f"x {tail}", f"x: {tail}"]:
                 transport = authenticating()
-                asks(transport, user, first)
-                asks(transport, user, then)
-                is_sent_away(transport)
+                request(transport, user, first)
+                request(transport, user, then)
+                wait_for_disconnect(transport)
         transport = authenticating()
-        asks(transport, "u")
-        asks(transport, f"v {tail}")
-        is_sent_away(transport)
+        request(transport, "u")
+        request(transport, f"v {tail}")
+        wait_for_disconnect(transport)
 
 
 def methods():
-    """A method, and so many failures that the server ends it."""
+    """Sends a method, and so many failures that the server closes the connection."""
     for text in TAILS:
         transport = authenticating()
         for _ in range(20):
-            asks(transport, f"x {text}", method=text)
-        is_sent_away(transport)
+            request(transport, f"x {text}", method=text)
+        wait_for_disconnect(transport)
 
 
-def goodbyes():
-    """A text with which the client takes its leave; in the log it is behind the address."""
+def disconnects():
+    """Sends a disconnect message with a text, which sshd logs after the address."""
     for text in TEXTS:
         transport = authenticating()
-        asks(transport, "u")
+        request(transport, "u")
         time.sleep(0.1)
         send(transport, common.cMSG_DISCONNECT, more=struct.pack(">I", 11) + blob(text) + blob(""))
-        ends(transport)
+        close(transport)
 
 
-def services_before():
-    """A service that the server does not have."""
+def unknown_services():
+    """Requests services that the server does not have."""
     for text in TEXTS:
         transport = paramiko.Transport(connect())
         transport.start_client(timeout=30)
         send(transport, common.cMSG_SERVICE_REQUEST, text)
-        is_sent_away(transport)
+        wait_for_disconnect(transport)
 
 
 def versions():
-    """A version of the client, and a first line that is none."""
+    """Sends client versions, and first lines that are not a version."""
     for text in TEXTS:
         for line in [f"SSH-2.0-{text}", text, f"SSH-9.9-{text}"]:
             with connect() as stream:
                 stream.sendall(line.encode() + b"\r\n")
                 stream.shutdown(socket.SHUT_WR)
-                is_read(stream)
+                wait_for_close(stream)
 
 
 def algorithms():
-    """Names of algorithms that the server does not know; it logs those that were offered."""
+    """Offers unknown algorithms, which the server logs."""
     for text in TEXTS:
         for place in range(10):
             lists = ["none"] * 10
@@ -163,16 +163,16 @@ def algorithms():
             packet = struct.pack(">IB", len(kexinit) + padding + 1, padding) + kexinit + bytes(padding)
             with connect() as stream:
                 stream.sendall(b"SSH-2.0-x\r\n" + packet)
-                is_read(stream)
+                wait_for_close(stream)
 
 
 def blob(text):
     return struct.pack(">I", len(text)) + text.encode()
 
 
-# paramiko tells of every answer that it has not asked for.
+# paramiko logs every reply that it has not requested.
 logging.disable()
 with ThreadPoolExecutor() as pool:
-    parts = [names, services, methods, goodbyes, services_before, versions, algorithms]
+    parts = [names, services, methods, disconnects, unknown_services, versions, algorithms]
     for done in [pool.submit(part) for part in parts]:
         done.result()

@@ -1,12 +1,12 @@
-//! Names: each its own uid, its own box, and no right on the host that comes with a name.
+//! Login names: each has its own uid and its own box, and no name grants rights on the host.
 
 use crate::harness::{User, WHOSE, alice, run, status_of, world};
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-/// Uid, gid and groups under which the session of this user runs on the host.
-fn rights(user: &User) -> (String, String, String) {
+/// Uid, gid and groups of the user's session on the host.
+fn credentials(user: &User) -> (String, String, String) {
     let mut session = user.ssh().begin(&["echo began; sleep 60"]);
     session.line();
     let shell = user
@@ -34,13 +34,13 @@ fn every_name_has_its_own_uid_and_no_group_of_the_host() {
     let mut seen = BTreeSet::new();
     for name in ["root", "mail", "localadmin", "sshd-x", "Alice", "aLICE", "a.b", "a_b", &longest] {
         let user = User::new(name);
-        let (uid, gid, groups) = rights(&user);
+        let (uid, gid, groups) = credentials(&user);
         let expected = user.uid().to_string();
         assert_eq!(uid, [expected.as_str(); 4].join(" "), "{name}");
         assert_eq!(gid, ["1879048192"; 4].join(" "), "{name}");
         assert!(groups.is_empty() || groups == "1879048192", "{name}: {groups}");
         assert_eq!(user.inspect("{{index .Config.Labels \"sshbox.user\"}}"), name);
-        // In the box everybody is the image's user, never root.
+        // In the box every user is the image's user, never root.
         assert_eq!(user.says("id -u; id -G; whoami"), "1000\n1000\nuser\n");
         seen.insert(user.says(WHOSE));
         run("docker", &["rm", "-f", &user.container()]);
@@ -49,14 +49,14 @@ fn every_name_has_its_own_uid_and_no_group_of_the_host() {
 }
 
 #[test]
-fn local_accounts_never_log_in_here() {
+fn local_accounts_cannot_log_in() {
     let _world = world();
-    // Django knows it, sshd finds it in the files, AllowGroups refuses it.
+    // Django knows the name and sshd finds it in the local files, but AllowGroups refuses it.
     for name in ["sshd", "sshbox-keys", "nobody"] {
         let user = User { name: name.to_owned() };
         assert_eq!(user.ssh().run("id").status.code(), Some(255), "{name}");
     }
-    // `plain` is a local account with a key file of its own and unknown to Django.
+    // `plain` is a local account with its own key file, and unknown to Django.
     let output = Command::new("ssh")
         .args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"])
         .args(["-o", "UserKnownHostsFile=/dev/null", "-i", "/run/sshbox-tests/key", "-p", "2200"])
@@ -67,7 +67,7 @@ fn local_accounts_never_log_in_here() {
 }
 
 #[test]
-fn the_host_knows_nothing_of_our_names() {
+fn the_host_does_not_resolve_login_names() {
     let _world = world();
     let _user = alice();
     for name in ["alice", "nosuchuser"] {
@@ -164,7 +164,7 @@ fn hostile_names() -> Vec<String> {
     names
 }
 
-/// All files that a name could leave behind.
+/// All files that a login name could leave behind.
 fn traces() -> BTreeSet<String> {
     let find = run(
         "find",
@@ -181,15 +181,15 @@ fn a1_hostile_names_are_refused_and_leave_no_trace() {
     let before = traces();
     let asked = fs::read_to_string("/run/sshbox-tests/access.log").unwrap().len();
     for name in &names {
-        // As sshd would call it, if it ever did for such a name.
+        // Call sshbox-keys as sshd would for such a name.
         let output = Command::new("/usr/lib/sshbox/sshbox-keys")
             .args(["--fingerprint", "SHA256:x", "--", name])
             .output()
             .unwrap();
         assert_eq!((output.stdout.len(), output.status.code()), (0, Some(0)), "{name:?}");
     }
-    // Through the whole way, a part of them: those that a client can send, and that sshd does
-    // not cut off itself at `:` or `/`, where it looks for a style or a role.
+    // Complete logins with some of the names: those that a client can send, and that sshd does not split at `:` or
+    // `/` to find an authentication style or a role.
     let sent = names.iter().filter(|name| name.len() < 100 && !name.contains([':', '/', '\n'])).take(60);
     for name in sent {
         let status = Command::new("ssh")

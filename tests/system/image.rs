@@ -1,8 +1,8 @@
-//! What the image brings: programs and terminal types, and what it says of what cannot work.
+//! Programs and terminal types of the image, and its messages for programs that cannot work.
 
 use crate::harness::{User, alice, text, world};
 
-/// What a command of alice's that must fail says on stderr, in one line.
+/// The single line on stderr of a command that must fail.
 fn refused(command: &str, status: i32) -> String {
     let output = alice().ssh().run(command);
     let error = text(&output.stderr);
@@ -12,7 +12,7 @@ fn refused(command: &str, status: i32) -> String {
 }
 
 #[test]
-fn terminals_of_today_are_known_in_the_box() {
+fn common_terminal_types_are_known_in_the_box() {
     let _world = world();
     let types = [
         "xterm-ghostty",
@@ -39,7 +39,7 @@ fn terminals_of_today_are_known_in_the_box() {
     let ask =
         format!("for type in {}; do TERM=$type tput colors >/dev/null || echo $type; done", types.join(" "));
     assert_eq!(alice().says(&ask), "", "unknown");
-    // What a program asks of them: colours, and the strings with which it draws.
+    // Programs query these capabilities: colours, and strings for drawing.
     for kind in ["xterm-ghostty", "wezterm", "contour", "rio"] {
         let said = alice()
             .says(&format!("export TERM={kind}; tput colors; tput setaf 208; tput cup 4 2; tput smcup"));
@@ -48,7 +48,7 @@ fn terminals_of_today_are_known_in_the_box() {
 }
 
 #[test]
-fn what_people_work_with_is_in_the_box() {
+fn common_programs_are_in_the_box() {
     let _world = world();
     let programs = "nano vim man pip pip3 gcc make ip ss htop unzip python3 git curl rsync tmux screen";
     let missing =
@@ -65,7 +65,7 @@ fn what_people_work_with_is_in_the_box() {
 }
 
 #[test]
-fn what_cannot_work_says_why_and_what_does() {
+fn programs_that_cannot_work_say_why_and_what_to_use_instead() {
     let _world = world();
     for command in ["apt install cowsay", "apt-get -y update", "apt-get -qq install cowsay"] {
         assert!(refused(command, 1).contains("use a venv with pip, or conda, or ask your admin"));
@@ -75,7 +75,7 @@ fn what_cannot_work_says_why_and_what_does() {
     }
     assert!(refused("passwd", 1).starts_with("passwd: there is no password: you log in with a key; "));
     assert!(refused("chsh -s /bin/sh", 1).starts_with("chsh: your account entry is read-only; "));
-    // What can be done without root goes on.
+    // What needs no root still works.
     let list = alice().ssh().run("apt list --installed; dpkg -s bash");
     assert!(list.status.success() && text(&list.stdout).contains("\nbash/"), "{list:?}");
     let pip = alice().ssh().run("pip install --user cowsay");
@@ -84,7 +84,7 @@ fn what_cannot_work_says_why_and_what_does() {
 }
 
 #[test]
-fn a_command_that_is_not_there_says_how_software_gets_in() {
+fn a_missing_command_says_how_to_install_software() {
     let _world = world();
     let mut terminal = alice().ssh().terminal(24, 200, &[]);
     terminal.types("nosuchprogram; echo status $((100 + $?))\n");
@@ -93,12 +93,12 @@ fn a_command_that_is_not_there_says_how_software_gets_in() {
     terminal.shows("status 227");
     terminal.types("@status\n");
     terminal.shows("@status: run special commands of sshbox on your own computer: ssh ... @status");
-    // A command without a terminal gets what plain sshd gives.
+    // Without a terminal the error is that of plain sshd.
     assert_eq!(refused("nosuchprogram", 127), "bash: line 1: nosuchprogram: command not found\n");
 }
 
 #[test]
-fn the_authorized_keys_of_a_new_home_explains_itself() {
+fn the_authorized_keys_file_of_a_new_home_explains_itself() {
     let _world = world();
     let user = User::new("skeleton");
     assert!(

@@ -1,5 +1,5 @@
-//! `@sshd`: with the lines of `@config`, stock ssh forwards ports, agent and X11 into the box,
-//! and never onto the host. What VS Code Remote-SSH needs is done here without VS Code.
+//! `@sshd`: with the output of `@config`, stock ssh forwards ports, agent and X11 into the box, and never to the host.
+//! These tests do without VS Code what VS Code Remote-SSH needs.
 
 use crate::harness::{Changed, Running, STATE, User, WHOSE, run, text, until, world, world_alone};
 use std::fs;
@@ -11,14 +11,14 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// A user's own machine: `ssh NAME-box` works on it.
+/// The user's own machine, on which `ssh NAME-box` works.
 pub struct Machine {
     pub user: User,
     pub folder: String,
 }
 
 impl Machine {
-    /// Takes the lines of `@config`, and adds what tests need for both connections.
+    /// Writes the output of `@config` to a file, and adds options that tests need for both connections.
     pub fn of(user: &User) -> Self {
         let folder = format!("{STATE}/machine-{}", user.name);
         fs::create_dir_all(&folder).unwrap();
@@ -49,13 +49,13 @@ impl Machine {
         format!("{}-box", self.user.name)
     }
 
-    /// `ssh OPTIONS NAME-box COMMAND` to its end.
+    /// Runs `ssh OPTIONS NAME-box COMMAND` and waits for its end.
     pub fn ssh(&self, options: &[&str], command: &str) -> Output {
         let mut ssh = self.command("ssh");
         ssh.args(options).arg(self.host()).arg(command).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// The same, expected to succeed quietly.
+    /// Output of a command that must succeed and write nothing to stderr.
     pub fn says(&self, options: &[&str], command: &str) -> String {
         let output = self.ssh(options, command);
         assert!(output.status.success(), "{options:?} {command}: {output:?}");
@@ -63,7 +63,7 @@ impl Machine {
         text(&output.stdout)
     }
 
-    /// A connection with these forwardings, held open; `command` prints a line when it is up.
+    /// Opens a connection with these forwardings and keeps it open. `command` prints `up` when it is ready.
     fn open(&self, options: &[&str], command: &str) -> Running {
         let mut ssh = self.command("ssh");
         ssh.args(options).arg(self.host()).arg(command);
@@ -74,15 +74,15 @@ impl Machine {
     }
 }
 
-/// A port that nobody has now.
+/// A port that is free now.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Keeps a connection open after whatever was begun before.
+/// Keeps a connection open.
 const STAY: &str = "echo up; exec cat";
 
-/// A web server in the box that says where it is, on a port of its own.
+/// Starts a web server in the box, with a page that identifies it.
 const SERVE: &str = "cd $(mktemp -d); echo inside the box > where;
     python3 -m http.server --bind 127.0.0.1 8765 >/dev/null 2>&1 & \
     until (exec 3<>/dev/tcp/127.0.0.1/8765) 2>/dev/null; do sleep 0.1; done; echo up; exec cat";
@@ -91,13 +91,13 @@ fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
-    // A forwarding that leads nowhere closes the connection, or resets it.
+    // A forwarding without a target closes or resets the connection.
     let _ = stream.read_to_string(&mut answer);
     answer
 }
 
 #[test]
-fn the_lines_of_config_lead_into_the_box() {
+fn the_output_of_config_connects_to_the_box() {
     let _world = world();
     let user = User::new("inner");
     let machine = Machine::of(&user);
@@ -105,7 +105,7 @@ fn the_lines_of_config_lead_into_the_box() {
     assert_eq!(machine.says(&[], &format!("{WHOSE}; id -un; echo $HOME")), "inner\nuser\n/home/user\n");
     let host_key = fs::read_to_string(&known).unwrap();
     assert!(host_key.starts_with("inner-box ssh-ed25519 "), "{host_key}");
-    // The image's variables are those of the outer way in.
+    // The variables of the image are the same as in a session of the outer sshd.
     assert_eq!(machine.says(&[], "echo $PATH"), user.says("echo $PATH"));
     assert_eq!(machine.ssh(&[], "exit 42").status.code(), Some(42));
     let mut terminal =
@@ -115,13 +115,13 @@ fn the_lines_of_config_lead_into_the_box() {
     terminal.shows("33 77\r\n/dev/pts/");
     terminal.types("exit 3\n");
     assert_eq!(terminal.ends(), 3);
-    // The same key after a restart and in a box made anew: known_hosts stays quiet.
+    // The host key is the same after a restart and in a recreated box: strict checking succeeds.
     user.says("@restart");
     assert_eq!(machine.says(&["-o", "StrictHostKeyChecking=yes"], "echo in"), "in\n");
     run("docker", &["rm", "-f", &user.container()]);
     assert_eq!(machine.says(&["-o", "StrictHostKeyChecking=yes"], "echo in"), "in\n");
     assert_eq!(fs::read_to_string(&known).unwrap(), host_key);
-    // Another's box has another.
+    // The box of another user has another host key.
     let other = Machine::of(&User::new("inner2"));
     other.says(&[], "true");
     let key = |line: &str| line.split(' ').nth(2).unwrap().trim().to_owned();
@@ -130,13 +130,13 @@ fn the_lines_of_config_lead_into_the_box() {
 }
 
 #[test]
-fn only_the_key_of_the_login_opens_it() {
+fn only_the_key_of_the_login_is_accepted_in_the_box() {
     let _world = world();
     let user = User::new("two-keys");
     crate::harness::manage(&["sshbox_key", "add", "two-keys", &format!("{STATE}/stranger.pub")]);
     let machine = Machine::of(&user);
     assert_eq!(machine.says(&[], "echo in"), "in\n");
-    // Both open the outer door; the one that did is the one for the inner.
+    // The outer sshd accepts both keys. The inner one accepts only the key that the outer one has just accepted.
     let config = format!("{}/config", machine.folder);
     let lines = fs::read_to_string(&config).unwrap();
     let inner = lines.replace(
@@ -160,7 +160,7 @@ fn a6_local_forwarding_ends_in_the_box_and_not_on_the_host() {
     let _open = machine.open(
         &[
             &format!("-L{web}:127.0.0.1:8765"),
-            // Django, as the host's own loopback has it.
+            // Django listens on this port of the host's loopback.
             &format!("-L{host}:127.0.0.1:8000"),
         ],
         SERVE,
@@ -168,7 +168,7 @@ fn a6_local_forwarding_ends_in_the_box_and_not_on_the_host() {
     assert!(get(8000, "/").starts_with("HTTP/1."), "Django is on the host");
     assert!(get(web, "/where").ends_with("inside the box\n"));
     assert_eq!(get(host, "/"), "", "the host's loopback was reached");
-    // The other way round: a port in the box that leads to the user's machine.
+    // Remote forwarding: a port in the box that leads to the user's machine.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let local = listener.local_addr().unwrap().port();
     let answering = thread::spawn(move || {
@@ -194,13 +194,13 @@ fn a6_dynamic_forwarding_reaches_what_the_box_reaches() {
         let arguments = ["--silent", "--show-error", "--max-time", "30", "--proxy", &proxy, url];
         Command::new("curl").args(arguments).output().unwrap()
     };
-    // As an editor does: a port that a process in the box has just opened.
+    // An editor does this: it connects to a port that a process in the box has just opened.
     assert_eq!(text(&curl("http://127.0.0.1:8765/where").stdout), "inside the box\n");
     for loopback in ["127.0.0.1:8000", "localhost:8000", "127.0.0.1:22", "127.0.0.1:2200"] {
         let output = curl(&format!("http://{loopback}/"));
         assert!(!output.status.success() && output.stdout.is_empty(), "{loopback}: {output:?}");
     }
-    // The outer sshd forwards nothing, still.
+    // The outer sshd still forwards nothing.
     let outer = user.ssh().args(&["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1"]).run("true");
     assert_ne!(outer.status.code(), Some(0), "{outer:?}");
 }
@@ -229,13 +229,13 @@ while True: c, _ = s.accept(); c.sendall(b\"box says \" + c.recv(99)); c.close()
     let ask = "import socket; s = socket.socket(socket.AF_UNIX); s.connect(\"/tmp/back\"); print(s.recv(9))";
     assert_eq!(machine.user.says(&format!("python3 -c '{ask}'")), "b'here'\n");
     asking.join().unwrap();
-    // Docker's socket is the host's; a box has no such thing.
+    // Docker's socket exists on the host, but not in a box.
     let port = free_port();
     let _docker = machine.open(&[&format!("-L{port}:/var/run/docker.sock")], STAY);
     assert_eq!(get(port, "/version"), "");
 }
 
-/// An agent that holds the test key, ended with the test.
+/// An agent with the test key. Dropping this ends it.
 struct Agent {
     socket: String,
     _agent: Running,
@@ -247,7 +247,7 @@ impl Agent {
         let mut agent = Command::new("ssh-agent");
         agent.args(["-D", "-a", &socket]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let agent = Running::of(agent.spawn().unwrap());
-        until("the agent is there", || fs::exists(&socket).unwrap());
+        until("the agent listens", || fs::exists(&socket).unwrap());
         let mut add = Command::new("ssh-add");
         add.args(["-q", &format!("{STATE}/key")]).env("SSH_AUTH_SOCK", &socket).stdin(Stdio::null());
         assert!(add.status().unwrap().success());
@@ -262,7 +262,7 @@ fn git_uses_a_forwarded_agent() {
     forge.says("git init -q --bare project.git");
     let machine = Machine::of(&user);
     let agent = Agent::new(&machine.folder);
-    // The gateway of the boxes' network is this host, where the forge's sshd listens.
+    // The gateway of the boxes' network is this host, where the sshd of the forge listens.
     let clone = "
         gateway=$(python3 -c '
 import socket, struct
@@ -287,8 +287,7 @@ for line in open(\"/proc/net/route\").read().splitlines()[1:]:
 fn x11_is_forwarded() {
     let _world = world();
     let machine = Machine::of(&User::new("windows"));
-    // A display of the user's machine; what counts is that the box's bytes come here, with the
-    // cookie that is good for this display.
+    // A display on the user's machine. The bytes of the box must arrive here, with the cookie of this display.
     let _ = fs::create_dir("/tmp/.X11-unix");
     let display = UnixListener::bind("/tmp/.X11-unix/X77").unwrap();
     let authority = format!("{}/Xauthority", machine.folder);
@@ -319,18 +318,18 @@ print(name.split(":")[0], s.recv(4))
     let hello = serving.join().unwrap();
     assert_eq!(&hello[12..30], b"MIT-MAGIC-COOKIE-1");
     let seen: String = hello[32..].iter().fold(String::new(), |seen, byte| format!("{seen}{byte:02x}"));
-    assert_eq!(seen, cookie, "the client puts its own cookie in the place of the box's");
+    assert_eq!(seen, cookie, "the client must replace the box's cookie by its own");
 }
 
 #[test]
-fn what_vs_code_needs() {
+fn everything_that_vs_code_needs_works() {
     let _world = world();
     let machine = Machine::of(&User::new("editor"));
     let port = free_port();
     let control = format!("{}/control", machine.folder);
     let options =
         [&*format!("-D{port}"), "-o", "ControlMaster=yes", "-o", &*format!("ControlPath={control}")];
-    // A server that lives as long as the window, and more channels over the same connection.
+    // A server that runs as long as the window, and more channels on the same connection.
     let mut server = machine.open(&options, SERVE);
     let channel = ["-o", &*format!("ControlPath={control}"), "-o", "ControlMaster=no"];
     let channels: Vec<_> = (0..20)
@@ -343,7 +342,7 @@ fn what_vs_code_needs() {
     for (number, channel) in channels {
         assert_eq!(text(&channel.wait_with_output().unwrap().stdout), format!("{number}\n"));
     }
-    // The server comes by scp, 100 MB of it.
+    // VS Code uploads its server by scp, 100 MB.
     let (file, copy) = (format!("{}/server.tar", machine.folder), format!("{}/copy", machine.folder));
     run("sh", &["-c", &format!("head -c 100000000 /dev/urandom > {file}")]);
     let scp = |from: &str, to: &str| {
@@ -358,7 +357,7 @@ fn what_vs_code_needs() {
     let mut sftp = sftp.spawn().unwrap();
     sftp.stdin.take().unwrap().write_all(b"ls -l /tmp/server.tar\nrm /tmp/server.tar\n").unwrap();
     assert!(text(&sftp.wait_with_output().unwrap().stdout).contains(" 100000000 "));
-    // The long-lived one still listens.
+    // The long-running server still listens.
     server.write(b"still here\n");
     assert_eq!(server.line(), "still here");
     let proxy = format!("socks5h://127.0.0.1:{port}");
@@ -369,26 +368,26 @@ fn what_vs_code_needs() {
 }
 
 #[test]
-fn p8_a_connection_that_is_cut_leaves_no_server_behind() {
+fn p8_a_cut_connection_leaves_no_sshd_behind() {
     let _world = world();
     let user = User::new("cut-off");
     let machine = Machine::of(&user);
     let mut open = machine.open(&["-tt"], "stty -echo; echo up; exec sleep 4711");
     assert!(user.runs_in_box("sleep 4711") && user.runs_in_box("sshd:"));
     open.kill();
-    until("the terminal's program is gone", || !user.runs_in_box("sleep 4711"));
-    until("the server is gone", || !user.runs_in_box("sshd:"));
-    until("the host is free of it", || user.host_processes().is_empty());
+    until("the terminal's program has ended", || !user.runs_in_box("sleep 4711"));
+    until("the sshd in the box has ended", || !user.runs_in_box("sshd:"));
+    until("its processes on the host have ended", || user.host_processes().is_empty());
 }
 
 #[test]
-fn what_cannot_work_is_told() {
+fn a_terminal_and_a_missing_host_key_are_refused_with_the_reason() {
     let _world = world();
     let user = User::new("hopeless");
     let mut terminal = user.ssh().terminal(24, 80, &["@sshd"]);
     terminal.shows("sshbox: @sshd speaks to an ssh client, not to a terminal; see @help");
     assert_eq!(terminal.ends(), 64);
-    // The host may have failed to give it a key; it does so at the next start.
+    // A box may lack its host key; the next start creates it.
     user.says("true");
     fs::remove_file("/run/sshbox/boxes/hopeless/ssh_host_ed25519_key").unwrap();
     let output = user.ssh().run("@sshd");
@@ -407,7 +406,7 @@ fn the_host_key_outlives_the_home_the_container_and_the_cache() {
     let known = fs::read_to_string(format!("{}/known_hosts", machine.folder)).unwrap();
     let strict = ["-o", "StrictHostKeyChecking=yes"];
     assert_eq!(machine.says(&strict, "find ~ -mindepth 1 -delete; ls -A ~"), "");
-    // A home that is full or closed is none of its business either: nothing is written there.
+    // A full or closed home does not matter either: nothing is written there.
     assert_eq!(machine.says(&strict, "chmod 500 ~; ls -A ~"), "");
     user.says("@restart");
     assert_eq!(machine.says(&strict, "echo in"), "in\n");
@@ -415,7 +414,7 @@ fn the_host_key_outlives_the_home_the_container_and_the_cache() {
     fs::remove_dir_all("/run/sshbox/boxes/steady").unwrap();
     assert_eq!(machine.says(&strict, "echo in"), "in\n");
     assert_eq!(fs::read_to_string(format!("{}/known_hosts", machine.folder)).unwrap(), known);
-    // It is the box's user's alone, and not theirs to change.
+    // Only the box's user can read the key, and cannot change it.
     let tried = "key=/run/sshbox/ssh_host_ed25519_key; stat -c '%a %U' $key; (rm -f $key; : >>$key; : >/run/sshbox/x) 2>/dev/null; ls $key /run/sshbox/x 2>/dev/null || true";
     assert_eq!(user.ssh().status(&format!("{{ {tried}; }} >/tmp/tried")), 0);
     assert_eq!(user.says("cat /tmp/tried"), "600 user\n/run/sshbox/ssh_host_ed25519_key\n");
@@ -425,7 +424,7 @@ fn the_host_key_outlives_the_home_the_container_and_the_cache() {
 }
 
 #[test]
-fn a_host_key_of_an_earlier_release_is_known_until_it_is_deleted_and_nobody_is_alarmed() {
+fn a_host_key_of_an_earlier_release_is_used_until_it_is_deleted_without_a_warning() {
     let _world = world();
     let user = User::new("upgraded");
     let machine = Machine::of(&user);
@@ -436,29 +435,33 @@ fn a_host_key_of_an_earlier_release_is_known_until_it_is_deleted_and_nobody_is_a
     let earlier = user.says(&format!("cut -d' ' -f2 {state}/ssh_host_ed25519_key.pub"));
     let known = format!("{}/known_hosts", machine.folder);
     fs::write(&known, format!("upgraded-box ssh-ed25519 {earlier}")).unwrap();
-    // As clients do by default with their usual file.
+    // Clients do this by default with their usual known_hosts file.
     let strict = ["-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=yes"];
     assert_eq!(machine.says(&strict, "sleep 1; echo in"), "in\n");
-    assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 2, "it has been told of the new one");
+    assert_eq!(
+        fs::read_to_string(&known).unwrap().lines().count(),
+        2,
+        "the client has not learned the new key"
+    );
     assert_eq!(machine.says(&strict, "rm -rf ~/.local; echo in"), "in\n");
     assert_eq!(machine.says(&strict, "echo in"), "in\n");
 }
 
 #[test]
-fn the_users_own_files_are_read_once_by_every_way_in() {
+fn startup_files_of_the_user_are_read_once_by_every_kind_of_session() {
     let _world = world();
     let user = User::new("reader");
     user.says("(echo 'echo $SHLVL >>~/read'; cat ~/.bashrc) >~/.new; mv ~/.new ~/.bashrc; rm -f ~/read");
     let machine = Machine::of(&user);
     assert_eq!(machine.says(&[], "cat ~/read"), "1\n");
     assert_eq!(user.says("cat ~/read"), "1\n1\n");
-    // sshd's own, for an agent's socket with a lasting name.
+    // ~/.ssh/rc, which users need for an agent socket with a fixed name.
     user.says("mkdir -p ~/.ssh; echo 'echo rc >>~/rc' >~/.ssh/rc");
     assert_eq!(machine.says(&[], "cat ~/rc"), "rc\n");
 }
 
 #[test]
-fn twenty_first_connections_at_once_have_one_host_key() {
+fn twenty_concurrent_first_connections_get_one_host_key() {
     let _world = world();
     let user = User::new("hurried");
     user.says("true");
@@ -477,11 +480,14 @@ fn twenty_first_connections_at_once_have_one_host_key() {
     assert_eq!(user.says("ls -d ~/.local /tmp/.sshbox* 2>/dev/null || true"), "");
 }
 
-/// OpenSSH 9.8 and later split sshd in two programs, 10 in three.
+/// OpenSSH 9.8 splits sshd into two programs, OpenSSH 10 into three.
 #[test]
 fn a_newer_openssh_in_the_box_works_too() {
-    let _world = world_alone();
+    // Takes long and disturbs nobody.
+    let shared = world();
     run("packaging/image/build", &["--suite", "trixie", "--tag", "sshbox-user:trixie"]);
+    drop(shared);
+    let _world = world_alone();
     let _config = Changed::config("image = \"sshbox-user:latest\"", "image = \"sshbox-user:trixie\"");
     let user = User::new("newer");
     let machine = Machine::of(&user);

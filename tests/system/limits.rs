@@ -1,12 +1,12 @@
-//! What a box may use, and what it may do: seen from inside.
+//! Limits and privileges of a box, seen from inside.
 
-use crate::harness::{Changed, User, alice, run, text, world, world_alone};
+use crate::harness::{Changed, User, alice, private_world, run, text, world};
 
 #[test]
-fn limits_are_seen_from_inside() {
+fn limits_are_visible_in_the_box() {
     let _world = world();
     let user = alice();
-    // Docker's own hard limit is the most.
+    // Docker's own hard limit is the maximum.
     let most = run("sh", &["-c", "prlimit --nofile --output HARD --noheadings --pid $(cat /run/docker.pid)"]);
     let hard = most.trim().parse().unwrap_or(u64::MAX).min(65536);
     assert_eq!(user.says("ulimit -Sn; ulimit -Hn"), format!("1024\n{hard}\n"));
@@ -52,12 +52,12 @@ fn a9_no_privilege_is_left() {
     ] {
         assert_ne!(user.ssh().status(&format!("{command} 2>/dev/null")), 0, "{what}");
     }
-    // Root of the box is nobody here, and no file makes one root.
+    // The box has no set-uid file.
     assert_eq!(user.says("find / -xdev -type f -perm /6000 2>/dev/null | wc -l"), "0\n");
 }
 
 #[test]
-fn only_home_and_memory_can_be_written() {
+fn only_the_home_and_the_tmpfs_mounts_are_writable() {
     let _world = world();
     let user = alice();
     let writable = user.says("for d in / /etc /usr /var /opt /srv /home /root /tmp /var/tmp /run /dev/shm ~; do [ -w $d ] && echo $d; done; true");
@@ -66,23 +66,23 @@ fn only_home_and_memory_can_be_written() {
 }
 
 #[test]
-fn shm_and_tmp_are_what_the_configuration_says_and_half_of_memory_by_default() {
+fn shm_and_tmp_have_the_configured_sizes_and_half_of_memory_by_default() {
     const SIZES: &str = "df --block-size 1 --output=size /dev/shm /tmp /var/tmp | tail -n 3 | tr -d ' '";
-    let _world = world_alone();
+    let _world = private_world();
     assert_eq!(alice().says(SIZES), "4294967296\n1073741824\n1073741824\n");
     let _config = Changed::config("shm = \"50%\"\ntmp = \"1GiB\"", "shm = \"64MiB\"\ntmp = \"1%\"");
     let user = User::new("loader");
     assert_eq!(user.says(SIZES), "67108864\n85901312\n85901312\n");
     user.says("head -c 60M /dev/zero > /dev/shm/full");
     assert_ne!(user.ssh().status("head -c 100M /dev/zero > /dev/shm/full 2>/dev/null"), 0);
-    // What is in there counts as memory, and is not there twice.
+    // The contents count as memory, and only once.
     assert!(user.says("@status").contains("memory     6"), "{}", user.says("@status"));
     run("docker", &["rm", "-f", &user.container()]);
 }
 
 #[test]
-fn the_host_name_is_what_the_configuration_says() {
-    let _world = world_alone();
+fn the_host_name_is_the_configured_one() {
+    let _world = private_world();
     assert_eq!(alice().says("hostname; grep -c '[[:space:]]box$' /etc/hosts"), "box\n1\n");
     let _config = Changed::config("hostname = \"box\"", "hostname = \"{user}.boxes\"");
     let user = User::new("named");
@@ -93,13 +93,13 @@ fn the_host_name_is_what_the_configuration_says() {
 }
 
 #[test]
-fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
+fn a_box_at_its_process_limit_reports_it_and_recovers() {
     let _world = world();
     let user = User::new("bomber");
     let mut session =
         user.ssh().begin(&["echo began; for n in $(seq 600); do sleep 300 & done 2>/dev/null; sleep 300"]);
     session.line();
-    crate::harness::until("the box is full", || user.ssh().status("true") != 0);
+    crate::harness::until("the box is at its process limit", || user.ssh().status("true") != 0);
     let output = user.ssh().run("true");
     let error = text(&output.stderr);
     assert!(
@@ -108,16 +108,16 @@ fn a_box_that_is_full_of_processes_tells_so_and_recovers() {
             || error.contains("Resource temporarily"),
         "{output:?}"
     );
-    // Its end frees all of it.
+    // The end of the session frees all processes.
     session.kill();
-    crate::harness::until("the box is free", || user.ssh().status("true") == 0);
-    // Nobody else felt it.
+    crate::harness::until("the box accepts sessions again", || user.ssh().status("true") == 0);
+    // Other boxes are not affected.
     alice().says("true");
 }
 
 #[test]
-fn f6_a_memory_bomb_ends_the_bomb_and_not_the_box() {
-    let _world = world_alone();
+fn f6_a_memory_bomb_is_killed_and_the_box_survives() {
+    let _world = private_world();
     let _config = Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
     let user = User::new("hungry");
     assert_eq!(user.says("echo in"), "in\n");

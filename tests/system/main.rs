@@ -1,5 +1,5 @@
-//! The whole way of a login, with nothing faked: OpenSSH, Docker and Django, the installed
-//! package, in a world of its own. `make test` runs it; see `tests/system/world` and `boot`.
+//! Complete logins without fakes: OpenSSH, Docker, Django and the installed package, in a world of
+//! its own. `make test` runs these tests; see `tests/system/world` and `boot`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,10 +14,8 @@ mod accounts;
 mod admin;
 mod adopt;
 mod audit;
-mod bytes;
 mod description;
 mod doctor;
-mod doors;
 mod engine;
 mod environment;
 mod files;
@@ -27,12 +25,15 @@ mod host_changes;
 mod identity;
 mod image;
 mod inner_sshd;
+mod isolation;
 mod limits;
 mod reaper;
 mod sessions;
 mod sites;
+mod special_commands;
 mod stopping;
+mod streams;
 mod terminal;
 mod vanish;
+mod versions;
 mod waiting;
-mod words;

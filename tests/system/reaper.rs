@@ -1,5 +1,4 @@
-//! The reaper: stops who is idle and never who is there. That it loses no login is in
-//! `tests/life`.
+//! The reaper stops idle boxes and never one with an open session. `tests/life` checks that no login is lost.
 
 use crate::harness::{Changed, User, reap, run, text, world_alone};
 use std::collections::BTreeMap;
@@ -9,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
 
-/// The reaper's line on this user.
-fn verdict(output: &Output, user: &User) -> String {
+/// The reaper's output line for this user's box.
+fn decision(output: &Output, user: &User) -> String {
     let lines = text(&output.stdout);
     let begin = format!("{}: ", user.name);
     lines
@@ -31,14 +30,14 @@ fn an_idle_box_is_stopped_and_one_with_a_session_is_not() {
     thread::sleep(std::time::Duration::from_millis(1100));
 
     let dry = reap(&["--dry-run"]);
-    assert!(verdict(&dry, &idle).starts_with("would stop: idle for "), "{dry:?}");
-    assert_eq!(verdict(&dry, &busy), "kept: a session is open");
+    assert!(decision(&dry, &idle).starts_with("would stop: idle for "), "{dry:?}");
+    assert_eq!(decision(&dry, &busy), "kept: a session is open");
     assert_eq!(idle.inspect("{{.State.Status}}"), "running");
 
     let output = reap(&[]);
     assert!(output.status.success(), "{output:?}");
-    assert!(verdict(&output, &idle).starts_with("stopped: idle for "), "{output:?}");
-    assert_eq!(verdict(&output, &busy), "kept: a session is open");
+    assert!(decision(&output, &idle).starts_with("stopped: idle for "), "{output:?}");
+    assert_eq!(decision(&output, &busy), "kept: a session is open");
     assert_eq!(idle.inspect("{{.State.Status}}"), "exited");
     assert!(crate::harness::journal().contains(r#"box stopped user="idle" by="reaper" reason="idle for "#));
 
@@ -49,32 +48,35 @@ fn an_idle_box_is_stopped_and_one_with_a_session_is_not() {
 }
 
 #[test]
-fn the_time_runs_from_the_end_of_the_last_session() {
+fn the_idle_time_starts_at_the_end_of_the_last_session() {
     let _world = world_alone();
     let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"4s\"");
     let user = User::new("recent");
-    // Longer than the timeout, so that its begin would count as overdue.
+    // The session lasts longer than the timeout: counted from its start, the box would be idle for too long.
     user.says("sleep 5");
-    assert!(verdict(&reap(&[]), &user).starts_with("kept: idle for less than"), "begin counted");
+    assert!(
+        decision(&reap(&[]), &user).starts_with("kept: idle for less than"),
+        "the idle time was counted from the start of the session"
+    );
     thread::sleep(std::time::Duration::from_millis(4100));
-    assert!(verdict(&reap(&[]), &user).starts_with("stopped: "));
+    assert!(decision(&reap(&[]), &user).starts_with("stopped: "));
 }
 
 #[test]
-fn f26_what_is_not_known_counts_as_present() {
+fn f26_a_box_with_an_invalid_live_lock_is_treated_as_in_use() {
     let _world = world_alone();
     let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
     let user = User::new("unknown");
     user.says("true");
     let lock = "/run/sshbox/users/unknown/live.lock";
     fs::write(lock, "what").unwrap();
-    assert!(verdict(&reap(&[]), &user).starts_with("kept: "));
-    // From then on it is known.
-    assert!(verdict(&reap(&[]), &user).starts_with("stopped: "));
+    assert!(decision(&reap(&[]), &user).starts_with("kept: "));
+    // The reaper has repaired the file: the next run knows the idle time.
+    assert!(decision(&reap(&[]), &user).starts_with("stopped: "));
 }
 
 #[test]
-fn f24_one_bad_box_does_not_keep_the_reaper_from_the_others() {
+fn f24_one_invalid_box_does_not_keep_the_reaper_from_the_others() {
     let _world = world_alone();
     let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
     let user = User::new("good");
@@ -102,7 +104,7 @@ fn f24_one_bad_box_does_not_keep_the_reaper_from_the_others() {
     let output = reap(&[]);
     assert!(!output.status.success());
     assert!(text(&output.stdout).contains("../bad: failed: not a login name"), "{output:?}");
-    assert!(verdict(&output, &user).starts_with("stopped: "), "{output:?}");
+    assert!(decision(&output, &user).starts_with("stopped: "), "{output:?}");
     assert_eq!(
         run("docker", &["inspect", "-f", "{{.State.Status}}", "bad", "unrelated"]),
         "running\nrunning\n"
@@ -111,7 +113,7 @@ fn f24_one_bad_box_does_not_keep_the_reaper_from_the_others() {
 }
 
 #[test]
-fn f25_a_second_reaper_leaves_at_once() {
+fn f25_a_second_reaper_exits_at_once() {
     let _world = world_alone();
     let first = fs::File::options()
         .read(true)
@@ -128,8 +130,8 @@ fn f25_a_second_reaper_leaves_at_once() {
     );
 }
 
-/// All that is known of the files below a folder, but for those in homes.
-fn everything(folder: &Path, known: &mut BTreeMap<PathBuf, String>) {
+/// Metadata and content of all files below a directory, except those in homes.
+fn record_files(folder: &Path, known: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let meta = fs::symlink_metadata(&path).unwrap();
@@ -138,16 +140,16 @@ fn everything(folder: &Path, known: &mut BTreeMap<PathBuf, String>) {
         let changed = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
         known.insert(path.clone(), format!("{mode:o} {owner:?} {changed:?} {content:?}"));
         if meta.is_dir() && !folder.ends_with("homes") {
-            everything(&path, known);
+            record_files(&path, known);
         }
     }
 }
 
-/// All that sshbox keeps; the rest of /var changes with the machine below the world.
-fn everything_of_ours() -> BTreeMap<PathBuf, String> {
+/// All files of sshbox. Other files of /var may change with the machine below the world.
+fn sshbox_files() -> BTreeMap<PathBuf, String> {
     let mut known = BTreeMap::new();
     for folder in ["/run/sshbox", "/var/lib/sshbox", "/var/cache/sshbox"] {
-        everything(Path::new(folder), &mut known);
+        record_files(Path::new(folder), &mut known);
     }
     known
 }
@@ -166,13 +168,13 @@ fn a_dry_run_changes_no_file() {
     fs::write("/run/sshbox/users/dryunknown/live.lock", "what").unwrap();
     fs::remove_dir_all("/run/sshbox/users/drynever").unwrap();
     let _ = fs::remove_file("/run/sshbox/reap.lock");
-    let before = everything_of_ours();
+    let before = sshbox_files();
     assert!(before.contains_key(Path::new("/run/sshbox/users/drybusy/live.lock")) && before.len() > 20);
 
     let dry = reap(&["--dry-run"]);
     let shown = run("sshbox", &["reap", "--dry-run"]);
 
-    let after = everything_of_ours();
+    let after = sshbox_files();
     let changed: Vec<_> = before
         .iter()
         .filter(|(path, was)| after.get(*path) != Some(was))
@@ -180,13 +182,13 @@ fn a_dry_run_changes_no_file() {
         .chain(after.keys().filter(|path| !before.contains_key(*path)))
         .collect();
     assert!(changed.is_empty(), "{changed:?}");
-    assert!(verdict(&dry, &idle).starts_with("would stop: "), "{dry:?}");
-    assert_eq!(verdict(&dry, &busy), "kept: a session is open");
-    assert_eq!(verdict(&dry, &unknown), "kept: idle for less than 0s");
-    assert_eq!(verdict(&dry, &never), "kept: idle for less than 0s");
+    assert!(decision(&dry, &idle).starts_with("would stop: "), "{dry:?}");
+    assert_eq!(decision(&dry, &busy), "kept: a session is open");
+    assert_eq!(decision(&dry, &unknown), "kept: idle for less than 0s");
+    assert_eq!(decision(&dry, &never), "kept: idle for less than 0s");
     assert!(shown.contains("dryidle") && shown.contains("would stop"), "{shown}");
     session.wait();
-    // A dry run leaves a reaper that is at work alone, too.
+    // A dry run does not disturb a running reaper either.
     let lock = fs::File::create("/run/sshbox/reap.lock").unwrap();
     lock.lock().unwrap();
     let dry = Command::new("/usr/lib/sshbox/sshbox-reap").arg("--dry-run").output().unwrap();

@@ -1,10 +1,10 @@
-//! Boxes and sessions: made once, entered again, woken, and ended as plain sshd would.
+//! Boxes and sessions: a box is created once, used again and woken, and sessions end as with plain sshd.
 
 use crate::harness::{User, WHOSE, alice, run, text, until, world};
 use std::thread;
 
 #[test]
-fn the_first_login_makes_the_box_and_the_second_enters_it() {
+fn the_first_login_creates_the_box_and_the_second_uses_it() {
     let _world = world();
     let user = User::new("twice");
     assert_eq!(
@@ -29,7 +29,7 @@ fn f5_a_box_wakes_from_every_state() {
     }
     run("docker", &["rm", "-f", &user.container()]);
     assert_eq!(user.says("cat file"), "kept\n");
-    // Made, but never started.
+    // Created, but never started.
     run("docker", &["stop", "-t", "0", &user.container()]);
     let labels = user
         .inspect("--label sshbox.user=woken --label sshbox.spec={{index .Config.Labels \"sshbox.spec\"}}");
@@ -49,7 +49,7 @@ fn f5_a_box_wakes_from_every_state() {
 }
 
 #[test]
-fn a_box_whose_network_is_gone_is_made_anew() {
+fn a_box_whose_network_is_missing_is_recreated() {
     let _world = crate::harness::world_alone();
     let user = User::new("netless");
     user.says("echo kept > file");
@@ -74,7 +74,7 @@ fn a_box_whose_network_is_gone_is_made_anew() {
 }
 
 #[test]
-fn f1_thirty_two_first_logins_at_once_make_one_box() {
+fn f1_thirty_two_concurrent_first_logins_create_one_box() {
     let _world = world();
     let user = User::new("crowd");
     let logins: Vec<_> = (0..32)
@@ -92,7 +92,7 @@ fn f1_thirty_two_first_logins_at_once_make_one_box() {
 }
 
 #[test]
-fn a2_a_foreign_container_of_our_name_is_refused() {
+fn a2_a_foreign_container_with_the_name_of_a_box_is_refused() {
     let _world = world();
     let user = User::new("taken");
     run("docker", &["create", "--name", "sshbox-taken", "--network", "none", "sshbox-user:latest"]);
@@ -108,12 +108,12 @@ fn a2_a_foreign_container_of_our_name_is_refused() {
 }
 
 #[test]
-fn f8_a_missing_image_is_told_and_a_new_one_is_used_at_the_next_cold_start() {
+fn f8_a_missing_image_is_reported_and_a_new_one_is_used_at_the_next_cold_start() {
     let _world = crate::harness::world_alone();
     let user = User::new("imaged");
     user.says("echo kept > file");
     let first = user.inspect("{{.Id}}");
-    // An image with another id under the same name.
+    // An image with another id and the same name.
     run(
         "sh",
         &[
@@ -128,7 +128,7 @@ fn f8_a_missing_image_is_told_and_a_new_one_is_used_at_the_next_cold_start() {
     assert_eq!(user.says("cat file"), "kept\n");
     let second = user.inspect("{{.Id}}");
     assert_ne!(second, first);
-    // Without the image: who has a box keeps it, who has none is told.
+    // Without the image, users with a box can log in, and others get an error.
     run("docker", &["stop", &user.container()]);
     let _config = crate::harness::Changed::config("image = \"sshbox-user:latest\"", "image = \"nosuch:1\"");
     assert_eq!(user.says("cat file"), "kept\n");
@@ -153,16 +153,16 @@ fn f22_exit_statuses_and_signals_are_those_of_plain_sshd() {
     for signal in ["HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "ALRM", "TERM", "USR1"] {
         let says = |user: &User| {
             let output = user.ssh().args(&["-v"]).run(&format!("kill -{signal} $$"));
-            let told: Vec<String> = text(&output.stderr)
+            let errors: Vec<String> = text(&output.stderr)
                 .lines()
                 .filter(|line| line.contains("rtype exit-"))
                 .map(|line| line.split("rtype").nth(1).unwrap().to_owned())
                 .collect();
-            (output.status.code(), told)
+            (output.status.code(), errors)
         };
         let (ours, plain) = (says(&user), says(&User::plain()));
         assert_eq!(ours, plain, "{signal}");
-        // Some of them a shell ignores; those that it does not must be told as signals.
+        // A shell ignores some of these signals. The others must be reported as signals.
         assert!(
             ours.1[0].contains("exit-signal") || !["KILL", "TERM", "SEGV"].contains(&signal),
             "{signal}: {ours:?}"
@@ -171,7 +171,7 @@ fn f22_exit_statuses_and_signals_are_those_of_plain_sshd() {
 }
 
 #[test]
-fn everyday_clients_work() {
+fn common_clients_work() {
     let _world = world();
     let user = alice();
     run("sh", &["-c", "mkdir -p /tmp/tree && seq 100000 > /tmp/tree/a && echo b > /tmp/tree/b"]);
@@ -205,7 +205,7 @@ fn everyday_clients_work() {
 }
 
 #[test]
-fn variables_of_a_session_are_those_that_people_expect() {
+fn a_session_has_the_usual_variables() {
     let _world = world();
     let user = alice();
     let output = user
@@ -235,17 +235,17 @@ fn variables_of_a_session_are_those_that_people_expect() {
 }
 
 #[test]
-fn p9_words_of_our_own_are_refused_with_a_reason() {
+fn p9_an_unknown_special_command_is_refused_with_a_reason() {
     let _world = world();
     let output = alice().ssh().run("@nonsense\u{1b}[31m now");
     assert_eq!(output.status.code(), Some(64));
     let error = text(&output.stderr);
     assert!(
-        error.starts_with(r"sshbox: unknown word @nonsense\x1b[31m now; there are @config, @help, "),
+        error.starts_with(r"sshbox: unknown command @nonsense\x1b[31m now; available: @config, @help, "),
         "{error}"
     );
     let reference = error.split("(ref ").nth(1).unwrap()[..8].to_owned();
-    until("the journal has it", || crate::harness::journal().contains(&reference));
+    until("the journal has the reference", || crate::harness::journal().contains(&reference));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn one_connection_carries_many_sessions() {
     let user = alice();
     let control =
         ["-o", "ControlPath=/tmp/control-%p", "-o", "ControlMaster=auto", "-o", "ControlPersist=20"];
-    // The first of several options counts, so these must replace the harness's own.
+    // ssh uses the first of several options, so these must come before those of the harness.
     let output = std::process::Command::new("bash")
         .arg("-c")
         .arg(format!(
@@ -272,7 +272,7 @@ fn one_connection_carries_many_sessions() {
 }
 
 #[test]
-fn a_home_that_cannot_be_entered_does_not_lock_its_owner_out() {
+fn a_home_without_permissions_does_not_prevent_a_login() {
     let _world = world();
     let user = User::new("closed");
     user.says("chmod 000 ~");

@@ -1,5 +1,5 @@
-//! The pages in `docs/src` for sites, followed to the letter: each command, each line of code and
-//! each setting comes out of the page, so that page and test cannot part. Ends in logins.
+//! Follows the pages in `docs/src` for sites literally: each command, line of code and setting comes from the page, so
+//! that page and test cannot diverge. Each test ends with logins.
 
 use crate::harness::{CONFIG, STATE, User, WHOSE, begun, journal, reap, run, text, until, world_alone};
 use std::fs;
@@ -13,8 +13,8 @@ const MIGRATE: &str = "docs/src/migrate-from-a-paramiko-gateway.md";
 const TOKEN: &str = "/etc/sshbox/token";
 const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
-/// What a reader has that the pages do not tell of: sudo, systemd, and an ssh that knows their key.
-/// Of unknown hosts it takes the key, of known ones no other.
+/// What the pages expect of the reader's machine: sudo, systemd, and an ssh that knows the user's key. It accepts the
+/// key of an unknown host, and no other key of a known host.
 const READER: &str = r#"set -euo pipefail
 sudo() { "$@"; }
 systemctl() { [ "$*" = "reload sshbox-sshd" ] && "$REPO/packaging/demo/without-systemd" reload; }
@@ -24,7 +24,7 @@ ssh() {
 }
 "#;
 
-/// A fenced block of the page: what it is, the file that it belongs into, and its lines.
+/// A fenced block of a page: its kind, the file that it belongs to, and its lines.
 #[derive(Clone)]
 struct Block {
     kind: String,
@@ -32,14 +32,14 @@ struct Block {
     text: String,
 }
 
-/// The blocks below a heading that begins like this.
+/// The blocks below the heading that begins with this text.
 fn blocks(page: &str, heading: &str) -> Vec<Block> {
     let text = fs::read_to_string(page).unwrap();
     let section = text
         .split("\n## ")
         .find(|section| section.starts_with(heading))
         .unwrap_or_else(|| panic!("{page} has no heading {heading:?}"));
-    // Between fences every second part is a block.
+    // Fences split the section; every second part is a block.
     let found: Vec<_> = section
         .split("\n```")
         .skip(1)
@@ -50,14 +50,14 @@ fn blocks(page: &str, heading: &str) -> Vec<Block> {
             Block { kind: kind.to_owned(), file: file.to_owned(), text: format!("{text}\n") }
         })
         .collect();
-    assert!(!found.is_empty(), "{heading}: nothing to follow");
+    assert!(!found.is_empty(), "{heading}: no block");
     found
 }
 
-/// A project of its own that stands in for the site of the world, and what it changes.
+/// A new Django project that replaces the world's site during the test, and the files that the test changes.
 struct Site {
     folder: String,
-    /// Files of the world as they were.
+    /// Original content of these files.
     before: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -68,10 +68,10 @@ impl Site {
         for (from, to) in [("key", "id_ed25519"), ("key.pub", "id_ed25519.pub")] {
             fs::copy(format!("{STATE}/{from}"), format!("{folder}/.ssh/{to}")).unwrap();
         }
-        // The wheel, as the page has it copied.
+        // The page asks the reader to copy the wheel.
         run("sh", &["-c", &format!("cp target/wheel/django_sshbox-*.whl {folder}")]);
         run("tests/system/web", &["stop"]);
-        until("the other site is gone", || TcpStream::connect("127.0.0.1:8000").is_err());
+        until("the world's site has ended", || TcpStream::connect("127.0.0.1:8000").is_err());
         let before = [CONFIG, TOKEN, SSHD_CONFIG].map(|file| (file, fs::read(file).unwrap())).to_vec();
         Self { folder, before }
     }
@@ -80,28 +80,28 @@ impl Site {
         Path::new(&self.folder).join(file).to_str().unwrap().to_owned()
     }
 
-    /// Runs a script as the reader types it; what it printed, and how it ended.
-    fn types(&self, script: &str) -> (i32, String) {
+    /// Runs a script as the reader would. Returns exit status and output.
+    fn run_script(&self, script: &str) -> (i32, String) {
         let wheels = fs::canonicalize("target/wheels").unwrap();
         let mut command = Command::new("bash");
         command.args(["-c", &format!("{READER}{script}")]).current_dir(&self.folder).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("HOME", &self.folder).env("REPO", std::env::current_dir().unwrap());
-        // A world has no network: pip finds here what it would fetch.
+        // A world has no network: pip installs from this directory.
         command.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", wheels);
         command.env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         let output = begun(command, Vec::new()).ends();
         (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
     }
 
-    fn succeeds(&self, script: &str) -> String {
-        let (status, said) = self.types(script);
+    fn run_successfully(&self, script: &str) -> String {
+        let (status, said) = self.run_script(script);
         assert_eq!(status, 0, "{script}{said}");
         said
     }
 
     fn manage(&self, script: &str) -> String {
-        self.succeeds(&format!("venv/bin/python manage.py shell -v 0 -c \"{script}\""))
+        self.run_successfully(&format!("venv/bin/python manage.py shell -v 0 -c \"{script}\""))
     }
 
     fn follow(&self, blocks: &[Block]) -> String {
@@ -111,39 +111,39 @@ impl Site {
     fn follow_one(&self, block: &Block) -> String {
         match block.kind.as_str() {
             "sh" => {
-                let said = self.succeeds(&block.text);
+                let said = self.run_successfully(&block.text);
                 if block.text.contains("reload sshbox-sshd") {
                     until("sshd listens", sshd_listens);
                 }
                 if block.text.contains("gunicorn mysite.wsgi") {
-                    until("the site answers", || TcpStream::connect("127.0.0.1:8000").is_ok());
+                    until("the site replies", || TcpStream::connect("127.0.0.1:8000").is_ok());
                 }
                 return said;
             }
-            "console" => self.converse(&block.text),
+            "console" => self.run_transcript(&block.text),
             "python" | "dockerfile" => {
                 let path = self.path(&block.file);
                 let before = fs::read_to_string(&path).unwrap_or_default();
                 fs::write(path, format!("{before}\n{}", block.text)).unwrap();
             }
             "toml" => configure(&block.file, &block.text),
-            // No systemd here that would read it: that it works is seen in a whole machine.
+            // No systemd runs here to read it; tests/vm tests the unit.
             "ini" => {
                 let unit = block.file.split('/').find_map(|part| part.strip_suffix(".d"));
                 let unit = unit.unwrap_or_else(|| panic!("{} is no drop-in", block.file));
                 assert!(fs::exists(format!("/usr/lib/systemd/system/{unit}")).unwrap(), "{unit}");
             }
-            other => panic!("nobody knows how to follow {other:?}"),
+            other => panic!("unknown kind of block: {other:?}"),
         }
         String::new()
     }
 
-    /// Commands behind `$`, each with what it says; `…` stands for anything.
-    fn converse(&self, text: &str) {
+    /// Runs the commands after `$` and compares their output; `…` stands for any text.
+    fn run_transcript(&self, text: &str) {
         for exchange in format!("\n{}", text.trim_end()).split("\n$ ").skip(1) {
             let (command, expected) = exchange.split_once('\n').unwrap();
-            let said = self.succeeds(&format!("{command}\n"));
-            assert!(is_like(said.trim_end(), expected), "{command}: {said}");
+            let said = self.run_successfully(&format!("{command}\n"));
+            assert!(matches_pattern(said.trim_end(), expected), "{command}: {said}");
         }
     }
 }
@@ -161,20 +161,20 @@ impl Drop for Site {
         run("packaging/demo/without-systemd", &["reload"]);
         until("sshd listens", sshd_listens);
         run("sh", &["-c", "docker ps -aq --filter name=scitex-user- | xargs -r docker rm -f; rm -rf /app"]);
-        until("the site is gone", || TcpStream::connect("127.0.0.1:8000").is_err());
+        until("the site has ended", || TcpStream::connect("127.0.0.1:8000").is_err());
         run("tests/system/web", &["start"]);
-        until("the other site is back", || TcpStream::connect("127.0.0.1:8000").is_ok());
+        until("the world's site replies", || TcpStream::connect("127.0.0.1:8000").is_ok());
     }
 }
 
-/// Whether sshd is at the port of its configuration.
+/// Whether sshd listens on the port of its configuration.
 fn sshd_listens() -> bool {
     let config = fs::read_to_string(SSHD_CONFIG).unwrap();
     let port = config.lines().find_map(|line| line.strip_prefix("Port ")).unwrap();
     TcpStream::connect(format!("127.0.0.1:{port}")).is_ok()
 }
 
-fn is_like(said: &str, expected: &str) -> bool {
+fn matches_pattern(said: &str, expected: &str) -> bool {
     let mut parts = expected.split('…');
     let Some(mut rest) = parts.next().and_then(|first| said.strip_prefix(first)) else {
         return false;
@@ -189,7 +189,7 @@ fn is_like(said: &str, expected: &str) -> bool {
     rest.is_empty() || (expected.contains('…') && last.is_empty())
 }
 
-/// Sets each key where the file has it, as somebody with an editor does.
+/// Replaces the line of each key in the file, as with an editor.
 fn configure(file: &str, keys: &str) {
     let mut lines: Vec<String> = fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect();
     let mut section = 0;
@@ -211,23 +211,23 @@ fn configure(file: &str, keys: &str) {
 }
 
 #[test]
-fn a_fresh_site_is_connected_by_the_page_alone() {
+fn a_new_site_is_connected_by_following_the_page() {
     let _world = world_alone();
     let site = Site::new("fresh");
     for heading in ["A site to try it with", "1.", "2.", "3.", "4.", "5.", "6.", "7."] {
         site.follow(&blocks(CONNECT, heading));
     }
-    // What ran is what pip installed, and no source.
+    // The site used the installed package, not the sources.
     let path = site.manage("import django_sshbox; print(django_sshbox.__file__)");
     assert!(path.starts_with("/srv/fresh/venv/lib/"), "{path}");
-    // The site decides.
-    site.succeeds("venv/bin/python manage.py sshbox_key remove ada ~/.ssh/id_ed25519.pub");
+    // Removing the key in the site takes effect.
+    site.run_successfully("venv/bin/python manage.py sshbox_key remove ada ~/.ssh/id_ed25519.pub");
     assert_eq!(User { name: "ada".to_owned() }.ssh().status("true"), 255);
     assert!(journal().contains(r#"login refused user="ada""#));
 }
 
 #[test]
-fn a_user_whose_name_is_a_mail_address_logs_in_by_the_page() {
+fn a_user_named_by_a_mail_address_can_log_in_by_following_the_page() {
     let _world = world_alone();
     let site = Site::new("mail");
     for heading in ["A site to try it with", "1.", "2.", "3.", "4."] {
@@ -240,9 +240,9 @@ fn a_user_whose_name_is_a_mail_address_logs_in_by_the_page() {
     site.follow(&before);
     site.follow(&[blocks(CONNECT, "5."), blocks(CONNECT, "6.")].concat());
     site.follow(&logins);
-    // Whoever had a name keeps it.
+    // Users who already had a login name keep it.
     site.follow(&blocks(CONNECT, "7."));
-    // One spelling leads to the user, and no other.
+    // Only one spelling of the name is accepted.
     for name in ["Grace-ssh", "Grace+ssh", "grace"] {
         assert_eq!(User { name: name.to_owned() }.ssh().status("true"), 255, "{name}");
     }
@@ -251,8 +251,8 @@ fn a_user_whose_name_is_a_mail_address_logs_in_by_the_page() {
     assert_eq!(User { name: "grace-ssh".to_owned() }.ssh().status("true"), 255);
 }
 
-/// The site's own past: users, keys, an image, and a container that is in use.
-fn with_a_past(site: &Site) {
+/// Adds what an existing site has: users, keys, an image, and a container in use.
+fn add_existing_users(site: &Site) {
     fs::create_dir(site.path("accounts_app")).unwrap();
     for file in ["__init__.py", "models.py"] {
         fs::copy(format!("tests/system/accounts_app/{file}"), site.path(&format!("accounts_app/{file}")))
@@ -264,7 +264,7 @@ fn with_a_past(site: &Site) {
         file: "mysite/settings.py".to_owned(),
         text: settings.to_owned(),
     });
-    site.succeeds(
+    site.run_successfully(
         "venv/bin/python manage.py makemigrations accounts_app && venv/bin/python manage.py migrate",
     );
     let image = "docker run --name past --network none --user 0:0 sshbox-user:latest rm /sbin/sshbox-init
@@ -280,11 +280,11 @@ fn with_a_past(site: &Site) {
     run("bash", &["-euc", image]);
 }
 
-/// A site with a past, connected as the page says; and what the page says of adopting.
-fn connected_with_a_past(name: &str) -> (Site, Vec<Block>) {
+/// An existing site, connected by following the page; and the page's blocks about adoption.
+fn connect_existing_site(name: &str) -> (Site, Vec<Block>) {
     let site = Site::new(name);
     site.follow(&blocks(CONNECT, "A site to try it with"));
-    with_a_past(&site);
+    add_existing_users(&site);
     site.follow(&[blocks(CONNECT, "1."), blocks(CONNECT, "2.")].concat());
     let steps = blocks(CONNECT, "A site that has keys, boxes and homes already");
     let adoption = steps.iter().position(|block| block.text.contains("sshbox adopt")).unwrap();
@@ -302,19 +302,19 @@ for name in ('Ada-L', 'Grace_2'):
 }
 
 #[test]
-fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() {
+fn an_existing_site_is_connected_by_following_the_page_and_its_containers_are_adopted() {
     let _world = world_alone();
-    let (site, adoption) = connected_with_a_past("scitex");
+    let (site, adoption) = connect_existing_site("scitex");
 
     let ada = User { name: "Ada-L".to_owned() };
     let refused = ada.ssh().run("true");
     assert_eq!(refused.status.code(), Some(77), "{refused:?}");
     assert!(text(&refused.stderr).contains("a container that is not yours has the name of your box"));
     let said = site.follow(&adoption);
-    assert!(said.contains("1 container would be set aside; nothing was done\n"), "{said}");
+    assert!(said.contains("1 container would be set aside; nothing was changed\n"), "{said}");
     assert!(said.contains("scitex-user-Ada-L: set aside as scitex-user-Ada-L.before-sshbox-"), "{said}");
 
-    // Her home of old, and hers; a box by the settings.
+    // The user has her old home and owns it; her box has the settings of the site.
     assert_eq!(
         ada.says("pwd; cat work/thesis; stat -c %U:%g work/thesis; echo new > work/more"),
         "/home/user\nof old\nuser:1000\n"
@@ -325,13 +325,13 @@ fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() 
     let made = run("docker", &["inspect", "--format", format, "scitex-user-Ada-L"]);
     assert_eq!(made, "scitex-user-workspace:latest 2000000000 8589934592 scitex-users Ada-L\n");
     assert!(text(&reap(&["--dry-run"]).stdout).contains("Ada-L: kept: idle for less than 30m\n"));
-    // Somebody new, and somebody whose name is another to the host.
+    // A new user, and a name that differs in case.
     let grace = User { name: "Grace_2".to_owned() };
     assert_eq!(grace.says(WHOSE), "Grace_2\n");
     assert_eq!(fs::metadata("/app/data/users/Grace_2").unwrap().uid(), 1000);
     assert_eq!(User { name: "ada-l".to_owned() }.ssh().status("true"), 255);
     assert!(!fs::exists("/app/data/users/ada-l").unwrap());
-    // As the page says: nobody writes it.
+    // As the page says, nothing writes this field.
     let used = site.manage(
         "from accounts_app.models import *; print([k.last_used_at for k in WorkspaceSSHKey.objects.all()])",
     );
@@ -339,10 +339,10 @@ fn a_site_with_a_past_is_connected_by_the_page_and_its_containers_are_adopted() 
 }
 
 #[test]
-fn a_gateway_is_replaced_by_the_page_and_nobody_is_warned() {
+fn a_gateway_is_replaced_by_following_the_page_without_a_host_key_warning() {
     let _world = world_alone();
-    let (site, _) = connected_with_a_past("gateway");
-    // The gateway's key, in the format that paramiko writes; a client that knows it, and no other.
+    let (site, _) = connect_existing_site("gateway");
+    // The gateway's host key in paramiko's format, and a client that accepts only this key.
     fs::create_dir("/app/gateway").unwrap();
     run("ssh-keygen", &["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", "/app/gateway/host_rsa.key"]);
     assert!(
@@ -360,8 +360,8 @@ fn a_gateway_is_replaced_by_the_page_and_nobody_is_warned() {
     site.follow(&blocks(MIGRATE, "Host key"));
     let said = site.follow(&blocks(MIGRATE, "Cut over"));
     assert!(said.contains("scitex-user-Ada-L: set aside as "), "{said}");
-    assert_eq!(site.succeeds("ssh -p 2222 Ada-L@127.0.0.1 cat work/trial"), "from ours\n");
-    // Nothing new had to be believed.
+    assert_eq!(site.run_successfully("ssh -p 2222 Ada-L@127.0.0.1 cat work/trial"), "from ours\n");
+    // The client has accepted no new host key.
     assert_eq!(fs::read_to_string(site.path(".ssh/known_hosts")).unwrap(), known);
     let boxes = run("docker", &["ps", "--format", "{{.Names}}", "--filter", "label=sshbox.user"]);
     assert_eq!(boxes, "scitex-user-Ada-L\n");

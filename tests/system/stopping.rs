@@ -1,8 +1,9 @@
-//! The end of a box: who gets to save, and who cannot bring it about or hinder it. Each program
-//! here needs 2 s for what it does at SIGTERM, and says on its output that it does it.
+//! The end of a box: which programs can save their work, and that a program in the box can neither cause nor prevent
+//! the end. Each program here takes 2 s to handle SIGTERM and reports its progress on its output.
 
 use crate::harness::{
-    Running, STATE, Terminal, User, journal, processes, reap, run, text, until, world, world_alone,
+    Running, STATE, Terminal, User, journal, private_world, processes, reap, run, text, until, world,
+    world_alone,
 };
 use session::presence::{RUN, UserRuntimeDir};
 use session::wire::Socket;
@@ -12,8 +13,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Whoever gets SIGHUP, or writes to a terminal or a pipe that is gone, does not come to the
-/// last line of this.
+/// A Python program that saves on SIGTERM. SIGHUP, or a write to a closed terminal or pipe, would end it before its
+/// last line.
 const SAVE: &str = "import signal, sys, time
 def save(*_):
     print('saving', flush=True)
@@ -29,7 +30,7 @@ while True:
 
 const STOPPED: &str = "your box is stopped; the next login starts it\n";
 
-/// A user with such a program in the home.
+/// A user with this program in the home.
 fn user(name: &str) -> User {
     let user = User::new(name);
     let output = user.ssh().input(SAVE.as_bytes()).run("cat > save.py");
@@ -37,31 +38,32 @@ fn user(name: &str) -> User {
     user
 }
 
-fn there(user: &User, file: &str) -> bool {
+fn exists(user: &User, file: &str) -> bool {
     fs::exists(format!("{}/{file}", user.home())).unwrap()
 }
 
-fn began(user: &User) {
-    until("the program runs", || there(user, "began"));
+fn wait_for_start(user: &User) {
+    until("the program runs", || exists(user, "began"));
 }
 
-/// Stops the box while the program runs: it saves, and the box ends by itself within the grace.
-fn saves_when_stopped(user: &User) {
-    began(user);
+/// Stops the box while the program runs, and checks that the program saves and the box ends by itself within the grace
+/// period.
+fn assert_saves_when_stopped(user: &User) {
+    wait_for_start(user);
     assert_eq!(user.says("@stop"), STOPPED);
-    assert!(there(user, "saved"), "{}: the program was ended in the middle", user.name);
+    assert!(exists(user, "saved"), "{}: the program was killed before it had saved", user.name);
     assert_eq!(user.inspect("{{.State.ExitCode}}"), "0", "the engine had to kill the box");
 }
 
-/// A login shell at a terminal into which this was typed.
-fn typed(user: &User, text: &str) -> Terminal {
+/// Starts a login shell at a terminal and types this text.
+fn type_into_shell(user: &User, text: &str) -> Terminal {
     let mut terminal = user.ssh().terminal(24, 80, &[]);
     terminal.types(text);
     terminal
 }
 
-/// A session of the SSH server in the box.
-fn inner(user: &User, terminal: &[&str], command: &str) -> Running {
+/// Starts a session through the sshd in the box.
+fn inner_session(user: &User, terminal: &[&str], command: &str) -> Running {
     let options = format!("-F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=no -i {STATE}/key");
     let options = format!("{options} -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR");
     let outer = format!("ProxyCommand=ssh {options} -T -p 2200 {}@127.0.0.1 @sshd", user.name);
@@ -76,7 +78,7 @@ fn a_program_under_setsid_saves() {
     let _world = world();
     let user = user("stop-setsid");
     user.says("setsid python3 save.py </dev/null >/dev/null 2>&1 &");
-    saves_when_stopped(&user);
+    assert_saves_when_stopped(&user);
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn a_program_under_nohup_saves() {
     let _world = world();
     let user = user("stop-nohup");
     user.says("nohup python3 save.py </dev/null >/dev/null 2>&1 &");
-    saves_when_stopped(&user);
+    assert_saves_when_stopped(&user);
 }
 
 #[test]
@@ -97,17 +99,17 @@ fn a_program_in_tmux_saves() {
     ] {
         let user = user(name);
         user.says(start);
-        saves_when_stopped(&user);
+        assert_saves_when_stopped(&user);
     }
 }
 
 #[test]
-fn a_program_in_tmux_with_somebody_before_it_saves() {
+fn a_program_in_an_attached_tmux_saves() {
     let _world = world();
     let user = user("stop-tmux-seen");
-    let mut terminal = typed(&user, "tmux\n");
+    let mut terminal = type_into_shell(&user, "tmux\n");
     terminal.types("python3 save.py\n");
-    saves_when_stopped(&user);
+    assert_saves_when_stopped(&user);
     assert_eq!(terminal.ends(), 137);
 }
 
@@ -122,12 +124,12 @@ fn a_program_of_a_shell_at_a_terminal_saves() {
         ("stop-halted", "python3 save.py &\nsleep 1; kill -STOP %1\n"),
     ] {
         let user = user(name);
-        let mut terminal = typed(&user, line);
+        let mut terminal = type_into_shell(&user, line);
         if name == "stop-halted" {
-            began(&user);
+            wait_for_start(&user);
             thread::sleep(Duration::from_secs(2));
         }
-        saves_when_stopped(&user);
+        assert_saves_when_stopped(&user);
         assert_eq!(terminal.ends(), 137);
         assert!(name != "stop-front" || terminal.seen().contains("saved"), "{}", terminal.seen());
     }
@@ -143,19 +145,19 @@ fn a_program_of_a_script_saves_with_a_terminal_and_without() {
         }
         let script = format!("python3 save.py; echo next > {file}; sleep 600");
         let mut session = user.ssh().args(&[terminal]).begin(&[&script]);
-        saves_when_stopped(&user);
+        assert_saves_when_stopped(&user);
         assert_eq!(session.line().trim_end(), "saving");
         assert_eq!(session.line().trim_end(), "saved");
-        // Without a terminal the script ends at once and does not go on to its next step.
-        assert!(terminal == "-tt" || !there(&user, file));
+        // Without a terminal the script ends at once and does not run its next step.
+        assert!(terminal == "-tt" || !exists(&user, file));
     }
 }
 
 #[test]
-fn a_script_with_a_trap_saves_though_its_program_catches_nothing() {
+fn a_script_with_a_trap_saves_although_its_program_catches_no_signal() {
     let _world = world();
     let user = user("stop-trap");
-    // Called by its own name, as a job is; what it says goes through a program that catches nothing.
+    // A script, run directly as a job is. Its output goes through a program that does not handle SIGTERM.
     let script = "#!/bin/bash
 save() { echo saving; sleep 3; echo saved; touch saved; exit; }
 trap save TERM
@@ -165,7 +167,7 @@ sleep 600
     let output = user.ssh().input(script.as_bytes()).run("cat > job && chmod +x job");
     assert!(output.status.success(), "{output:?}");
     user.says("setsid sh -c './job | tee log' </dev/null >/dev/null 2>&1 &");
-    saves_when_stopped(&user);
+    assert_saves_when_stopped(&user);
 }
 
 #[test]
@@ -188,12 +190,12 @@ thread.join()
     let output = user.ssh().input(program.as_bytes()).run("cat > wait.py");
     assert!(output.status.success(), "{output:?}");
     user.says("setsid sh -c 'python3 wait.py | tee log' </dev/null >/dev/null 2>&1 &");
-    saves_when_stopped(&user);
+    assert_saves_when_stopped(&user);
 }
 
 #[test]
-fn a_stop_takes_the_longest_grace_and_the_kill_after_it() {
-    let _world = world_alone();
+fn the_longest_grace_runs_out_before_a_program_that_ignores_sigterm_is_killed() {
+    let _world = private_world();
     let _config = crate::harness::Changed::config("grace = \"10s\"", "grace = \"30s\"");
     let user = User::new("stop-longest");
     user.says("setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' </dev/null >/dev/null 2>&1 &");
@@ -202,10 +204,10 @@ fn a_stop_takes_the_longest_grace_and_the_kill_after_it() {
 }
 
 #[test]
-fn a_kernel_whose_server_ends_first_saves() {
+fn a_jupyter_kernel_whose_server_ends_first_saves() {
     let _world = world();
     let user = user("stop-kernel");
-    // As jupyter_client starts one: in a session of its own, its output read by the server.
+    // jupyter_client starts a kernel like this: in a session of its own, with the server reading its output.
     let server = "import os, signal, subprocess, sys
 kernel = subprocess.Popen([sys.executable, 'save.py'], start_new_session=True)
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -214,39 +216,39 @@ while True:
 ";
     let output = user.ssh().input(server.as_bytes()).run("cat > server.py");
     assert!(output.status.success(), "{output:?}");
-    let mut terminal = typed(&user, "python3 server.py\n");
-    saves_when_stopped(&user);
+    let mut terminal = type_into_shell(&user, "python3 server.py\n");
+    assert_saves_when_stopped(&user);
     assert_eq!(terminal.ends(), 137);
 }
 
 #[test]
-fn a_program_behind_the_ssh_server_in_the_box_saves() {
+fn a_program_started_through_the_sshd_in_the_box_saves() {
     let _world = world();
     for (name, terminal) in [("stop-inner-tty", "-tt"), ("stop-inner", "-T")] {
         let user = user(name);
-        let mut session = inner(&user, &[terminal], "python3 save.py; sleep 600");
-        saves_when_stopped(&user);
+        let mut session = inner_session(&user, &[terminal], "python3 save.py; sleep 600");
+        assert_saves_when_stopped(&user);
         assert_eq!(session.line().trim_end(), "saving", "{name}");
         assert_eq!(session.line().trim_end(), "saved", "{name}");
     }
 }
 
 #[test]
-fn a_program_started_by_what_saves_is_left_alone() {
+fn a_program_that_a_saving_program_starts_is_left_alone() {
     let _world = world();
     let user = user("stop-helper");
     let script = "trap 'sleep 2; cp save.py saved; exit' TERM; touch began; while :; do sleep 0.1; done";
     user.says(&format!("setsid sh -c {script:?} </dev/null >/dev/null 2>&1 &"));
-    saves_when_stopped(&user);
+    assert_saves_when_stopped(&user);
 }
 
 #[test]
-fn a_shell_without_programs_is_hung_up_at_once_and_keeps_its_history() {
+fn an_idle_shell_is_hung_up_at_once_and_saves_its_history() {
     let _world = world();
     let user = user("stop-idle");
-    let mut terminal = typed(&user, "PS1='$ '; echo rem''ember\n");
+    let mut terminal = type_into_shell(&user, "PS1='$ '; echo rem''ember\n");
     terminal.shows("remember");
-    // Far from what is late in the grace.
+    // Much earlier than the end of the grace period.
     let stopped = Instant::now();
     assert_eq!(user.says("@stop"), STOPPED);
     assert!(stopped.elapsed() < Duration::from_secs(7), "{:?}", stopped.elapsed());
@@ -265,7 +267,7 @@ fn a_program_saves_when_the_reaper_or_docker_stops_the_box() {
             let _ = fs::remove_file(format!("{}/{old}", user.home()));
         }
         user.says("setsid python3 save.py </dev/null >/dev/null 2>&1 &");
-        began(&user);
+        wait_for_start(&user);
         if by_reaper {
             let _config = crate::harness::Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
             let output = reap(&[]);
@@ -273,13 +275,13 @@ fn a_program_saves_when_the_reaper_or_docker_stops_the_box() {
         } else {
             run("docker", &["stop", &user.container()]);
         }
-        assert!(there(&user, "saved"), "by the reaper: {by_reaper}");
+        assert!(exists(&user, "saved"), "by the reaper: {by_reaper}");
     }
 }
 
-/// Sends PID 1 each signal that it listens for, with the host's number for a sender: by
-/// `rt_sigqueueinfo` and `rt_tgsigqueueinfo`, and by a descriptor that signals its owner (`F_SETSIG`).
-/// The last ones when the kernel has no room left to note who sent a signal.
+/// Sends PID 1 each signal that it handles, with the host's pid as the forged sender: with `rt_sigqueueinfo`,
+/// `rt_tgsigqueueinfo`, and a file descriptor that signals its owner (`F_SETSIG`). At last it does so while the
+/// kernel has no memory left to record the sender of a signal.
 const FORGE: &str = "import ctypes, fcntl, os, platform, resource, signal, struct
 libc = ctypes.CDLL(None, use_errno=True)
 queue, group = {'x86_64': (129, 297), 'aarch64': (138, 240)}[platform.machine()]
@@ -305,7 +307,7 @@ forge()
 ";
 
 #[test]
-fn a_forged_signal_of_the_host_does_not_end_a_box() {
+fn a_signal_with_a_forged_sender_does_not_end_a_box() {
     let _world = world();
     let user = User::new("signal-forger");
     user.says("true");
@@ -322,7 +324,7 @@ fn a_forged_signal_of_the_host_does_not_end_a_box() {
     assert!(!journal().contains("box ended user=\"signal-forger\""));
 }
 
-/// CPU time that a process has used, in ticks of a hundredth of a second.
+/// CPU time of a process in ticks of 10 ms.
 fn ticks(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<u64> =
@@ -331,7 +333,7 @@ fn ticks(pid: i32) -> u64 {
 }
 
 #[test]
-fn an_init_whose_host_hangs_up_early_rests_and_can_be_called_again() {
+fn an_init_whose_host_disconnects_early_stays_idle_and_can_be_woken_again() {
     let _world = world();
     let user = User::new("hung-up-on");
     user.says("true");
@@ -347,16 +349,16 @@ fn an_init_whose_host_hangs_up_early_rests_and_can_be_called_again() {
     thread::sleep(Duration::from_secs(2));
     let spent = ticks(init) - before;
     assert!(spent < 10, "{spent} of 200 ticks");
-    // Its listening socket has not changed; without one it fetches another.
+    // Its listening socket still works. If the socket is removed, the init gets a new one.
     assert_eq!(user.says("echo in"), "in\n");
     fs::remove_file(UserRuntimeDir::of(Path::new(RUN), &login).init_socket()).unwrap();
     assert_eq!(user.says("echo again"), "again\n");
     assert_eq!(user.inspect("{{.State.Pid}}"), init.to_string());
 }
 
-/// Takes the place of the init at `boot.sock` and sends sockets that make whoever drops them wait
-/// (`SO_LINGER` with unsent data), over and over. Survives the init's leaving.
-const POSE: &str = "import array, os, signal, socket, struct, time
+/// Connects to `boot.sock` in place of the init and repeatedly sends sockets whose close blocks (`SO_LINGER` with
+/// unsent data). It keeps running after the init has stopped accepting sessions.
+const FAKE_INIT: &str = "import array, os, signal, socket, struct, time
 signal.signal(signal.SIGTERM, lambda *_: None)
 signal.signal(signal.SIGHUP, lambda *_: None)
 silent = socket.socket()
@@ -395,25 +397,25 @@ while True:
 ";
 
 #[test]
-fn a_program_that_poses_as_the_init_and_hangs_who_drops_its_descriptors_hinders_nobody() {
+fn a_fake_init_whose_file_descriptors_block_on_close_delays_only_its_own_login() {
     let _world = world_alone();
     let user = User::new("poser");
-    let output = user.ssh().input(POSE.as_bytes()).run("cat > pose.py");
+    let output = user.ssh().input(FAKE_INIT.as_bytes()).run("cat > pose.py");
     assert!(output.status.success(), "{output:?}");
     user.says("setsid python3 pose.py </dev/null >/dev/null 2>&1 &");
-    began(&user);
-    // The init leaves and takes no sessions any more; the program stays.
+    wait_for_start(&user);
+    // The init stops accepting sessions; the program keeps running.
     run("docker", &["kill", "--signal", "TERM", &user.container()]);
     let mut login = user.ssh().begin(&["echo in"]);
-    until("the program poses", || there(&user, "posed"));
-    // The login ends by the deadline for a hand-over, with the words for it.
+    until("the program has sent a socket", || exists(&user, "posed"));
+    // The login fails after the timeout of the hand-over, with the message for it.
     let (status, out, err, took) = {
         login.closes_input();
         login.output_within(Duration::from_secs(60))
     };
     assert_eq!((status, out.as_str()), (Some(75), ""), "{err} after {took:?}");
     assert!(err.contains("your box runs but does not answer"), "{err}");
-    // No lock is held, and no program of the host is left behind.
+    // No lock is held, and no process is left on the host.
     let wakes = || {
         let named = |pid: &i32| {
             fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sshbox-wake\n")
@@ -423,7 +425,7 @@ fn a_program_that_poses_as_the_init_and_hangs_who_drops_its_descriptors_hinders_
     until("sshbox-wake has ended", || wakes() == 0);
     let login = ::identity::Login::parse(user.name.as_bytes()).unwrap();
     assert!(UserRuntimeDir::of(Path::new(RUN), &login).try_lock_state().unwrap().is_some());
-    // The reaper judges it, and its stop works: by SIGKILL, as the program wants.
+    // The reaper decides on the box, and stopping it works: by SIGKILL, since the program ignores SIGTERM.
     let output = reap(&["--dry-run"]);
     assert!(text(&output.stdout).contains("poser: kept: idle for less than"), "{output:?}");
     assert_eq!(user.says("@stop"), STOPPED);

@@ -1,10 +1,10 @@
-//! Sessions with a terminal, as a person at the keyboard meets them.
+//! Sessions with a terminal, as an interactive user sees them.
 
 use crate::harness::{User, alice, signal, status_of, until, world};
 use nix::sys::signal::Signal;
 
 #[test]
-fn the_first_size_is_right_every_time() {
+fn the_initial_size_is_always_right() {
     let _world = world();
     for n in 0..20_u16 {
         let (rows, columns) = (20 + n, 70 + 3 * n);
@@ -15,7 +15,7 @@ fn the_first_size_is_right_every_time() {
 }
 
 #[test]
-fn f21_a_new_size_arrives_and_the_last_one_counts() {
+fn f21_a_new_size_arrives_and_the_last_one_is_in_effect() {
     let _world = world();
     let mut terminal =
         alice().ssh().terminal(24, 80, &["trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done"]);
@@ -41,7 +41,7 @@ fn keys_reach_the_program() {
     terminal.types("\x03");
     terminal.types("echo status $((100 + $?))\n");
     terminal.shows("status 230");
-    // Ctrl-Z stops, fg goes on, Ctrl-\ quits, Ctrl-D ends.
+    // Ctrl-Z stops, fg continues, Ctrl-\ quits, Ctrl-D ends the input.
     terminal.types("sleep 60\n");
     std::thread::sleep(std::time::Duration::from_millis(500));
     terminal.types("\x1a");
@@ -76,7 +76,7 @@ fn all_output_arrives_before_the_end() {
 }
 
 #[test]
-fn what_still_holds_the_terminal_does_not_hold_the_session() {
+fn a_process_that_holds_the_terminal_does_not_keep_the_session_open() {
     let _world = world();
     let mut terminal = alice().ssh().terminal(24, 80, &["setsid sleep 300 & sleep 0.2; echo last; exit 6"]);
     terminal.shows("last");
@@ -133,17 +133,17 @@ fn f18_closing_the_window_hangs_up() {
     terminal.types("sleep 4242\n");
     until("the program runs", || user.runs_in_box("sleep 4242"));
     terminal.kill();
-    until("the program is gone", || !user.runs_in_box("sleep 4242"));
+    until("the program has ended", || !user.runs_in_box("sleep 4242"));
 }
 
 #[test]
-fn a_job_that_goes_on_printing_does_not_hold_the_session() {
+fn a_job_that_goes_on_printing_does_not_keep_the_session_open() {
     let _world = world();
     let user = User::new("chatty");
     let mut terminal = user.ssh().terminal(24, 80, &[]);
     terminal.types("set +m; (trap '' HUP; exec yes) & sleep 0.5; exit 3\n");
     let began = std::time::Instant::now();
     assert_eq!(terminal.ends(), 3);
-    // The bound on what is still shown is in bytes; 10 s would be the bound in time.
+    // A limit in bytes ends the remaining output here. The limit in time would be 10 s.
     assert!(began.elapsed() < std::time::Duration::from_secs(9), "{:?}", began.elapsed());
 }

@@ -1,21 +1,21 @@
-//! Clients that vanish: within seconds nothing of their session is left but what they detached.
+//! Vanished clients: within seconds only detached programs of their session are left.
 
 use crate::harness::{User, alice, signal, status_of, world};
 use nix::sys::signal::Signal;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Waits until no process with this word runs in the box, for the 5 s that are promised.
-fn gone(user: &User, word: &str) {
+/// Waits for the promised 5 s until no process with this word runs in the box.
+fn wait_for_end(user: &User, word: &str) {
     let end = Instant::now() + Duration::from_secs(5);
     while user.runs_in_box(word) {
-        assert!(Instant::now() < end, "{word} is still there");
+        assert!(Instant::now() < end, "{word} still runs");
         thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// Programs of every kind of stubbornness, one word to find them all by.
-fn stubborn(word: &str) -> String {
+/// A script that starts all kinds of programs, with and without signal handlers. Each command line contains `word`.
+fn all_kinds_of_programs(word: &str) -> String {
     format!(
         "setsid sleep {word}9 </dev/null >/dev/null 2>&1 &
          nohup sleep {word}8 </dev/null >/dev/null 2>&1 &
@@ -25,11 +25,11 @@ fn stubborn(word: &str) -> String {
     )
 }
 
-fn left_is_what_was_detached(user: &User, word: &str) {
+fn assert_only_detached_survive(user: &User, word: &str) {
     for leftover in ["1", "2", "3", "4"] {
-        gone(user, &format!("sleep {word}{leftover}"));
+        wait_for_end(user, &format!("sleep {word}{leftover}"));
     }
-    gone(user, &format!("sleep 0.{word}"));
+    wait_for_end(user, &format!("sleep 0.{word}"));
     for detached in ["8", "9"] {
         assert!(user.runs_in_box(&format!("sleep {word}{detached}")), "{detached}");
     }
@@ -40,20 +40,20 @@ fn left_is_what_was_detached(user: &User, word: &str) {
 fn f18_p8_a_client_killed_without_a_terminal() {
     let _world = world();
     let user = alice();
-    let mut session = user.ssh().begin(&[&stubborn("7001")]);
+    let mut session = user.ssh().begin(&[&all_kinds_of_programs("7001")]);
     assert_eq!(session.line(), "began");
     session.kill();
-    left_is_what_was_detached(&user, "7001");
+    assert_only_detached_survive(&user, "7001");
 }
 
 #[test]
 fn f18_p8_a_client_killed_with_a_terminal() {
     let _world = world();
     let user = alice();
-    let mut terminal = user.ssh().terminal(24, 80, &[&stubborn("7002")]);
+    let mut terminal = user.ssh().terminal(24, 80, &[&all_kinds_of_programs("7002")]);
     terminal.shows("began");
     terminal.kill();
-    left_is_what_was_detached(&user, "7002");
+    assert_only_detached_survive(&user, "7002");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn f19_p8_sshbox_shell_or_sshd_killed() {
     let user = User::new("vanished");
     user.says("true");
     for (victim, word) in [("sshbox-shell", "7003"), ("sshd", "7004")] {
-        let mut session = user.ssh().begin(&[&stubborn(word)]);
+        let mut session = user.ssh().begin(&[&all_kinds_of_programs(word)]);
         assert_eq!(session.line(), "began");
         let pid = user
             .host_processes()
@@ -70,15 +70,15 @@ fn f19_p8_sshbox_shell_or_sshd_killed() {
             .find(|pid| status_of(*pid, "Name:").is_some_and(|name| name == victim))
             .unwrap_or_else(|| panic!("no {victim}"));
         signal(pid, Signal::SIGKILL);
-        left_is_what_was_detached(&user, word);
+        assert_only_detached_survive(&user, word);
         session.kill();
     }
 }
 
 #[test]
-fn a_session_that_ends_by_itself_leaves_its_background_alone() {
+fn a_session_that_ends_by_itself_keeps_its_background_jobs() {
     let _world = world();
-    // As plain sshd: who puts a job into the background and leaves means it.
+    // As with plain sshd, background jobs survive when their user logs out.
     for (user, time) in [(alice(), "5.5"), (User::plain(), "5.6")] {
         let output = user.ssh().run(&format!("sleep {time} </dev/null >/dev/null 2>&1 & exit 0"));
         assert!(output.status.success());
@@ -95,16 +95,16 @@ fn nothing_is_left_on_the_host() {
         session.line();
         session.kill();
     }
-    crate::harness::until("the host is clean", || user.host_processes().is_empty());
+    crate::harness::until("no process of the user is left on the host", || user.host_processes().is_empty());
 }
 
 #[test]
-fn a_user_who_signals_everything_keeps_the_box() {
+fn signals_to_every_process_do_not_end_the_box() {
     let _world = world();
     let user = User::new("wild");
     user.says("true");
     let began = user.inspect("{{.State.StartedAt}}");
-    // PID 1 has the same uid; only the host may tell it to leave.
+    // PID 1 has the same uid, but only the host may tell it to stop accepting sessions.
     let stubborn =
         "setsid sh -c 'trap \"\" TERM HUP INT USR1; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &";
     user.ssh().run(&format!(

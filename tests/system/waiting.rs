@@ -1,15 +1,15 @@
-//! What a person sees while a box starts, with an engine that takes its time.
+//! What the terminal shows while a box starts with a slow engine.
 
 use crate::harness::{Undo, User, run, until, world_alone};
 use std::thread;
 use std::time::Duration;
 
-/// The shown line, and what takes it away again.
+/// The progress line, and the bytes that erase it.
 const LINE: &str = "starting your box ...";
 const ERASED: &str = "\r                       \r";
 
 #[test]
-fn a_cold_login_with_a_terminal_shows_a_sign_that_turns_and_goes() {
+fn a_cold_login_with_a_terminal_shows_a_spinner_and_erases_it() {
     let _world = world_alone();
     let user = User::new("waited");
     run("tests/system/engine", &["freeze"]);
@@ -25,7 +25,7 @@ fn a_cold_login_with_a_terminal_shows_a_sign_that_turns_and_goes() {
     assert!(!shown.contains(LINE), "{shown:?}");
     terminal.types("exit\n");
     assert_eq!(terminal.ends(), 0);
-    // A warm one shows nothing.
+    // A login to a running box shows nothing.
     let mut terminal = user.ssh().terminal(24, 80, &[]);
     assert!(!terminal.shows("$ ").contains(LINE));
 }
@@ -51,13 +51,13 @@ fn ctrl_c_ends_the_wait_cleanly() {
     let mut terminal = user.ssh().terminal(24, 80, &[]);
     let before = terminal.modes();
     terminal.shows(LINE);
-    // The client is raw by now, so that the key goes where it belongs.
+    // The local terminal is in raw mode by now, so the key reaches sshbox.
     assert_ne!(terminal.modes(), before);
     terminal.types("\u{3}");
     assert!(terminal.shows("sshbox: cancelled\r\n").contains(ERASED));
     assert_eq!(terminal.ends(), 130);
     assert_eq!(terminal.modes(), before);
     drop(back);
-    until("the host is free of it", || user.host_processes().is_empty());
+    until("its processes on the host have ended", || user.host_processes().is_empty());
     assert_eq!(user.says("echo in"), "in\n");
 }

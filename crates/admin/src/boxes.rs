@@ -1,7 +1,6 @@
 //! Boxes as `list`, `status`, `top`, `start` and `stop` show and find them: what
 //! `lifecycle::observe` reports, with advice for admins when it fails.
 
-use super::because;
 use host::config::Config;
 use identity::Login;
 use lifecycle::observe::{ObserveError, ObservedBox, Observer, measure_now};
@@ -43,10 +42,10 @@ pub fn failed(error: ObserveError) -> Failure {
     match error {
         ObserveError::Engine(error) => {
             let advice = "check whether the container engine runs: systemctl status docker";
-            because(ExitStatus::Unavailable, advice, &error)
+            Failure::because(ExitStatus::Unavailable, advice, &error)
         }
         ObserveError::Foreign { .. } => {
-            because(ExitStatus::Refused, "rename or remove it, or see `sshbox adopt`", &error)
+            Failure::because(ExitStatus::Refused, "rename or remove it, or see `sshbox adopt`", &error)
         }
     }
 }

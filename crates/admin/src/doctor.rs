@@ -158,7 +158,7 @@ impl Doctor {
     /// Runs the checks, and prints each for people as soon as it is done.
     fn examine(&self, arguments: &Arguments) -> DoctorReport {
         let people = !arguments.json;
-        let colour = people && crate::show::colours();
+        let colour = people && crate::output::use_colours();
         let progress = people && io::stdout().is_terminal() && io::stderr().is_terminal();
         let wanted =
             |id: &str| arguments.checks.is_empty() || arguments.checks.iter().any(|check| check == id);

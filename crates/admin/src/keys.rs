@@ -1,7 +1,7 @@
 //! `sshbox keys`: how `sshbox-keys` would decide about the keys of a user now, step by step.
 //! `sshbox-keys` itself explains it; this command adds what the login name is to sshd.
 
-use super::{explain, login, names, show};
+use super::{explain, names, output, parse_login};
 use clap::Args;
 use host::account::Account;
 use host::explanation::{CachedAnswer, Explanation, FailedLookup, KeySource, PrintedKey, SourceAnswer};
@@ -9,7 +9,7 @@ use identity::Login;
 use serde::Serialize;
 use session::escape::{printable, visible};
 use session::exit::Failure;
-use session::texts::span;
+use session::times::short_duration;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Login name
-    #[arg(value_parser = login)]
+    #[arg(value_parser = parse_login)]
     user: Login,
     /// Print JSON
     #[arg(long)]
@@ -48,7 +48,7 @@ struct Resolved {
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let keys = explain::explain(config, &arguments.user, &[], None)?;
     let steps = Steps { name: resolved(&arguments.user), keys };
-    if arguments.json { show::json(&steps) } else { show::say(&text(&steps)) }
+    if arguments.json { output::print_json(&steps) } else { output::print(&text(&steps)) }
 }
 
 fn resolved(user: &Login) -> Resolved {
@@ -63,7 +63,7 @@ fn resolved(user: &Login) -> Resolved {
 }
 
 fn text(steps: &Steps) -> String {
-    let seconds = |seconds: u64| span(Duration::from_secs(seconds));
+    let seconds = |seconds: u64| short_duration(Duration::from_secs(seconds));
     let Steps { name: Resolved { is, uid, advice }, keys } = steps;
     let advice = advice.as_deref().unwrap_or_default();
     let mut lines = vec![(
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn steps(answer: SourceAnswer, cache: Option<CachedAnswer>, serves: KeySource) -> Steps {
-        let user = login("alice").unwrap();
+        let user = parse_login("alice").unwrap();
         let key = PrintedKey { fingerprint: FINGERPRINT.to_owned(), line: format!("restrict,pty {KEY}") };
         let keys = Explanation {
             user: user.to_string(),

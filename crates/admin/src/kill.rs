@@ -1,32 +1,33 @@
-//! `sshbox kill`: ends one session, as if its client had vanished.
+//! `sshbox kill`: ends one session, as if its client had disconnected.
 
-use super::{because, journal, show};
+use super::{log_admin_action, output};
 use clap::Args;
-use host::sys::ssh_sessions::{self, Id};
+use host::sys::ssh_sessions::{self, SessionId};
 use session::exit::{ExitStatus, Failure};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// End a session: its program is hung up, what it has detached lives on
+/// End one session; processes that have detached from it keep running
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Id, as `sshbox sessions` shows it
-    session: Id,
+    /// Session id, from `sshbox sessions`
+    session: SessionId,
 }
 
-/// The subcommand.
+/// Runs the command.
 pub fn run(arguments: &Arguments, _config: &Path) -> Result<ExitCode, Failure> {
     let id = arguments.session;
-    let ended = ssh_sessions::end(id).map_err(|error| {
-        because(ExitStatus::TryAgain, &format!("session {id} cannot be ended; try again"), &error)
+    let session = ssh_sessions::end(id).map_err(|error| {
+        let cause = format!("cannot end session {id}: {error}");
+        Failure { cause, ..Failure::new(ExitStatus::TryAgain, "try again") }
     })?;
-    let Some(session) = ended else {
-        let advice = "see `sshbox sessions` for those that are open";
+    let Some(session) = session else {
+        let advice = "list open sessions with `sshbox sessions`";
         return Err(Failure {
-            cause: format!("there is no session {id}"),
+            cause: format!("no session has the id {id}"),
             ..Failure::new(ExitStatus::Unavailable, advice)
         });
     };
-    journal(&session.login, &format!("kill {id}"), None);
-    show::say(&format!("session {id} of {} was ended\n", session.login))
+    log_admin_action(&session.login, &format!("kill {id}"), None);
+    output::print(&format!("session {id} of {} was ended\n", session.login))
 }

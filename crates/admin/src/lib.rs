@@ -1,6 +1,6 @@
-//! `sshbox`, the admin's command: looks at boxes, sessions and the installation, and does to
-//! them what an admin asks for. One file below `admin/` per subcommand; `boxes` gathers what
-//! several of them show, `show` is how all of them show it.
+//! `sshbox`, the command for admins: inspects and controls boxes and sessions, and checks the
+//! installation. One file per subcommand; `boxes` collects the data that several of them show, and
+//! `output` prints it.
 
 mod adopt;
 mod boxes;
@@ -11,11 +11,11 @@ mod kill;
 mod list;
 mod logs;
 mod names;
+mod output;
 mod power;
 mod reap;
 mod sessions;
 mod settings;
-mod show;
 mod status;
 mod tool;
 mod top;
@@ -28,14 +28,13 @@ use lifecycle::runtime;
 use session::exit::{self, ExitStatus, Failure};
 use session::journal::{Event, Field, FieldValue, log};
 use session::wire::Verb;
-use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const PROGRAM: &str = "sshbox";
 
-/// Looks after the boxes of this host and the installation that serves them.
+/// Manage the boxes on this host and check the sshbox installation.
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version)]
 struct Arguments {
@@ -56,32 +55,33 @@ enum Command {
     List(list::Arguments),
     Logs(logs::Arguments),
     Reap(reap::Arguments),
-    /// Stop a box and start it
+    /// Restart a user's box, or start it if it is stopped
     Restart(power::Arguments),
     Sessions(sessions::Arguments),
-    /// Start a box, as its user's next login would
+    /// Start a user's box, as a login does
     Start(power::Arguments),
     Status(status::Arguments),
-    /// Stop a box; its user's next login starts it
+    /// Stop a user's box until the next login
     Stop(power::Arguments),
     Top(top::Arguments),
 }
 
-/// The program.
+/// Runs the program.
 #[must_use]
 pub fn run() -> ExitCode {
     exit::on_panic(PROGRAM);
     let arguments: Arguments = match exit::arguments() {
         Ok(arguments) => arguments,
-        Err(end) => return end,
+        Err(status) => return status,
     };
-    // Whoever may read the configuration or the journal may use these commands; the doctor checks for
-    // root itself, since its usage errors come first.
-    let open = matches!(arguments.command, Command::Config(_) | Command::Doctor(_) | Command::Logs(_));
-    if !open && !nix::unistd::geteuid().is_root() {
-        return report(&Failure::new(ExitStatus::Refused, "only root may look at boxes: run it with sudo"));
+    // The permissions of the configuration file and the journal decide who may read them. The doctor
+    // checks for root itself, since its usage errors come first.
+    let needs_no_root =
+        matches!(arguments.command, Command::Config(_) | Command::Doctor(_) | Command::Logs(_));
+    if !needs_no_root && !nix::unistd::geteuid().is_root() {
+        return report(&Failure::new(ExitStatus::Refused, "this command needs root; run it with sudo"));
     }
-    let done = match &arguments.command {
+    let result = match &arguments.command {
         Command::Adopt(command) => adopt::run(command, &arguments.config),
         Command::Config(command) => settings::run(command, &arguments.config),
         Command::Doctor(command) => doctor::run(command, &arguments.config),
@@ -97,10 +97,10 @@ pub fn run() -> ExitCode {
         Command::Stop(command) => power::run(command, &arguments.config, Verb::Stop),
         Command::Top(command) => top::run(command, &arguments.config),
     };
-    done.unwrap_or_else(|failure| report(&failure))
+    result.unwrap_or_else(|failure| report(&failure))
 }
 
-/// All that may be typed, for completions and for the test that compares the manual with it.
+/// The command line interface, for shell completions and for the test of the manual pages.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
@@ -113,39 +113,35 @@ fn report(failure: &Failure) -> ExitCode {
     failure.status.code().into()
 }
 
-/// A failure that an error explains; `advice` is what to do.
-fn because(status: ExitStatus, advice: &str, error: &dyn Error) -> Failure {
-    Failure::because(status, advice, error)
+fn load_config(path: &Path) -> Result<Config, Failure> {
+    config::load(path).map_err(|error| Failure::because(ExitStatus::Config, "", &error))
 }
 
-fn load(path: &Path) -> Result<Config, Failure> {
-    config::load(path).map_err(|error| because(ExitStatus::Config, "", &error))
-}
-
-/// A login name as it was typed.
-fn login(name: &str) -> Result<Login, String> {
+/// Parses a login name from the command line.
+fn parse_login(name: &str) -> Result<Login, String> {
     Login::parse(name.as_bytes()).map_err(|error| error.to_string())
 }
 
-/// Refuses a name of which nothing is known here: neither a box nor an account.
-fn known(config: &Config, login: &Login, has_box: bool) -> Result<(), Failure> {
+/// Fails for a user with neither a box nor a cached account on this host.
+fn require_known(config: &Config, login: &Login, has_box: bool) -> Result<(), Failure> {
     if has_box || Cache::new(&config.accounts.cache).read(login).is_some() {
         return Ok(());
     }
     let cause = format!("{login} has no box and has not logged in yet");
-    let advice = format!("see whether the name is right, and what `sshbox keys {login}` says");
+    let advice = format!("check the name, and see `sshbox keys {login}`");
     Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, advice) })
 }
 
-/// Runs what needs the engine.
+/// Runs a future that talks to the container engine.
 fn with_engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = runtime::on_this_thread().map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
+    let runtime =
+        runtime::on_this_thread().map_err(|error| Failure::because(ExitStatus::TryAgain, "", &error))?;
     runtime.block_on(work)
 }
 
-/// Tells the system log what an admin did to whom; with `error`, that it did not work. Who
-/// it was is the name that sudo was called under, else the uid.
-fn journal(user: &Login, action: &str, error: Option<&str>) {
+/// Logs an admin's action on a user's box or session, with its error if it failed. The admin is the
+/// user who called sudo, or else the uid.
+fn log_admin_action(user: &Login, action: &str, error: Option<&str>) {
     let user = user.as_str();
     let by = std::env::var("SUDO_USER").unwrap_or_else(|_| format!("uid {}", nix::unistd::getuid()));
     let mut fields: Vec<FieldValue<'_>> =

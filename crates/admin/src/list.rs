@@ -1,53 +1,51 @@
-//! `sshbox list`: all boxes, one line each.
+//! `sshbox list`: all boxes, one row each.
 
-use super::{boxes, load, show, with_engine};
+use super::output::{self, Format};
+use super::{boxes, load_config, with_engine};
 use clap::Args;
 use lifecycle::observe::ObservedBox;
-use session::box_status::{bytes, of};
+use session::box_status::bytes;
 use session::exit::Failure;
-use session::texts::span;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// List all boxes
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 const TITLES: [&str; 10] =
     ["USER", "STATE", "UP", "SESSIONS", "CPU", "MEMORY", "DISK FREE", "IDLE SINCE", "STOPS AT", "IMAGE"];
 
-/// The subcommand.
+/// Runs the command.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
-    let config = load(config)?;
+    let config = load_config(config)?;
     let boxes = with_engine(boxes::all(&config))?;
-    if arguments.json {
-        return show::json(&boxes);
+    if arguments.format.json {
+        return output::print_json(&boxes);
     }
     let now = SystemTime::now();
     let rows: Vec<_> = boxes.iter().map(|one| row(one, now)).collect();
-    show::say(&show::table(&TITLES, &rows, show::colours()))
+    output::print_table(&TITLES, &rows)
 }
 
 fn row(ObservedBox { user, status, .. }: &ObservedBox, now: SystemTime) -> Vec<String> {
-    let used = status.cpu.used.map(|used| format!("{used:.2}"));
     vec![
         user.clone(),
         status.state.clone(),
-        show::cell(status.up_seconds.map(|up| span(Duration::from_secs(up)))),
+        output::duration_cell(status.up_seconds),
         status.sessions.to_string(),
-        of(used, &status.cpu.limit.to_string()),
-        of(status.memory.used.map(bytes), &bytes(status.memory.limit)),
-        show::cell(status.disk.as_ref().map(|disk| bytes(disk.free))),
-        show::from_now(status.idle_since.as_deref(), now),
+        output::cpu_cell(&status.cpu),
+        output::memory_cell(&status.memory),
+        output::cell(status.disk.as_ref().map(|disk| bytes(disk.free))),
+        output::relative_time(status.idle_since.as_deref(), now),
         if status.never_stops() {
             "never".to_owned()
         } else {
-            show::from_now(status.stops_at.as_deref(), now)
+            output::relative_time(status.stops_at.as_deref(), now)
         },
         status.image.clone(),
     ]
@@ -60,7 +58,7 @@ mod tests {
     use session::box_status::{Amount, BoxStatus, Cpu, Disk};
 
     #[test]
-    fn boxes_of_all_kinds() {
+    fn one_row_for_each_kind_of_box() {
         let now = humantime::parse_rfc3339("2026-03-01T12:00:00Z").unwrap();
         let stopped = BoxStatus {
             state: "stopped".to_owned(),
@@ -84,7 +82,7 @@ mod tests {
             ..running.clone()
         };
         let busy = BoxStatus { sessions: 2, idle_since: None, ..running };
-        let stranger =
+        let foreign =
             BoxStatus { state: "running".to_owned(), image: "x\x1b[31m".to_owned(), ..BoxStatus::default() };
         let kept = BoxStatus {
             started_at: Some("2026-03-01T10:00:00Z".to_owned()),
@@ -92,12 +90,11 @@ mod tests {
             stops_at: None,
             ..idle.clone()
         };
-        let boxes =
-            [("alice", busy), ("bob", idle), ("carol", stopped), ("dora", kept), ("../bad", stranger)];
+        let boxes = [("alice", busy), ("bob", idle), ("carol", stopped), ("dora", kept), ("../bad", foreign)];
         let rows = boxes.map(|(user, status)| {
             row(&ObservedBox { user: user.to_owned(), status, ..ObservedBox::default() }, now)
         });
-        assert_snapshot!(show::table(&TITLES, &rows, false), @r"
+        assert_snapshot!(output::format_table(&TITLES, &rows, false), @r"
         USER    STATE    UP     SESSIONS  CPU        MEMORY                DISK FREE  IDLE SINCE  STOPS AT  IMAGE
         alice   running  2h 5m  2         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   -           -         sshbox-user:latest
         bob     running  2h 5m  0         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      in 25m    sshbox-user:latest

@@ -1,7 +1,6 @@
-//! `sshbox logs`: what the journal has of a user, of a reference or of all, from all programs of
-//! sshbox and from its sshd, in one view. Reads journald through `journalctl`, or a file with
-//! the lines of JSON that programs write where journald is not. Which entries belong together
-//! is decided in `view`.
+//! `sshbox logs`: the log entries of a user, of a reference or of all, from every sshbox program and
+//! its sshd. Reads journald through `journalctl` or, without journald, a file with the JSON lines that
+//! the programs write to syslog. `view` decides which entries belong together.
 
 mod view;
 
@@ -15,70 +14,74 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::SystemTime;
 use view::{Entry, LogFilter, View};
 
-/// Where the example for rsyslog puts the lines.
+/// The file that the example configuration for rsyslog writes.
 const FILE: &str = "/var/log/sshbox.json";
 
-/// There is a journald when it listens.
+/// journald's socket; it exists while journald runs.
 const JOURNALD: &str = "/run/systemd/journal/socket";
 
-/// What sshd calls itself in its lines; the newer ones have a program for each step.
+/// The syslog identifiers of sshd. Since OpenSSH 9.8 each step of a login is a program of its own.
 const SSHD: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
 
-/// Exit status when nothing was found.
+/// Exit status when no entry matches.
 const NOTHING: u8 = 1;
 
-/// Show what sshbox and its sshd wrote to the journal
+/// Show the log entries of sshbox and its sshd
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Login name, or the reference that a user was shown
+    /// Login name, or the reference from a user's error message
     #[arg(value_name = "USER|REF", required_unless_present = "all", conflicts_with = "all")]
     what: Option<String>,
-    /// Everything
+    /// Show all entries
     #[arg(long)]
     all: bool,
-    /// Only from this moment on: 2h, 3days, or 2026-03-01T10:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Show entries of the last 2h or 3days, or since 2026-03-01T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<SystemTime>,
-    /// Go on with what comes
+    /// Keep printing new entries as they arrive
     #[arg(long, conflicts_with = "file")]
     follow: bool,
-    /// One JSON object for each entry
+    /// Print one JSON object per entry
     #[arg(long)]
     json: bool,
-    /// Read this file of JSON lines, and not the journal
+    /// Read this file of JSON lines instead of the journal
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
 }
 
-fn moment(text: &str) -> Result<SystemTime, String> {
+fn parse_time(text: &str) -> Result<SystemTime, String> {
     if let Ok(span) = humantime::parse_duration(text) {
         return SystemTime::now().checked_sub(span).ok_or_else(|| "too long ago".to_owned());
     }
-    humantime::parse_rfc3339_weak(text).map_err(|_| "neither a span of time nor a moment".to_owned())
+    humantime::parse_rfc3339_weak(text)
+        .map_err(|_| "expected a duration such as 2h, or a time such as 2026-03-01T10:00:00Z".to_owned())
 }
 
-/// The subcommand.
+/// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let wanted = match &arguments.what {
+    let filter = match &arguments.what {
         None => LogFilter::All,
         Some(text) => LogFilter::Of(Login::parse(text.as_bytes()).map_err(|error| {
-            Failure::new(ExitStatus::Usage, format!("neither a login name nor a reference: it is {error}"))
+            Failure::new(ExitStatus::Usage, format!("expected a login name or a reference: {error}"))
         })?),
     };
     let file = arguments
         .file
         .as_deref()
         .or_else(|| (!Path::new(JOURNALD).exists() && Path::new(FILE).exists()).then_some(Path::new(FILE)));
-    let shown = match file {
+    let printed = match file {
         Some(_) if arguments.follow => {
-            return Err(Failure::new(ExitStatus::Usage, format!("without journald: tail -F {FILE}")));
+            return Err(Failure::new(
+                ExitStatus::Usage,
+                format!("--follow needs journald; use tail -F {FILE} instead"),
+            ));
         }
-        Some(path) => show(BufReader::new(open(path)?), wanted, arguments)?,
-        None => from_journald(wanted, arguments)?,
+        Some(path) => print_matching(BufReader::new(open(path)?), filter, arguments)?,
+        None => print_journal(filter, arguments)?,
     };
-    if shown == 0 {
+    if printed == 0 {
         let what = arguments.what.as_deref().unwrap_or("sshbox");
-        let _ = writeln!(io::stderr(), "nothing of {what}");
+        let _ = writeln!(io::stderr(), "no log entries of {what}");
         return Ok(NOTHING.into());
     }
     Ok(ExitCode::SUCCESS)
@@ -89,11 +92,11 @@ fn open(path: &Path) -> Result<File, Failure> {
         .map_err(|error| Failure::new(ExitStatus::Unavailable, format!("{}: {error}", path.display())))
 }
 
-fn from_journald(wanted: LogFilter, arguments: &Arguments) -> Result<usize, Failure> {
+fn print_journal(filter: LogFilter, arguments: &Arguments) -> Result<usize, Failure> {
     if !fs::exists(JOURNALD).unwrap_or_default() {
         let advice = format!(
-            "journald does not run here, and there is no {FILE}; sshbox-logs(8) says how to have one, \
-             else look where your log daemon puts authpriv"
+            "journald is not running and {FILE} does not exist; see sshbox-logs(8) for how to create it, or \
+             read the file where your syslog daemon writes the facility authpriv"
         );
         return Err(Failure::new(ExitStatus::Unavailable, advice));
     }
@@ -107,30 +110,35 @@ fn from_journald(wanted: LogFilter, arguments: &Arguments) -> Result<usize, Fail
         journalctl.args(["--follow", "--lines=all"]);
     }
     let failed = |error: io::Error| Failure::new(ExitStatus::Unavailable, format!("journalctl: {error}"));
-    let journalctl = journalctl.args(matches(&wanted)).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = Reader(journalctl.spawn().map_err(failed)?);
+    let journalctl = journalctl.args(journal_matches(&filter)).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = KillOnDrop(journalctl.spawn().map_err(failed)?);
     let Some(stdout) = child.0.stdout.take() else {
         return Err(failed(io::ErrorKind::BrokenPipe.into()));
     };
-    let shown = show(BufReader::new(stdout), wanted, arguments)?;
+    let printed = print_matching(BufReader::new(stdout), filter, arguments)?;
     let status = child.0.wait().map_err(failed)?;
-    // It says by itself what is wrong. That nothing was found is no failure.
-    if status.success() || shown == 0 { Ok(shown) } else { Err(failed(io::Error::other(status.to_string()))) }
+    // journalctl prints its own errors; it also fails when no entry matches.
+    if status.success() || printed == 0 {
+        Ok(printed)
+    } else {
+        Err(failed(io::Error::other(status.to_string())))
+    }
 }
 
-/// `journalctl`, ended when it is read no more.
-struct Reader(Child);
+/// A child process that is killed when this is dropped.
+struct KillOnDrop(Child);
 
-impl Drop for Reader {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What journald is asked for: `KEY=value` twice is either, other keys are both, `+` is or.
-fn matches(wanted: &LogFilter) -> Vec<String> {
-    let mut matches: Vec<String> = match wanted {
+/// The matches for journalctl: it ORs matches of the same field, ANDs those of different fields, and
+/// `+` is an OR between groups.
+fn journal_matches(filter: &LogFilter) -> Vec<String> {
+    let mut matches: Vec<String> = match filter {
         LogFilter::Of(name) => {
             vec![format!("SSHBOX_USER={name}"), "+".to_owned(), format!("SSHBOX_REF={name}")]
         }
@@ -142,35 +150,38 @@ fn matches(wanted: &LogFilter) -> Vec<String> {
     matches
 }
 
-/// Shows what is wanted of the entries that come; how many those were.
-fn show(mut from: impl BufRead, wanted: LogFilter, arguments: &Arguments) -> Result<usize, Failure> {
-    let keys = nix::unistd::User::from_name("sshbox-keys").ok().flatten().map(|user| user.uid.as_raw());
-    let mut view = View::new(wanted, keys);
+/// Prints the entries that match, and returns their number.
+fn print_matching(
+    mut reader: impl BufRead,
+    filter: LogFilter,
+    arguments: &Arguments,
+) -> Result<usize, Failure> {
+    let keys_uid = nix::unistd::User::from_name("sshbox-keys").ok().flatten().map(|user| user.uid.as_raw());
+    let mut view = View::new(filter, keys_uid);
     let mut line = Vec::new();
-    let mut shown = 0;
+    let mut printed = 0;
     loop {
         line.clear();
-        let read = from.read_until(b'\n', &mut line);
-        match read {
-            Ok(0) => return Ok(shown),
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) => return Ok(printed),
             Ok(_) => {}
             Err(error) => {
-                return Err(Failure::new(ExitStatus::Unavailable, format!("cannot be read: {error}")));
+                return Err(Failure::new(ExitStatus::Unavailable, format!("cannot read the log: {error}")));
             }
         }
-        // A line that is no entry was not written by us.
+        // Other programs write to the same file: skip lines that are not entries.
         let Some(entry) =
-            Entry::parse(&line).filter(|entry| arguments.since.is_none_or(|since| entry.moment() >= since))
+            Entry::parse(&line).filter(|entry| arguments.since.is_none_or(|since| entry.time() >= since))
         else {
             continue;
         };
-        for entry in view.take(entry) {
+        for entry in view.add(entry) {
             let text = if arguments.json { entry.json() } else { entry.text() };
             if writeln!(io::stdout(), "{text}").is_err() {
-                // Nobody reads any more.
-                return Ok(shown.max(1));
+                // The reader, such as `head`, has closed the pipe.
+                return Ok(printed.max(1));
             }
-            shown += 1;
+            printed += 1;
         }
     }
 }

@@ -1,35 +1,35 @@
-//! What a login name is to the sshd that runs: asked in its mount namespace, where
-//! `nsswitch.conf` is another than the host's. A name that does not resolve there is refused as
-//! an invalid user, and `sshbox-keys` is never asked.
+//! How the running sshd resolves a login name. sshd has its own `nsswitch.conf` in a mount namespace
+//! of its own, so the look-up runs there. sshd refuses a name that does not resolve as an invalid user
+//! and never runs `sshbox-keys` for it.
 
-use crate::tool;
+use super::tool;
 use identity::{GID, Login};
 use session::procfs;
 use std::process::Command;
 use std::time::Duration;
 
-/// The whole of our sshd's configuration; names our sshd in the list of processes.
+/// The configuration file of sshbox's sshd; its path tells this sshd from others in `/proc`.
 pub const CONFIG: &str = "/etc/sshbox/sshd_config";
 
-/// What our sshd sees as `/etc/nsswitch.conf`.
+/// The file that sshbox's sshd sees as `/etc/nsswitch.conf`.
 const NSSWITCH: &str = "/usr/share/sshbox/nsswitch.conf";
 
-/// Longest time for one look-up.
+/// Timeout of one look-up.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// What a login name is.
+/// The result of looking up a login name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
-    /// It has the uid that its login has.
+    /// It resolves to the uid of this login.
     Known,
-    /// The running sshd does not know it; one that is started now would.
+    /// It does not resolve in the running sshd, but would in an sshd started now.
     UnknownUntilRestart,
-    /// An sshd that is started now would not know it either.
+    /// It would not resolve in an sshd started now either.
     Unknown,
 }
 
 impl Name {
-    /// What an admin does about it.
+    /// The commands that mend it.
     pub const fn fix(self) -> Option<&'static str> {
         match self {
             Self::Known => None,
@@ -41,10 +41,10 @@ impl Name {
     }
 }
 
-/// What `login` is to the sshd with this pid, or, if none runs, to one that would be started now.
+/// Looks up `login` in the sshd with this pid or, without one, as an sshd started now would.
 ///
 /// # Errors
-/// The look-up itself failed; in a clause.
+/// A clause that says why the look-up itself failed.
 pub fn look_up(pid: Option<i32>, login: &Login) -> Result<Name, String> {
     if let Some(pid) = pid {
         let mut running = Command::new("nsenter");
@@ -53,10 +53,10 @@ pub fn look_up(pid: Option<i32>, login: &Login) -> Result<Name, String> {
             return Ok(Name::Known);
         }
     }
-    let mut next = Command::new("unshare");
+    let mut restarted = Command::new("unshare");
     let script = "mount --bind -o ro \"$0\" /etc/nsswitch.conf && exec \"$@\"";
-    next.args(["--mount", "--propagation", "private", "sh", "-c", script, NSSWITCH]);
-    Ok(match (is_known(&mut next, login)?, pid) {
+    restarted.args(["--mount", "--propagation", "private", "sh", "-c", script, NSSWITCH]);
+    Ok(match (is_known(&mut restarted, login)?, pid) {
         (true, None) => Name::Known,
         (true, Some(_)) => Name::UnknownUntilRestart,
         (false, _) => Name::Unknown,
@@ -73,12 +73,12 @@ fn is_entry_of(line: &str, login: &Login) -> bool {
     line.starts_with(&format!("{login}:")) && line.contains(&format!(":{}:{GID}:", login.uid()))
 }
 
-/// Our sshd, if it runs: the process that listens.
+/// The pid of the listening process of sshbox's sshd, if it runs.
 pub fn listener() -> Option<i32> {
     procfs::pids().ok()?.find(|pid| procfs::command_line(*pid).is_ok_and(|line| is_listener(&line)))
 }
 
-/// How an sshd that listens calls itself: `sshd: /usr/sbin/sshd -D -f FILE [listener] 0 of 150-300 startups`.
+/// Whether this is the process title of the listener: `sshd: /usr/sbin/sshd -D -f FILE [listener] 0 of 150-300 startups`.
 fn is_listener(line: &str) -> bool {
     line.starts_with("sshd: ") && line.contains(CONFIG) && line.contains("[listener]")
 }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_listener_is_told_from_its_children_and_from_others() {
+    fn the_listener_is_recognised_among_its_children_and_other_processes() {
         assert!(is_listener(
             "sshd: /usr/sbin/sshd -D -f /etc/sshbox/sshd_config [listener] 0 of 150-300 startups"
         ));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_counts_only_with_the_uid_of_the_login() {
+    fn an_entry_with_another_uid_is_not_the_login() {
         let login = Login::parse(b"alice").unwrap();
         let entry = format!("alice:*:{}:{GID}::/:/usr/lib/sshbox/sshbox-shell\n", login.uid());
         assert!(is_entry_of(&entry, &login));

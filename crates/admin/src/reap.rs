@@ -1,6 +1,6 @@
 //! `sshbox reap`: decides on all running boxes now, as the timer does, and shows each decision.
 
-use super::{load, show};
+use super::{load_config, output};
 use clap::Args;
 use lifecycle::reap::{self, ReapError, ReapOutcome, ReapedBox};
 use serde::Serialize;
@@ -45,7 +45,7 @@ impl From<ReapedBox> for ReapRow {
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
-    let config = load(config)?;
+    let config = load_config(config)?;
     let waiting = Waiting::begin(texts::ADMIN_REAPING, |_| ());
     let (mut verdicts, mut all_succeeded) = (Vec::new(), true);
     let reaped = reap::reap(&config, arguments.dry_run, |one| {
@@ -61,13 +61,13 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
         Failure::because(error.status(), advice, &error)
     })?;
     if arguments.json {
-        show::json(&verdicts)?;
+        output::print_json(&verdicts)?;
     } else {
         let rows: Vec<_> = verdicts
             .into_iter()
             .map(|ReapRow { user, verdict, reason }| vec![user, verdict.to_owned(), reason])
             .collect();
-        show::say(&show::table(&TITLES, &rows, show::colours()))?;
+        output::print_table(&TITLES, &rows)?;
     }
     Ok(if all_succeeded { ExitCode::SUCCESS } else { ExitStatus::TryAgain.code().into() })
 }

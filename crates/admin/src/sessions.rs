@@ -1,6 +1,7 @@
-//! `sshbox sessions`: who is there, from where, and what they run.
+//! `sshbox sessions`: the open SSH sessions, with client address and command.
 
-use super::{because, login, show};
+use super::output::{self, Format};
+use super::parse_login;
 use clap::Args;
 use host::sys::ssh_sessions::{self, Session};
 use identity::Login;
@@ -13,55 +14,55 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-/// List the sessions that are open
+/// List open sessions
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Only those of this login name
-    #[arg(value_parser = login)]
+    /// List only this user's sessions
+    #[arg(value_parser = parse_login)]
     user: Option<Login>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 const TITLES: [&str; 7] = ["SESSION", "USER", "SINCE", "FROM", "TERMINAL", "PID", "WHAT"];
 
-/// A session, as it is shown.
+/// A session as `--json` prints it.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct SessionEntry {
     session: String,
     user: String,
-    /// RFC 3339; `None` if the host's clock is out of its range.
+    /// Start, RFC 3339; `None` if that time lies outside the calendar.
     since: Option<String>,
-    /// Address of the client.
+    /// Client address.
     from: String,
     terminal: bool,
     pid: i32,
-    /// `shell`, `command`, `sftp`, or a word such as `@sshd`.
+    /// `shell`, `command`, `sftp`, or a special command such as `@sshd`.
     what: String,
-    /// As it was typed, if it is a command.
+    /// The command line, if the client sent one.
     command: Option<String>,
 }
 
-/// The subcommand.
+/// Runs the command.
 pub fn run(arguments: &Arguments, _config: &Path) -> Result<ExitCode, Failure> {
-    let sessions = ssh_sessions::all().map_err(|error| because(ExitStatus::TryAgain, "", &error))?;
+    let sessions =
+        ssh_sessions::list().map_err(|error| Failure::because(ExitStatus::TryAgain, "", &error))?;
     let (wall, boot) = (SystemTime::now(), clock::boottime());
     let sessions = sessions
         .into_iter()
         .filter(|session| arguments.user.as_ref().is_none_or(|user| *user == session.login))
-        .map(|session| shown(session, wall, boot));
-    if arguments.json {
-        return show::json(&sessions.collect::<Vec<_>>());
+        .map(|session| entry(session, wall, boot));
+    if arguments.format.json {
+        return output::print_json(&sessions.collect::<Vec<_>>());
     }
     let rows: Vec<_> = sessions.map(|session| row(session, wall)).collect();
-    show::say(&show::table(&TITLES, &rows, show::colours()))
+    output::print_table(&TITLES, &rows)
 }
 
-fn shown(session: Session, wall: SystemTime, boot: Duration) -> Shown {
+fn entry(session: Session, wall: SystemTime, boot: Duration) -> SessionEntry {
     let began = wall.checked_sub(boot.saturating_sub(session.began())).unwrap_or(wall);
-    let (what, command) = what(session.command.as_deref());
-    Shown {
+    let (what, command) = classify(session.command.as_deref());
+    SessionEntry {
         session: session.id.to_string(),
         user: session.login.to_string(),
         since: rfc3339(began),
@@ -73,8 +74,8 @@ fn shown(session: Session, wall: SystemTime, boot: Duration) -> Shown {
     }
 }
 
-/// Says what runs, as `sshbox-shell` reads it.
-fn what(command: Option<&[u8]>) -> (String, Option<String>) {
+/// The fields `what` and `command`, by the rules by which `sshbox-shell` reads a command.
+fn classify(command: Option<&[u8]>) -> (String, Option<String>) {
     let Some(command) = command else { return ("shell".to_owned(), None) };
     let text = String::from_utf8_lossy(command).into_owned();
     match command {
@@ -84,11 +85,11 @@ fn what(command: Option<&[u8]>) -> (String, Option<String>) {
     }
 }
 
-fn row(session: Shown, now: SystemTime) -> Vec<String> {
+fn row(session: SessionEntry, now: SystemTime) -> Vec<String> {
     vec![
         session.session,
         session.user,
-        show::from_now(session.since.as_deref(), now),
+        output::relative_time(session.since.as_deref(), now),
         session.from,
         if session.terminal { "yes" } else { "no" }.to_owned(),
         session.pid.to_string(),
@@ -102,7 +103,7 @@ mod tests {
     use insta::assert_snapshot;
 
     #[test]
-    fn all_kinds_of_sessions() {
+    fn one_row_for_each_kind_of_session() {
         let wall = humantime::parse_rfc3339("2026-03-01T12:00:00Z").unwrap();
         let boot = Duration::from_secs(1000);
         let commands: [Option<&[u8]>; 5] =
@@ -113,15 +114,15 @@ mod tests {
             .map(|(at, command)| {
                 let session = Session {
                     id: format!("{}-{:x}", 4711 + at, 990_000 - 100_000 * at).parse().unwrap(),
-                    login: login("alice").unwrap(),
+                    login: parse_login("alice").unwrap(),
                     from: "192.0.2.9".to_owned(),
                     terminal: command.is_none(),
                     command: command.map(<[u8]>::to_vec),
                 };
-                row(shown(session, wall, boot), wall)
+                row(entry(session, wall, boot), wall)
             })
             .collect();
-        assert_snapshot!(show::table(&TITLES, &rows, false), @r#"
+        assert_snapshot!(output::format_table(&TITLES, &rows, false), @r#"
         SESSION     USER   SINCE       FROM       TERMINAL  PID   WHAT
         4711-f1b30  alice  10s ago     192.0.2.9  yes       4711  shell
         4712-d9490  alice  1m 50s ago  192.0.2.9  no        4712  make -j2

@@ -1,6 +1,7 @@
-//! `sshbox config`: whether the configuration is right, and what it comes to.
+//! `sshbox config`: checks the configuration file and lists every setting with its value.
 
-use super::{because, load, show};
+use super::load_config;
+use super::output::{self, Format};
 use clap::{Args, Subcommand};
 use host::config::{self, Setting};
 use serde_json::json;
@@ -8,67 +9,61 @@ use session::exit::{ExitStatus, Failure, chain};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Check the configuration, or show what counts
+/// Check the configuration file, or list all settings
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Say whether it is valid; if not, where it is wrong
-    Check(Shape),
-    /// Show the value of every key and whether the file says so or it is the default
-    Show(Shape),
+enum Action {
+    /// Check the file, and print the line and column of an error
+    Check(Format),
+    /// List every setting, its value, and whether the file sets it or it is the default
+    Show(Format),
 }
 
-#[derive(Debug, Args)]
-struct Shape {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// The subcommand.
+/// Runs the command.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
-    match &arguments.what {
-        What::Check(shape) => check(shape, config),
-        What::Show(shape) => list(shape, config),
+    match arguments.action {
+        Action::Check(format) => check(format, config),
+        Action::Show(format) => list(format, config),
     }
 }
 
-fn check(shape: &Shape, path: &Path) -> Result<ExitCode, Failure> {
-    if shape.json {
+fn check(format: Format, path: &Path) -> Result<ExitCode, Failure> {
+    if format.json {
         let error = config::load(path).err().map(|error| chain(&error).trim_end().to_owned());
-        show::json(&json!({ "file": path, "valid": error.is_none(), "error": error }))?;
+        output::print_json(&json!({ "file": path, "valid": error.is_none(), "error": error }))?;
         let status = error.map_or(0, |_| ExitStatus::Config.code());
         return Ok(status.into());
     }
-    load(path)?;
-    show::say(&format!("{} is valid\n", path.display()))
+    load_config(path)?;
+    output::print(&format!("{} is valid\n", path.display()))
 }
 
-fn list(shape: &Shape, path: &Path) -> Result<ExitCode, Failure> {
-    let settings = config::settings(path).map_err(|error| because(ExitStatus::Config, "", &error))?;
-    if shape.json {
+fn list(format: Format, path: &Path) -> Result<ExitCode, Failure> {
+    let settings =
+        config::settings(path).map_err(|error| Failure::because(ExitStatus::Config, "", &error))?;
+    if format.json {
         let settings: Vec<_> = settings
             .iter()
-            .map(|setting| json!({ "key": setting.key, "value": setting.value, "from": from(setting) }))
+            .map(|setting| json!({ "key": setting.key, "value": setting.value, "from": origin(setting) }))
             .collect();
-        return show::json(&settings);
+        return output::print_json(&settings);
     }
     let rows: Vec<_> = settings
         .iter()
-        // Numbers as they are, texts without quotes: nobody has to tell them apart here.
         .map(|setting| {
+            // Strings without the quotes that JSON needs.
             let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
-            vec![setting.key.clone(), from(setting).to_owned(), value]
+            vec![setting.key.clone(), origin(setting).to_owned(), value]
         })
         .collect();
-    show::say(&show::table(&["KEY", "FROM", "VALUE"], &rows, show::colours()))
+    output::print_table(&["KEY", "FROM", "VALUE"], &rows)
 }
 
-fn from(setting: &Setting) -> &'static str {
+fn origin(setting: &Setting) -> &'static str {
     if setting.in_file { "file" } else { "default" }
 }

@@ -1,6 +1,7 @@
-//! `sshbox status`: one box, all that is known of it.
+//! `sshbox status`: everything known about one box.
 
-use super::{boxes, known, load, login, show, with_engine};
+use super::output::{self, Format};
+use super::{boxes, load_config, parse_login, require_known, with_engine};
 use clap::Args;
 use identity::Login;
 use lifecycle::observe::ObservedBox;
@@ -10,46 +11,45 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Show the box of one user
+/// Show one user's box in detail
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Login name
-    #[arg(value_parser = login)]
+    #[arg(value_parser = parse_login)]
     user: Login,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
-/// The subcommand.
+/// Runs the command.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
-    let (config, user) = (load(config)?, &arguments.user);
+    let (config, user) = (load_config(config)?, &arguments.user);
     let found = with_engine(boxes::one(&config, user))?;
-    known(&config, user, found.is_some())?;
+    require_known(&config, user, found.is_some())?;
     let found = found.unwrap_or_default();
-    if arguments.json {
-        return show::json(&found);
+    if arguments.format.json {
+        return output::print_json(&found);
     }
-    show::say(&text(&found))
+    output::print(&text(&found))
 }
 
-/// What `@status` shows, and below it what concerns the host.
+/// What the user sees with `@status`, followed by what only the admin needs.
 fn text(one: &ObservedBox) -> String {
     let account = match (&one.account, &one.made_for) {
         (Some(now), Some(then)) if now != then => format!("{now}, but the box was made for {then}"),
         (Some(now), _) => now.clone(),
-        (None, Some(then)) => format!("{then}, by the box"),
-        (None, None) => show::NOTHING.to_owned(),
+        (None, Some(then)) => format!("{then}, according to the box"),
+        (None, None) => output::UNKNOWN.to_owned(),
     };
     let made = match one.out_of_date {
-        Some(true) => "out of date: the next cold start makes it anew",
+        Some(true) => "out of date: it is recreated at its next cold start",
         Some(false) => "up to date",
-        None => show::NOTHING,
+        None => output::UNKNOWN,
     };
     let lines = [
-        ("container", show::cell(one.container.as_ref())),
+        ("container", output::cell(one.container.as_ref())),
         ("account", account),
-        ("home", show::cell(one.home.as_ref().map(|home| home.display()))),
+        ("home", output::cell(one.home.as_ref().map(|home| home.display()))),
         ("made", made.to_owned()),
     ];
     lines.into_iter().fold(one.status.text(), |mut text, (name, value)| {
@@ -66,7 +66,7 @@ mod tests {
     use session::box_status::{Amount, BoxStatus, Cpu, LastStop};
 
     #[test]
-    fn what_an_admin_sees_beside_what_the_user_sees() {
+    fn an_admin_sees_what_the_user_sees_and_more() {
         let status = BoxStatus {
             name: "sshbox-alice".to_owned(),
             state: "stopped".to_owned(),
@@ -100,7 +100,7 @@ mod tests {
         container  4f0c1d9e
         account    43, but the box was made for 42
         home       /var/lib/sshbox/homes/alice
-        made       out of date: the next cold start makes it anew
+        made       out of date: it is recreated at its next cold start
         ");
         let lines = text(&ObservedBox { made_for: None, out_of_date: None, container: None, ..one });
         assert!(lines.ends_with("made       -\n") && lines.contains("\naccount    43\n"), "{lines}");

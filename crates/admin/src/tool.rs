@@ -1,5 +1,5 @@
-//! Programs of the host that the doctor calls, each within a deadline, and the signals that
-//! end a check early, so that what it made can be removed. Knows no check.
+//! Runs programs of the host, each with a deadline, and records signals, so that a command can stop
+//! early and remove what it created.
 
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 /// Longest output that is read, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// Time between two looks at a program.
-const LOOK: Duration = Duration::from_millis(5);
+/// Time between two checks whether a program has ended.
+const POLL: Duration = Duration::from_millis(5);
 
-/// The wish of an admin to stop.
+/// The signals by which an admin stops a command.
 #[derive(Debug)]
 pub struct Interrupt {
     signals: SignalFd,
@@ -29,10 +29,10 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// From now on these signals do not end the program.
+    /// Blocks SIGINT, SIGTERM and SIGHUP; from now on they are only recorded.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the kernel.
     pub fn watch() -> io::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -43,7 +43,7 @@ impl Interrupt {
         Ok(Self { signals: SignalFd::with_flags(&set, flags)?, came: Cell::new(None) })
     }
 
-    /// The signal that came, if one did.
+    /// The signal that was received, if any.
     pub fn came(&self) -> Option<i32> {
         if let Ok(Some(signal)) = self.signals.read_signal() {
             self.came.set(i32::try_from(signal.ssi_signo).ok());
@@ -55,30 +55,30 @@ impl Interrupt {
 /// How a program ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// With which status.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it said.
+    /// Its standard output.
     pub out: String,
-    /// What it complained of.
+    /// Its standard error.
     pub err: String,
 }
 
 impl Ended {
-    /// The last line of what it said or complained of.
+    /// Its last line on standard error, or else on standard output.
     pub fn last_words(&self) -> String {
         let lines = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
         lines(&self.err).or_else(|| lines(&self.out)).unwrap_or_else(|| self.status.to_string())
     }
 }
 
-/// Why a program did not end.
+/// Why a program has no result.
 #[derive(Debug)]
 pub enum ToolError {
     /// It cannot be started.
     Start(String, io::Error),
     /// It took too long and was killed.
     Timeout(String, Duration),
-    /// The admin does not want to wait.
+    /// A signal stopped the command.
     Interrupted,
 }
 
@@ -92,11 +92,11 @@ impl fmt::Display for ToolError {
     }
 }
 
-/// Runs `command` with this input to its end, or until `interrupt` if it is given. Its output goes to
-/// memory, not to a pipe: what it leaves behind can hold nobody up.
+/// Runs `command` with this input until it ends, its deadline passes, or a signal is received. Its
+/// output goes to memory and not to a pipe, which a process that it leaves behind could hold open.
 ///
 /// # Errors
-/// [`ToolError`]; the program is gone then.
+/// [`ToolError`]; the program was killed.
 pub fn run(
     command: &mut Command,
     input: &str,
@@ -109,7 +109,7 @@ pub fn run(
     let (out, err) = (memory("").map_err(failed)?, memory("").map_err(failed)?);
     let share = |file: &File| file.try_clone().map(Stdio::from).map_err(failed);
     command.stdin(Stdio::from(stdin)).stdout(share(&out)?).stderr(share(&err)?).env("LC_ALL", "C.UTF-8");
-    // What it starts goes with it: sftp has an ssh.
+    // A process group, so that its children are killed with it: sftp starts an ssh.
     let mut child = command.process_group(0).spawn().map_err(failed)?;
     let end = later(Instant::now(), deadline);
     let stopped = loop {
@@ -122,7 +122,7 @@ pub fn run(
         if Instant::now() > end {
             break ToolError::Timeout(name.clone(), deadline);
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
     };
     let group = i32::try_from(child.id()).map(Pid::from_raw);
     let _ = group.map(|group| killpg(group, Signal::SIGKILL));
@@ -131,7 +131,7 @@ pub fn run(
 }
 
 fn memory(text: &str) -> io::Result<File> {
-    let mut file = File::from(memfd_create("sshbox-doctor", MemfdFlags::CLOEXEC)?);
+    let mut file = File::from(memfd_create("sshbox-tool", MemfdFlags::CLOEXEC)?);
     file.write_all(text.as_bytes())?;
     file.rewind()?;
     Ok(file)
@@ -139,7 +139,7 @@ fn memory(text: &str) -> io::Result<File> {
 
 fn text(mut file: File) -> String {
     let mut bytes = Vec::new();
-    // What cannot be read was not said.
+    // Output that cannot be read counts as none.
     let _ = file.rewind().and_then(|()| file.take(LONGEST).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -160,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn an_admin_who_has_enough_does_not_wait() {
-        // The signal goes to this thread alone, where it is blocked and waits to be read.
+    fn a_signal_stops_the_wait() {
+        // Sent to this thread alone, where it is blocked and waits to be read.
         let interrupt = Interrupt::watch().unwrap();
         assert_eq!(interrupt.came(), None);
         nix::sys::signal::raise(Signal::SIGINT).unwrap();
@@ -171,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_end_is_ended_and_what_it_left_holds_nobody_up() {
+    fn a_program_is_killed_at_its_deadline_and_its_children_are_not_waited_for() {
         assert!(matches!(
             shell("sleep 600", "", Duration::from_millis(50)),
             Err(ToolError::Timeout(program, _)) if program == "sh"
         ));
-        // Its child holds standard output for a while longer.
+        // Its child keeps standard output open.
         shell("sleep 5 & exit 0", "", Duration::from_secs(4)).unwrap();
     }
 }

@@ -1,16 +1,15 @@
-//! `sshbox top`: the boxes that run, the busiest first, drawn anew every two seconds on a
-//! terminal, which is as before when it ends.
+//! `sshbox top`: running boxes, the busiest first. On a terminal the table is redrawn every two
+//! seconds, on the alternate screen, so that the terminal's content is back at the end.
 
-use super::{because, boxes, load, show, with_engine};
+use super::{boxes, load_config, output, with_engine};
 use clap::Args;
 use lifecycle::observe::{ObservedBox, Observer, UsageReading, measure, measure_now};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use session::box_status::{bytes, of};
+use session::box_status::{bytes, use_of_limit};
 use session::exit::{ExitStatus, Failure};
-use session::texts::span;
 use session::times::later;
 use session::tty;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -19,48 +18,48 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Show the boxes that run, the busiest first; q ends it
+/// Show running boxes, the busiest first; press q to quit
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Print one table and end, as without a terminal
+    /// Print one table and exit; the default without a terminal
     #[arg(long)]
     once: bool,
-    /// Print JSON once and end
+    /// Print JSON once and exit
     #[arg(long)]
     json: bool,
 }
 
-/// Time from one look to the next.
-const PAUSE: Duration = Duration::from_secs(2);
+/// Time between two measurements.
+const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Another screen and no cursor, and back (xterm's control sequences).
-const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+/// Switches to the alternate screen without a cursor, and back (xterm control sequences).
+const ENTER_SCREEN: &str = "\x1b[?1049h\x1b[?25l";
+const LEAVE_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
 
-/// To the corner; what follows on a line; what follows on the screen.
-const HOME: &str = "\x1b[H";
-const REST_OF_LINE: &str = "\x1b[K";
-const REST: &str = "\x1b[J";
+/// Moves the cursor to the top left; erases to the end of the line, of the screen.
+const CURSOR_HOME: &str = "\x1b[H";
+const ERASE_LINE: &str = "\x1b[K";
+const ERASE_SCREEN: &str = "\x1b[J";
 
 const TITLES: [&str; 7] = ["USER", "CPU", "MEMORY", "TASKS", "SESSIONS", "UP", "IMAGE"];
 
-/// The subcommand.
+/// Runs the command.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
-    let config = load(config)?;
-    let alive = io::stdin().is_terminal() && io::stdout().is_terminal();
-    if alive && !arguments.once && !arguments.json {
+    let config = load_config(config)?;
+    let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
+    if interactive && !arguments.once && !arguments.json {
         return with_engine(async { watch(boxes::observer(&config).await?).await });
     }
-    let boxes = busiest(with_engine(boxes::all(&config))?);
+    let boxes = busiest_first(with_engine(boxes::all(&config))?);
     if arguments.json {
-        return show::json(&boxes);
+        return output::print_json(&boxes);
     }
-    show::say(&page(&boxes, show::colours()))
+    output::print(&page(&boxes, output::use_colours()))
 }
 
-/// Draws until somebody presses q or Ctrl-C, or a signal comes.
+/// Redraws the table until the admin presses q or Ctrl-C, or a signal arrives.
 async fn watch(observer: Observer<'_>) -> Result<ExitCode, Failure> {
-    let failed = |error: io::Error| because(ExitStatus::Internal, "", &error);
+    let failed = |error: io::Error| Failure::because(ExitStatus::Internal, "", &error);
     let signals: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGWINCH].into_iter().collect();
     signals.thread_block().map_err(|errno| failed(errno.into()))?;
@@ -71,10 +70,10 @@ async fn watch(observer: Observer<'_>) -> Result<ExitCode, Failure> {
     let mut before = UsageReading::take(&boxes);
     let stdin = io::stdin();
     let _raw = tty::Raw::enter(stdin.as_fd()).map_err(failed)?;
-    let _screen = Screen::enter();
+    let _screen = AlternateScreen::enter();
     loop {
-        boxes = busiest(boxes);
-        if pause(&boxes, &signals).map_err(failed)? {
+        boxes = busiest_first(boxes);
+        if show_until_next(&boxes, &signals).map_err(failed)? {
             return Ok(ExitCode::SUCCESS);
         }
         boxes = observer.all().await.map_err(boxes::failed)?;
@@ -84,10 +83,10 @@ async fn watch(observer: Observer<'_>) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Shows these until it is time to look again; whether to end.
-fn pause(boxes: &[ObservedBox], signals: &SignalFd) -> io::Result<bool> {
+/// Shows the boxes for one interval. Returns true if the command is to exit.
+fn show_until_next(boxes: &[ObservedBox], signals: &SignalFd) -> io::Result<bool> {
     let stdin = io::stdin();
-    let until = later(Instant::now(), PAUSE);
+    let until = later(Instant::now(), INTERVAL);
     draw(boxes)?;
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -103,7 +102,7 @@ fn pause(boxes: &[ObservedBox], signals: &SignalFd) -> io::Result<bool> {
         if typed {
             let mut keys = [0; 64];
             let count = rustix::io::read(&stdin, &mut keys)?;
-            // Nothing to read: the terminal is gone. 3 is Ctrl-C.
+            // An empty read is a hang-up of the terminal; 3 is Ctrl-C.
             let quits = |key: &u8| matches!(key, b'q' | b'Q' | 3);
             if count == 0 || keys.iter().take(count).any(quits) {
                 return Ok(true);
@@ -121,48 +120,48 @@ fn pause(boxes: &[ObservedBox], signals: &SignalFd) -> io::Result<bool> {
 fn draw(boxes: &[ObservedBox]) -> io::Result<()> {
     let size = tty::size(io::stdout().as_fd()).unwrap_or_default();
     let mut numbers = size.split(':').filter_map(|number| number.parse().ok());
-    // 0 is a terminal that does not know.
-    let mut next = |usual: usize| numbers.next().filter(|number| *number > 0).unwrap_or(usual);
-    let (rows, columns) = (next(24), next(80));
+    // A terminal that does not know its size reports 0.
+    let mut number_or = |default: usize| numbers.next().filter(|number| *number > 0).unwrap_or(default);
+    let (rows, columns) = (number_or(24), number_or(80));
     let mut out = io::stdout().lock();
     out.write_all(screen(&page(boxes, false), rows, columns).as_bytes())?;
     out.flush()
 }
 
-/// A page cut to the size of a terminal, line by line over what was there.
+/// The control sequences that draw `page` over the previous one, cut to the size of the terminal.
 fn screen(page: &str, rows: usize, columns: usize) -> String {
     let lines = page.lines().take(rows).map(|line| line.get(..columns).unwrap_or(line));
-    let lines: Vec<_> = lines.map(|line| format!("{line}{REST_OF_LINE}")).collect();
-    format!("{HOME}{}{REST}", lines.join("\r\n"))
+    let lines: Vec<_> = lines.map(|line| format!("{line}{ERASE_LINE}")).collect();
+    format!("{CURSOR_HOME}{}{ERASE_SCREEN}", lines.join("\r\n"))
 }
 
-/// The other screen of the terminal, until this is dropped.
-struct Screen;
+/// The alternate screen of the terminal; dropping it switches back.
+struct AlternateScreen;
 
-impl Screen {
+impl AlternateScreen {
     fn enter() -> Self {
-        let _ = write!(io::stdout(), "{ENTER}");
+        let _ = write!(io::stdout(), "{ENTER_SCREEN}");
         Self
     }
 }
 
-impl Drop for Screen {
+impl Drop for AlternateScreen {
     fn drop(&mut self) {
-        // It fails only when the terminal is gone.
-        let _ = write!(io::stdout(), "{LEAVE}");
+        // This fails only after the terminal has hung up.
+        let _ = write!(io::stdout(), "{LEAVE_SCREEN}");
         let _ = io::stdout().flush();
     }
 }
 
-/// Those that run, the busiest first.
-fn busiest(mut boxes: Vec<ObservedBox>) -> Vec<ObservedBox> {
+/// The running boxes, the busiest first.
+fn busiest_first(mut boxes: Vec<ObservedBox>) -> Vec<ObservedBox> {
     boxes.retain(|one| one.status.started_at.is_some());
     let cpu = |one: &ObservedBox| one.status.cpu.used.unwrap_or_default();
     boxes.sort_by(|one, other| cpu(other).total_cmp(&cpu(one)).then_with(|| one.user.cmp(&other.user)));
     boxes
 }
 
-/// What they use together, and each of them.
+/// The total of all boxes, and a table with one row each.
 fn page(boxes: &[ObservedBox], colours: bool) -> String {
     let used = |of: fn(&ObservedBox) -> Option<u64>| boxes.iter().filter_map(of).sum::<u64>();
     let cpu: f64 = boxes.iter().filter_map(|one| one.status.cpu.used).sum();
@@ -173,18 +172,18 @@ fn page(boxes: &[ObservedBox], colours: bool) -> String {
         boxes.len(),
         bytes(used(|one| one.status.memory.used)),
         used(|one| one.status.processes.used),
-        show::table(&TITLES, &rows, colours)
+        output::format_table(&TITLES, &rows, colours)
     )
 }
 
 fn row(ObservedBox { user, status, .. }: &ObservedBox) -> Vec<String> {
     vec![
         user.clone(),
-        of(status.cpu.used.map(|used| format!("{used:.2}")), &status.cpu.limit.to_string()),
-        of(status.memory.used.map(bytes), &bytes(status.memory.limit)),
-        of(status.processes.used.map(|used| used.to_string()), &status.processes.limit.to_string()),
+        output::cpu_cell(&status.cpu),
+        output::memory_cell(&status.memory),
+        use_of_limit(status.processes.used.map(|used| used.to_string()), &status.processes.limit.to_string()),
         status.sessions.to_string(),
-        show::cell(status.up_seconds.map(|up| span(Duration::from_secs(up)))),
+        output::duration_cell(status.up_seconds),
         status.image.clone(),
     ]
 }
@@ -211,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_comes_first_and_who_does_not_run_not_at_all() {
-        let boxes = busiest(vec![
+    fn the_busiest_box_comes_first_and_stopped_boxes_are_left_out() {
+        let boxes = busiest_first(vec![
             one("idle", Some(0.0), true),
             one("unknown", None, true),
             one("busy", Some(1.75), true),

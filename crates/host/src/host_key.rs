@@ -1,40 +1,41 @@
-//! The host keys of the SSH servers in boxes, kept by the host as one secret: a box's key follows from
-//! it, the login name and the account. So nothing that happens to a box or a home changes a key, a later
-//! account of the same name has another, and no box learns the key of another.
+//! Host keys of the SSH servers in containers, for `@sshd`. Each is derived from one secret of the host,
+//! the login name and the account id. So a container that is created again keeps its key, a later account
+//! of the same name gets another, and no container learns the key of another.
 
 use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use session::atomic;
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, PrivateKey};
 use ssh_key::public::Ed25519PublicKey;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Where the secret is.
+/// The file with the secret.
 pub const PATH: &str = "/var/lib/sshbox/host-key-secret";
 
-/// Length of the secret, and of what a key is made from, in bytes.
+/// Length of the secret and of an Ed25519 seed, in bytes.
 const LENGTH: usize = 32;
 
-/// What the secret is for; another use of it would have another word.
+/// Separates the keys from anything else that may be derived from the secret later.
 const PURPOSE: &[u8] = b"sshbox host key 1";
 
-/// The key of this box in the format of OpenSSH. Makes the secret at `path` if there is none.
+/// The private host key of this login and account, in OpenSSH format. Creates the secret at `path` if
+/// there is none.
 ///
 /// # Errors
-/// What the file system says; `InvalidData` when the secret is not one.
-pub fn of(path: &Path, login: &str, account: &str) -> io::Result<String> {
-    let secret = hmac::Key::new(hmac::HMAC_SHA256, &secret(path)?);
+/// `InvalidData` if the file does not hold a secret. Else as the file system reports.
+pub fn derive(path: &Path, login: &str, account: &str) -> io::Result<String> {
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, &read_or_create_secret(path)?);
     let mut context = hmac::Context::with_key(&secret);
-    // No login and no account holds a NUL, so no two boxes have the same words.
-    for word in [PURPOSE, b"\0", login.as_bytes(), b"\0", account.as_bytes()] {
-        context.update(word);
+    // Logins and account ids contain no NUL, so different pairs give different input.
+    for part in [PURPOSE, b"\0", login.as_bytes(), b"\0", account.as_bytes()] {
+        context.update(part);
     }
-    key(context.sign().as_ref())
+    openssh_key(context.sign().as_ref())
 }
 
-fn key(seed: &[u8]) -> io::Result<String> {
+fn openssh_key(seed: &[u8]) -> io::Result<String> {
     let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| io::ErrorKind::InvalidData)?;
     let public = Ed25519PublicKey::try_from(pair.public_key().as_ref()).map_err(io::Error::other)?;
     let private = Ed25519PrivateKey::try_from(seed).map_err(io::Error::other)?;
@@ -42,67 +43,62 @@ fn key(seed: &[u8]) -> io::Result<String> {
     Ok(key.to_openssh(ssh_key::LineEnding::LF).map_err(io::Error::other)?.to_string())
 }
 
-fn secret(path: &Path) -> io::Result<[u8; LENGTH]> {
-    match read(path) {
+fn read_or_create_secret(path: &Path) -> io::Result<[u8; LENGTH]> {
+    match read_secret(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make(path)?;
-            read(path)
+            create_secret(path)?;
+            read_secret(path)
         }
         other => other,
     }
 }
 
-fn read(path: &Path) -> io::Result<[u8; LENGTH]> {
+fn read_secret(path: &Path) -> io::Result<[u8; LENGTH]> {
     fs::read(path)?.try_into().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
-/// Makes the secret, whole or not at all. Of two that make one at the same time the first counts.
-fn make(path: &Path) -> io::Result<()> {
+/// Create the secret unless another process creates one first. It is on disk before a client learns a
+/// key, since a power loss must not change the key.
+fn create_secret(path: &Path) -> io::Result<()> {
     let mut secret = [0; LENGTH];
-    File::open("/dev/urandom").and_then(|mut random| io::Read::read_exact(&mut random, &mut secret))?;
-    let new = path.with_extension(format!("new.{}", std::process::id()));
-    let _ = fs::remove_file(&new);
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).and_then(|mut file| {
-        file.write_all(&secret)?;
-        file.sync_all()?;
-        match fs::hard_link(&new, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            // Before a client is told of a key, the secret must outlive a power loss.
-            _ => path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()),
-        }
-    });
-    let _ = fs::remove_file(&new);
-    made
+    File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut secret))?;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    atomic::create(atomic::directory(dir)?, name, &secret, 0o600)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
     use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
 
     #[test]
     fn a_box_has_the_same_key_each_time_and_no_other_box_has_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
-        let alice = of(&path, "alice", "42").unwrap();
+        let alice = derive(&path, "alice", "42").unwrap();
         let secret = fs::metadata(&path).unwrap();
         assert_eq!(
             (secret.mode() & 0o777, secret.len(), fs::read_dir(&dir).unwrap().count()),
             (0o600, 32, 1)
         );
-        assert_eq!(of(&path, "alice", "42").unwrap(), alice);
+        assert_eq!(derive(&path, "alice", "42").unwrap(), alice);
         for (login, account) in [("bob", "42"), ("alice", "43"), ("alice", ""), ("alice4", "2")] {
-            assert_ne!(of(&path, login, account).unwrap(), alice, "{login} {account}");
+            assert_ne!(derive(&path, login, account).unwrap(), alice, "{login} {account}");
         }
         let other = tempfile::tempdir().unwrap();
-        assert_ne!(of(&other.path().join("secret"), "alice", "42").unwrap(), alice);
+        assert_ne!(derive(&other.path().join("secret"), "alice", "42").unwrap(), alice);
     }
 
     #[test]
-    fn a_key_is_what_ssh_keygen_takes() {
+    fn ssh_keygen_accepts_a_key() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        let text = of(&dir.path().join("secret"), "alice", "").unwrap();
+        let text = derive(&dir.path().join("secret"), "alice", "").unwrap();
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -111,7 +107,7 @@ mod tests {
             .unwrap()
             .write_all(text.as_bytes())
             .unwrap();
-        // It computes the public half from the private one in the file, and signs.
+        // ssh-keygen reads the private key, computes the public key, and signs.
         let output = std::process::Command::new("ssh-keygen").arg("-yf").arg(&path).output().unwrap();
         let public = PrivateKey::from_openssh(&text).unwrap().public_key().to_openssh().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), public);
@@ -132,22 +128,22 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_make_the_secret_the_first_counts() {
+    fn of_two_processes_that_create_the_secret_the_first_wins() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
-        make(&path).unwrap();
-        let first = read(&path).unwrap();
-        make(&path).unwrap();
-        assert_eq!(read(&path).unwrap(), first);
+        create_secret(&path).unwrap();
+        let first = read_secret(&path).unwrap();
+        create_secret(&path).unwrap();
+        assert_eq!(read_secret(&path).unwrap(), first);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     }
 
     #[test]
-    fn a_secret_that_is_torn_is_told_and_not_replaced() {
+    fn an_incomplete_secret_is_an_error_and_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         fs::write(&path, "short").unwrap();
-        assert_eq!(of(&path, "alice", "").unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(derive(&path, "alice", "").unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(fs::read(&path).unwrap(), b"short");
     }
 }

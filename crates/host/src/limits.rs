@@ -132,7 +132,7 @@ impl Cpus {
         self.0
     }
 
-    /// In billionths of a core, the unit of Docker's API.
+    /// In billionths of a core, as engines count.
     #[must_use]
     pub fn nano(self) -> i64 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 4096 cores, so it fits")]
@@ -157,7 +157,7 @@ impl TryFrom<f64> for Cpus {
     type Error = &'static str;
 
     fn try_from(cores: f64) -> Result<Self, Self::Error> {
-        // Docker refuses less than 0.01.
+        // The lower bound of Docker, and below any use.
         if (0.01..=4096.0).contains(&cores) { Ok(Self(cores)) } else { Err("expected 0.01 to 4096 cores") }
     }
 }
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_in_memory_is_a_size_or_a_part_of_it() {
+    fn a_tmpfs_size_is_absolute_or_a_percentage() {
         let of = |text: &str| text.parse::<TmpfsSize>().map(|size| size.in_bytes(Size(1000)).0);
         assert_eq!((of("64MiB"), of("50%"), of("100 %")), (Ok(64 << 20), Ok(500), Ok(1000)));
         assert_eq!("1%".parse::<TmpfsSize>().unwrap().in_bytes(Size(1)), Size(1));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_an_engine_are_those_that_it_was_given() {
+    fn limits_reported_by_an_engine_equal_those_it_was_given() {
         let ours = ContainerLimits::resolve(
             &RequestedLimits { cpus: Some(Cpus(0.07)), ..RequestedLimits::default() },
             &Limits::default(),

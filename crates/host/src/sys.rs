@@ -1,4 +1,5 @@
-//! The kernel's own files: cgroups and processes.
+//! What the kernel shows of containers and sessions on this host.
 
 pub mod cgroup;
+pub mod lxcfs;
 pub mod ssh_sessions;

@@ -1,14 +1,14 @@
-//! Who somebody is: the one rule from a login name to a kernel uid.
+//! Login names, and the one rule that gives each login name a uid.
 //!
-//! Shared by the NSS module, which runs inside sshd, and by every other part, so it
-//! knows nothing else: no file, no socket, no other crate. Both sides of a trust line
-//! must agree on this rule to the bit; changing it moves every user to another uid.
+//! The NSS module, which runs inside sshd, and all programs share it, so it uses no file, no socket and
+//! no other crate. Both sides of a trust boundary must agree on this rule; changing it gives every user
+//! another uid.
 
 use std::fmt;
 
-/// Group of every sshbox login; created with this number by `sysusers`, so that the NSS
-/// module needs no look-up. The first number above the ranges that systemd reserves for
-/// containers (<https://systemd.io/UIDS-GIDS/>).
+/// Group id of every login. `sysusers` creates the group with this number, so that the NSS module needs
+/// no look-up. The first number above the ranges that systemd reserves for containers
+/// (<https://systemd.io/UIDS-GIDS/>).
 pub const GID: u32 = 0x7000_0000;
 
 /// Lowest uid that a login can have; the highest is `UID_BASE + UID_MASK`.
@@ -17,25 +17,25 @@ pub const UID_BASE: u32 = 0x7000_0000;
 /// The 28 bits of a uid that come from the name. The range stays below 2^31.
 pub const UID_MASK: u32 = 0x0fff_ffff;
 
-/// Longest login name, in bytes; also the longest host name that Linux takes.
+/// Longest login name, in bytes; also the longest host name of Linux.
 pub const LOGIN_MAX: usize = 64;
 
-/// Accounts that sshd itself must find in the local files.
+/// Accounts that sshd must find in the local files.
 const RESERVED: [&str; 3] = ["nobody", "sshbox-keys", "sshd"];
 
-/// A login name that has been checked: 1 to 64 of `A-Z a-z 0-9 _ . -`, the first one a
-/// letter, a digit or `_`, and no account that sshd needs for itself.
+/// A valid login name: 1 to 64 of `A-Z a-z 0-9 _ . -`, the first one a letter, a digit or `_`, and no
+/// account that sshd itself needs.
 ///
-/// Safe by construction as one component of a path, of a URL and of a container's name.
+/// Safe as one component of a path, of a URL and of a container's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Login(String);
 
 impl Login {
-    /// Parses what arrived from outside: argv, environment, socket, HTTP reply, label.
+    /// Parses a name from outside: argv, environment, socket, HTTP reply, label.
     ///
     /// # Errors
-    /// [`InvalidLogin`] for everything else. The text names the rule and not the input,
-    /// which may hold anything.
+    /// [`InvalidLogin`] for every other name. Its text states the rule and not the input, which is
+    /// untrusted.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidLogin> {
         if !is_login(bytes) {
             return Err(InvalidLogin);
@@ -43,13 +43,13 @@ impl Login {
         String::from_utf8(bytes.to_vec()).map(Self).map_err(|_| InvalidLogin)
     }
 
-    /// The name, case kept.
+    /// The name, in its original case.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The kernel uid of this login; see [`uid`].
+    /// The uid of this login; see [`uid`].
     #[must_use]
     pub fn uid(&self) -> u32 {
         uid(self.0.as_bytes())
@@ -74,7 +74,7 @@ impl fmt::Display for InvalidLogin {
 
 impl std::error::Error for InvalidLogin {}
 
-/// Whether these bytes are a login name. Allocates nothing: sshd asks on every connection.
+/// Whether these bytes are a valid login name. Allocates nothing: sshd asks on every connection.
 #[must_use]
 pub fn is_login(name: &[u8]) -> bool {
     let Some(first) = name.first() else {
@@ -86,11 +86,10 @@ pub fn is_login(name: &[u8]) -> bool {
         && !RESERVED.iter().any(|r| r.as_bytes() == name)
 }
 
-/// The uid of a name that [`is_login`] accepts: 64-bit FNV-1a, folded to 28 bits.
+/// The uid of a valid login name: 64-bit FNV-1a, folded to 28 bits.
 ///
-/// Two names can share a uid (one pair among some 19,000 users, on average). That gives
-/// neither of them anything: what a session may do follows from its name, which sshd sets,
-/// and the uid is the second lock on the same door.
+/// Two names can have the same uid (on average one pair among 19,000 users). Neither gains a right by it:
+/// access depends on the name, which sshd sets, and the uid is a second check.
 #[must_use]
 pub fn uid(name: &[u8]) -> u32 {
     // Constants of FNV-1a, 64 bit: http://www.isthe.com/chongo/tech/comp/fnv/
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn uids_are_stable_and_in_range() {
-        // Golden values: an upgrade that changed them would lock everybody out of their boxes.
+        // An upgrade that changed these values would lock every user out of their box.
         assert_eq!(uid(b"alice"), 2_098_369_249);
         assert_eq!(uid(b"root"), 1_972_090_521);
         assert_eq!(uid(&[b'x'; 64]), 1_942_492_199);

@@ -41,7 +41,7 @@ impl Container {
 pub const LABEL_USER: &str = "sshbox.user";
 /// Label with the id of the account.
 pub const LABEL_ACCOUNT: &str = "sshbox.id";
-/// Label with the hash of the [`BoxSpec`](crate::spec::BoxSpec).
+/// Label with the hash of the `BoxSpec`.
 pub const LABEL_SPEC: &str = "sshbox.spec";
 
 /// Labels of a box.

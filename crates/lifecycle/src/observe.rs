@@ -13,7 +13,7 @@ use futures_util::stream;
 use host::account::Account;
 use host::cache::Cache;
 use host::config::Config;
-use host::features::{self, HostFeatures};
+use host::features::HostFeatures;
 use host::home;
 use host::limits::CgroupLimits;
 use identity::Login;
@@ -167,7 +167,7 @@ impl<'a> Observer<'a> {
         let created_from = one.spec.as_ref()?;
         let login = Login::parse(one.user.as_bytes()).ok()?;
         let account = self.account(&login)?;
-        let spec = self.spec(&login, &account, self.features.get_or_init(features::offers));
+        let spec = self.spec(&login, &account, self.features.get_or_init(HostFeatures::detect));
         let image = self.image_id(&spec.image).await?;
         Some(*created_from != spec.of_image(&image).hash())
     }

@@ -204,7 +204,7 @@ fn unusable(error: config::ConfigError) -> Failure {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn no_runtime_dir(error: io::Error) -> Failure {
-    Failure::because(ExitStatus::TryAgain, texts::NO_ROOM_FOR_BOX, &error)
+    Failure::because(ExitStatus::TryAgain, texts::NO_BOX_FILES, &error)
 }
 
 fn foreign(name: &str) -> Failure {

@@ -1,7 +1,7 @@
-//! The C face of the module: the three symbols that glibc looks up, and nothing else.
-//! Signatures: glibc manual, "NSS Module Function Internals".
+//! The C interface of the module: the three symbols that glibc looks up. Signatures: glibc manual, "NSS
+//! Module Function Internals".
 
-use crate::{Answer, look_up};
+use crate::{LookupResult, look_up};
 use libc::{ERANGE, c_char, c_int, c_long, gid_t, group, passwd, size_t};
 use std::ffi::CStr;
 use std::slice;
@@ -26,11 +26,11 @@ pub unsafe extern "C" fn _nss_sshbox_getpwnam_r(
     if name.is_null() || result.is_null() || buffer.is_null() || errno.is_null() {
         return NOT_FOUND;
     }
-    // SAFETY: by the contract above; the slice lives only in this function.
+    // SAFETY: by the contract above; the slice does not outlive this function.
     let (name, bytes) =
         unsafe { (CStr::from_ptr(name), slice::from_raw_parts_mut(buffer.cast::<u8>(), length)) };
     match look_up(name.to_bytes(), bytes) {
-        Answer::Found(entry) => {
+        LookupResult::Found(entry) => {
             let at = |offset: usize| buffer.wrapping_add(offset);
             let found = passwd {
                 pw_name: at(entry.name),
@@ -45,20 +45,20 @@ pub unsafe extern "C" fn _nss_sshbox_getpwnam_r(
             unsafe { result.write(found) };
             SUCCESS
         }
-        Answer::TooSmall => {
+        LookupResult::TooSmall => {
             // SAFETY: `errno` is writable, by the contract above.
             unsafe { errno.write(ERANGE) };
             TRY_AGAIN
         }
-        Answer::NotFound => NOT_FOUND,
+        LookupResult::NotFound => NOT_FOUND,
     }
 }
 
-/// The members of a group that has none: a null pointer ends the list.
+/// The empty list of members: a null pointer ends a list.
 static NO_MEMBERS: usize = 0;
 
-/// `getgrgid_r`: the group of all logins. sshd asks for its name at each login (`AllowGroups`), and
-/// refuses everybody when `/etc/group` is the only place that has it and is missing or empty.
+/// `getgrgid_r` for the group of all logins. sshd looks up its name at each login (`AllowGroups`). If only
+/// `/etc/group` had it, sshd would refuse every login while that file is missing or empty.
 ///
 /// # Safety
 /// Called by glibc: `result` points to a writable value.
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn _nss_sshbox_getgrgid_r(
     if gid != identity::GID || result.is_null() {
         return NOT_FOUND;
     }
-    // Callers do not write to what an entry points to.
+    // Callers do not write through the pointers of an entry.
     let found = group {
         gr_name: c"sshbox".as_ptr().cast_mut(),
         gr_passwd: c"x".as_ptr().cast_mut(),
@@ -85,8 +85,8 @@ pub unsafe extern "C" fn _nss_sshbox_getgrgid_r(
     SUCCESS
 }
 
-/// Supplementary groups: none, for nobody. Without this symbol glibc would collect the
-/// groups of `/etc/group` by name, and a web user called like a local admin would get theirs.
+/// Supplementary groups: no user has any. Without this symbol glibc would collect the groups of
+/// `/etc/group` by name, and a web user with the name of a local admin would get the admin's groups.
 #[unsafe(no_mangle)]
 pub extern "C" fn _nss_sshbox_initgroups_dyn(
     _user: *const c_char,

@@ -1,16 +1,16 @@
-//! `libnss_sshbox.so.2`: gives every well-formed login name its own uid.
+//! `libnss_sshbox.so.2`: gives every valid login name a passwd entry with its own uid.
 //!
-//! Loaded by sshbox's sshd only, through a private `nsswitch.conf`. It does no I/O, takes
-//! no lock and allocates nothing; all it knows is the rule in `identity`. A uid has no way
-//! back to a name, so there is no `getpwuid`. All unsafe code of the module is in `ffi`.
+//! Only sshbox's sshd loads it, through a private `nsswitch.conf`. It does no I/O, takes no lock and
+//! allocates nothing; it applies the rule of `identity`. A uid cannot be mapped back to a name, so there
+//! is no `getpwuid`. All unsafe code is in `ffi`.
 
 #[allow(unsafe_code, reason = "glibc calls NSS modules through C pointers")]
 mod ffi;
 
-/// Home directory of every login on the host: root-owned, nothing of the user's in it.
+/// Home directory of every login on the host: owned by root, without files of the user.
 const HOME: &[u8] = b"/\0";
 
-/// The login shell: sshd runs `SHELL -c ForceCommand`, and both are the same program.
+/// The login shell: sshd runs `SHELL -c ForceCommand`, and both name the same program.
 const SHELL: &[u8] = b"/usr/lib/sshbox/sshbox-shell\0";
 
 /// No password matches `*`; unlike `!` it does not mark the account as locked.
@@ -27,25 +27,25 @@ struct Entry {
     shell: usize,
 }
 
-/// What became of a look-up.
+/// The result of a look-up.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum LookupResult {
     Found(Entry),
     /// The buffer is too small; glibc calls again with a larger one.
     TooSmall,
     NotFound,
 }
 
-/// Looks `name` up and lays its strings out in `buffer`.
-fn look_up(name: &[u8], buffer: &mut [u8]) -> Answer {
+/// Looks up `name` and writes its strings to `buffer`.
+fn look_up(name: &[u8], buffer: &mut [u8]) -> LookupResult {
     if !identity::is_login(name) {
-        return Answer::NotFound;
+        return LookupResult::NotFound;
     }
-    lay_out(name, buffer).map_or(Answer::TooSmall, Answer::Found)
+    write_strings(name, buffer).map_or(LookupResult::TooSmall, LookupResult::Found)
 }
 
 /// Writes the strings one after the other; `None` when they do not fit.
-fn lay_out(name: &[u8], buffer: &mut [u8]) -> Option<Entry> {
+fn write_strings(name: &[u8], buffer: &mut [u8]) -> Option<Entry> {
     let mut end = 0;
     let mut put = |text: &[u8]| {
         let start = end;
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_login_is_found_with_all_its_strings() {
         let mut buffer = [0xaa; 256];
-        let Answer::Found(entry) = look_up(b"root", &mut buffer) else {
+        let LookupResult::Found(entry) = look_up(b"root", &mut buffer) else {
             panic!("not found");
         };
         assert_eq!(entry.uid, identity::uid(b"root"));
@@ -91,22 +91,22 @@ mod tests {
     }
 
     #[test]
-    fn every_buffer_that_is_too_small_is_told() {
+    fn every_buffer_that_is_too_small_is_reported() {
         let mut large = [0; 256];
-        let Answer::Found(entry) = look_up(b"alice", &mut large) else {
+        let LookupResult::Found(entry) = look_up(b"alice", &mut large) else {
             panic!("not found");
         };
         let needed = entry.shell + SHELL.len();
         for length in 0..needed {
-            assert_eq!(look_up(b"alice", &mut large[..length]), Answer::TooSmall);
+            assert_eq!(look_up(b"alice", &mut large[..length]), LookupResult::TooSmall);
         }
-        assert!(matches!(look_up(b"alice", &mut large[..needed]), Answer::Found(_)));
+        assert!(matches!(look_up(b"alice", &mut large[..needed]), LookupResult::Found(_)));
     }
 
     #[test]
     fn accounts_that_sshd_needs_are_left_to_the_files() {
         for name in [&b"sshd"[..], b"sshbox-keys", b"nobody", b"", b"../x", b"-x"] {
-            assert_eq!(look_up(name, &mut [0; 256]), Answer::NotFound);
+            assert_eq!(look_up(name, &mut [0; 256]), LookupResult::NotFound);
         }
     }
 }

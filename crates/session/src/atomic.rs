@@ -1,6 +1,6 @@
-//! Replaces a file whole or not at all: written under a temporary name, flushed to the disk,
-//! renamed, and the directory flushed. A reader sees the old file or the new one, whatever the
-//! writer died of; after a power loss the same holds. Knows nothing of what is written.
+//! Writes a file whole or not at all: under a temporary name, flushed to the disk, then given its name,
+//! and the directory flushed. A reader sees the old file or the new one, even if the writer is killed or
+//! the power fails. Knows nothing about the content.
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -14,23 +14,23 @@ use std::time::{Duration, Instant};
 /// How long to wait for another writer of the same file.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Time between two attempts.
+/// Time between two attempts to lock the temporary file.
 const RETRY: Duration = Duration::from_millis(5);
 
 /// Opens the directory that holds a file to be replaced.
 ///
 /// # Errors
-/// What the file system says.
+/// The I/O error.
 pub fn directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?)
 }
 
-/// Replaces the file `name` in `dir`. The temporary file is `.NAME.new`: one that a killed writer
-/// left is used again, and a lock on it lets one writer at a time use it. It belongs to `owner`
-/// (uid and gid) if that is given.
+/// Replaces the file `name` in `dir`, which belongs to `owner` (uid and gid) if that is given. The
+/// temporary file is `.NAME.new`: one that a killed writer has left is used again, and a lock on it lets
+/// one writer at a time use it.
 ///
 /// # Errors
-/// What the file system says, `TimedOut` if another writer does not end; the old file stays.
+/// The I/O error; `TimedOut` if another writer holds the lock. The old file stays.
 pub fn replace(
     dir: impl AsFd,
     name: &str,
@@ -39,50 +39,73 @@ pub fn replace(
     owner: Option<(u32, u32)>,
 ) -> io::Result<()> {
     let temporary = format!(".{name}.new");
-    let mut file = exclusive(&dir, &temporary)?;
-    let mut write = || {
-        file.set_len(0)?;
-        file.write_all(content)?;
-        // Not before it is complete, so that nobody else can open it; and while it is still ours, for
-        // the reaper may not change what is not.
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-        if let Some((uid, gid)) = owner {
-            rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        }
-        file.sync_all()?;
-        Ok::<_, io::Error>(rustix::fs::renameat(&dir, &temporary, &dir, name)?)
-    };
-    if let Err(error) = write() {
+    let mut file = lock_temporary(&dir, &temporary)?;
+    let written = write(&mut file, content, mode, owner)
+        .and_then(|()| Ok(rustix::fs::renameat(&dir, &temporary, &dir, name)?));
+    if let Err(error) = written {
         let _ = rustix::fs::unlinkat(&dir, &temporary, AtFlags::empty());
         return Err(error);
     }
     flush(&dir)
 }
 
+/// Creates the file `name` in `dir` unless it exists: of several writers the first one wins. Returns once
+/// the file of the winner is on the disk.
+///
+/// # Errors
+/// The I/O error; `TimedOut` if another writer holds the lock.
+pub fn create(dir: impl AsFd, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = format!(".{name}.new");
+    let mut file = lock_temporary(&dir, &temporary)?;
+    // Checked under the lock: a killed writer may have left the temporary name as a second name of the
+    // file, and writing to it would change the file.
+    let created = match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOENT) => write(&mut file, content, mode, None)
+            .and_then(|()| Ok(rustix::fs::linkat(&dir, &temporary, &dir, name, AtFlags::empty())?)),
+        Err(error) => Err(error.into()),
+    };
+    let _ = rustix::fs::unlinkat(&dir, &temporary, AtFlags::empty());
+    created?;
+    flush(&dir)
+}
+
+fn write(file: &mut File, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(content)?;
+    // Opened to others only when it is complete. Before fchown(2), because the reaper has no right to
+    // change the mode of another user's file.
+    rustix::fs::fchmod(&*file, Mode::from_raw_mode(mode))?;
+    if let Some((uid, gid)) = owner {
+        rustix::fs::fchown(&*file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    file.sync_all()
+}
+
 /// Flushes the entries of a directory to the disk.
 ///
 /// # Errors
-/// What the file system says.
+/// The I/O error.
 pub fn flush(dir: impl AsFd) -> io::Result<()> {
     match rustix::fs::fsync(dir) {
-        // Some file systems cannot flush a directory; they have no stronger way.
+        // Some file systems cannot flush a directory, and offer nothing else.
         Err(Errno::INVAL) => Ok(()),
         other => Ok(other?),
     }
 }
 
-/// Opens the temporary file and locks it. The kernel takes the lock back from a dead writer.
-fn exclusive(dir: impl AsFd, name: &str) -> io::Result<File> {
+/// Opens the temporary file and locks it. The kernel releases the lock of a killed writer.
+fn lock_temporary(dir: impl AsFd, name: &str) -> io::Result<File> {
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let began = Instant::now();
     loop {
         let file = File::from(rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)?);
         match file.try_lock() {
-            Ok(()) => match owner_if_called(&dir, name, &file)? {
+            Ok(()) => match owner_if_named(&dir, name, &file)? {
                 Some(owner) if owner == rustix::process::geteuid().as_raw() => return Ok(file),
-                // A dead writer had handed it over already.
+                // A killed writer had already given it to the new owner.
                 Some(_) => rustix::fs::unlinkat(&dir, name, AtFlags::empty())?,
-                // The writer before us has renamed or removed it: open the next one.
+                // The previous writer has renamed or removed it: open the next one.
                 None => {}
             },
             Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => thread::sleep(RETRY),
@@ -92,8 +115,8 @@ fn exclusive(dir: impl AsFd, name: &str) -> io::Result<File> {
     }
 }
 
-/// Whom this open file belongs to, if `name` still leads to it.
-fn owner_if_called(dir: impl AsFd, name: &str, file: &File) -> io::Result<Option<u32>> {
+/// The owner of this open file, if `name` still leads to it.
+fn owner_if_named(dir: impl AsFd, name: &str, file: &File) -> io::Result<Option<u32>> {
     let open = rustix::fs::fstat(file)?;
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => Ok(((found.st_dev, found.st_ino) == (open.st_dev, open.st_ino)).then_some(open.st_uid)),
@@ -141,6 +164,47 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_created_once_with_its_mode_and_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        for content in [&b"first"[..], b"second"] {
+            create(directory(dir.path()).unwrap(), "note", content, 0o600).unwrap();
+            assert_eq!(fs::read(dir.path().join("note")).unwrap(), b"first");
+            assert_eq!(fs::metadata(dir.path().join("note")).unwrap().mode() & 0o7777, 0o600);
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn f32_a_writer_killed_before_or_after_the_link_tears_no_created_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (note, temporary) = (dir.path().join("note"), dir.path().join(".note.new"));
+        fs::write(&temporary, "half of something much longer than this").unwrap();
+        create(directory(dir.path()).unwrap(), "note", b"whole", 0o600).unwrap();
+        // Both names lead to one file.
+        fs::hard_link(&note, &temporary).unwrap();
+        create(directory(dir.path()).unwrap(), "note", b"other", 0o600).unwrap();
+        assert_eq!(fs::read(&note).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_writers_that_create_a_file_at_the_same_time_the_first_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        thread::scope(|scope| {
+            for n in 0..8_u8 {
+                scope.spawn(move || {
+                    create(directory(path).unwrap(), "note", &[b'a' + n; 10_000], 0o600).unwrap();
+                    fs::read(path.join("note")).unwrap()
+                });
+            }
+        });
+        let found = fs::read(path.join("note")).unwrap();
+        assert!(found.len() == 10_000 && found.iter().all(|byte| *byte == found[0]));
+        assert_eq!(fs::read_dir(path).unwrap().count(), 1);
+    }
+
+    #[test]
     fn writers_at_the_same_time_leave_one_whole_file() {
         let dir = tempfile::tempdir().unwrap();
         let content = |n: u8| vec![b'a' + n; 10_000 + usize::from(n)];
@@ -149,10 +213,10 @@ mod tests {
                 let dir = dir.path().to_owned();
                 thread::spawn(move || {
                     for _ in 0..20 {
-                        // One that waits for too long fails; none may tear the file.
+                        // A writer may time out; none may tear the file.
                         let _ = replace_in(&dir, &content(n));
-                        let seen = fs::read(dir.join("note")).unwrap_or_default();
-                        assert!(seen.is_empty() || (0..8).any(|n| seen == content(n)), "{}", seen.len());
+                        let found = fs::read(dir.join("note")).unwrap_or_default();
+                        assert!(found.is_empty() || (0..8).any(|n| found == content(n)), "{}", found.len());
                     }
                 })
             })

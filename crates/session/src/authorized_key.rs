@@ -1,24 +1,23 @@
-//! Public keys as they come from outside, and as they go to sshd: parsed, weighed, encoded
-//! again. Nothing of what came in is ever printed, so no option, certificate marker or
-//! second line can travel along. Knows no network and no file.
+//! Public keys from outside: parsed, checked, and encoded anew for sshd. The original text is never
+//! printed, so no option, certificate marker or second line can pass. Knows no network and no file.
 
 use ssh_key::public::KeyData;
 use ssh_key::{HashAlg, PublicKey};
 use std::fmt;
 
-/// Keys a user may have; what is beyond is not looked at.
+/// Most keys of one user; further ones are ignored.
 pub const KEYS_MAX: usize = 100;
 
-/// Shortest RSA modulus that counts as safe, in bits (NIST SP 800-57 part 1, table 2).
+/// Shortest RSA modulus, in bits (NIST SP 800-57 part 1, table 2).
 const RSA_BITS_MIN: usize = 2048;
 
 /// Longest RSA modulus, in bits: OpenSSH's own limit (`sshkey.h`).
 const RSA_BITS_MAX: usize = 16384;
 
-/// Longest line that can be a key: an RSA key of the largest size and a comment.
+/// Longest line, in bytes: an RSA key of the largest size and a comment.
 const LINE_MAX: usize = 8192;
 
-/// One key that may open a box.
+/// A key that sshbox accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizedKey {
     line: String,
@@ -26,14 +25,14 @@ pub struct AuthorizedKey {
     comment: String,
 }
 
-/// Why a line is no key that we let in.
+/// Why a line is not an accepted key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidKey {
     /// Control characters, non-ASCII text or a line that is too long.
     Text,
-    /// Not `type base64 [comment]`; options are not taken.
+    /// Not `type base64 [comment]`; options are not accepted.
     Format,
-    /// A type that is not in the list, DSA and certificates among them.
+    /// A type that is not accepted, such as DSA or a certificate.
     Type,
     /// RSA outside 2048 to 16384 bits.
     Size,
@@ -59,23 +58,23 @@ impl AuthorizedKey {
     /// [`InvalidKey`] says which rule the line breaks.
     pub fn parse(line: &str) -> Result<Self, InvalidKey> {
         let line = line.trim_matches([' ', '\t', '\r']);
-        // A comment may hold any language's letters, but nothing that could be a line end.
+        // A comment may hold letters of any language, but no character that could end a line.
         if line.len() > LINE_MAX || line.chars().any(|c| c.is_control() && c != '\t') {
             return Err(InvalidKey::Text);
         }
-        let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
-        let (Some(kind), Some(blob)) = (words.next(), words.next()) else {
+        let mut parts = line.split([' ', '\t']).filter(|part| !part.is_empty());
+        let (Some(kind), Some(blob)) = (parts.next(), parts.next()) else {
             return Err(InvalidKey::Format);
         };
         let key = PublicKey::from_openssh(&format!("{kind} {blob}")).map_err(|_| InvalidKey::Format)?;
         check(key.key_data())?;
         let encoded = key.to_openssh().map_err(|_| InvalidKey::Format)?;
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        let comment = words.collect::<Vec<_>>().join(" ");
+        let comment = parts.collect::<Vec<_>>().join(" ");
         Ok(Self { line: encoded.trim_end().to_owned(), fingerprint, comment })
     }
 
-    /// `type base64`, encoded by us.
+    /// `type base64`, encoded anew.
     #[must_use]
     pub fn line(&self) -> &str {
         &self.line
@@ -87,19 +86,19 @@ impl AuthorizedKey {
         self.line.split(' ').next().unwrap_or_default()
     }
 
-    /// The text after the key, which is only for people; untrusted.
+    /// The text after the key, for people; untrusted.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.comment
     }
 
-    /// `type base64 comment`, for the cache: its owner wants to see which key is which.
+    /// `type base64 comment`, for the cache: users tell their keys by the comment.
     #[must_use]
     pub fn with_comment(&self) -> String {
         format!("{} {}", self.line, self.comment).trim_end().to_owned()
     }
 
-    /// As it is printed for sshd: it opens a terminal or runs a command, and nothing else.
+    /// The line for sshd: the key may open a terminal and run a command, and nothing else.
     #[must_use]
     pub fn authorized(&self) -> String {
         format!("restrict,pty {}", self.line)
@@ -112,7 +111,7 @@ impl AuthorizedKey {
     }
 }
 
-/// Types by an allow-list, so that a type which a later library learns stays out.
+/// An allow-list: a type that a later version of the library supports is not accepted by itself.
 fn check(key: &KeyData) -> Result<(), InvalidKey> {
     match key {
         KeyData::Ed25519(_) | KeyData::Ecdsa(_) | KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {

@@ -1,8 +1,8 @@
-//! What `@status` shows of a box: gathered by `sshbox-wake`, shown by `sshbox-shell`, as text
-//! for people and as JSON for programs. Knows no engine and no clock.
+//! The status of a box, as `@status` shows it: `sshbox-wake` collects it, `sshbox-shell` prints it as text
+//! for people or as JSON for programs. Knows no engine and no clock.
 
-use crate::texts::{self, span};
-use crate::times::rfc3339;
+use crate::texts;
+use crate::times::{rfc3339, short_duration};
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -21,9 +21,9 @@ pub struct BoxStatus {
     pub started_at: Option<String>,
     /// Time since then, in seconds.
     pub up_seconds: Option<u64>,
-    /// Image that it is made from.
+    /// Image that it is created from.
     pub image: String,
-    /// Sessions that are open.
+    /// Number of open sessions.
     pub sessions: usize,
     /// CPU time.
     pub cpu: Cpu,
@@ -33,40 +33,40 @@ pub struct BoxStatus {
     pub processes: Amount,
     /// The file system of the home.
     pub disk: Option<Disk>,
-    /// Time without a session after which it stops, in seconds; `None` if it never does.
+    /// Time without a session after which it is stopped, in seconds; `None` if it never is.
     pub idle_timeout_seconds: Option<u64>,
     /// When the last session ended, RFC 3339; not while one is open or when that is not known.
     pub idle_since: Option<String>,
-    /// When it stops if nobody comes, RFC 3339; not while it is stopped or a session is open.
+    /// When it is stopped if no session starts, RFC 3339; not while it is stopped or a session is open.
     pub stops_at: Option<String>,
     /// Why it was stopped last, if that is known.
     pub last_stop: Option<LastStop>,
 }
 
-/// CPU time: how many cores it may use, and how much of one it used a moment ago.
+/// CPU time: the limit and the recent use, in cores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
     /// Cores.
     pub limit: f64,
-    /// Cores, over a fifth of a second.
+    /// Cores used, over a fifth of a second.
     pub used: Option<f64>,
 }
 
-/// How much of something it may use, and uses.
+/// The limit and the present use of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
-    /// The most.
+    /// The limit.
     pub limit: u64,
-    /// Now, if it runs.
+    /// The present use, if the box runs.
     pub used: Option<u64>,
 }
 
 /// The file system that the home is on, in bytes. All homes share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// Used, by all.
+    /// Used by all homes.
     pub used: u64,
-    /// Left to be used.
+    /// Free.
     pub free: u64,
 }
 
@@ -79,19 +79,19 @@ pub struct LastStop {
     pub reason: String,
 }
 
-/// What a box has used and uses.
+/// The resources that a box uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time since its start.
     pub cpu: Duration,
-    /// Memory in bytes, without what the kernel could drop.
+    /// Memory in bytes, without cache that the kernel could drop.
     pub memory: u64,
     /// Tasks: processes and threads.
     pub processes: u64,
 }
 
 impl BoxStatus {
-    /// Fills in what it uses, from two looks at it.
+    /// Fills in the present use, from two measurements.
     pub fn measured(&mut self, before: &Usage, now: &Usage, between: Duration) {
         let cores = now.cpu.saturating_sub(before.cpu).as_secs_f64() / between.as_secs_f64();
         self.cpu.used = Some((cores * 100.0).round() / 100.0);
@@ -99,7 +99,7 @@ impl BoxStatus {
         self.processes.used = Some(now.processes);
     }
 
-    /// Fills in since when it runs; the start is the engine's.
+    /// Fills in the start time, which comes from the engine.
     pub fn runs_since(&mut self, started_at: &str, now: SystemTime) {
         if let Ok(started) = humantime::parse_rfc3339(started_at) {
             self.started_at = rfc3339(started);
@@ -107,11 +107,11 @@ impl BoxStatus {
         }
     }
 
-    /// Fills in for how long nobody is there and, if it runs, until when that can go on; no timeout
-    /// is for ever. Goes by `sessions` and `started_at`.
+    /// Fills in for how long no session has been open and, if the box runs, when it will be stopped; no
+    /// timeout means never. Needs `sessions` and `started_at`.
     pub fn idle_for(&mut self, idle: Option<Duration>, timeout: Option<Duration>, now: SystemTime) {
         self.idle_timeout_seconds = timeout.map(|timeout| timeout.as_secs());
-        // Who was last there is unknown: the reaper counts from its next look on.
+        // If the last session is not known, the reaper counts from its next run on.
         let Some(idle) = idle.filter(|_| self.sessions == 0) else { return };
         self.idle_since = now.checked_sub(idle).and_then(rfc3339);
         if self.started_at.is_some() {
@@ -120,33 +120,36 @@ impl BoxStatus {
         }
     }
 
-    /// Whether it runs and is not stopped for being idle.
+    /// Whether it runs and is never stopped for being idle.
     #[must_use]
     pub fn never_stops(&self) -> bool {
         self.started_at.is_some() && self.idle_timeout_seconds.is_none()
     }
 
-    /// Aligned text, one line for each thing.
+    /// Aligned text, one line for each value.
     #[must_use]
     pub fn text(&self) -> String {
         let mut lines: Vec<(&str, String)> = vec![("box", self.name.clone())];
         lines.push(match (&self.started_at, self.up_seconds) {
             (Some(at), Some(up)) => {
-                ("state", format!("{} since {at} ({})", self.state, span(Duration::from_secs(up))))
+                ("state", format!("{} since {at} ({})", self.state, short_duration(Duration::from_secs(up))))
             }
             _ => ("state", self.state.clone()),
         });
         lines.push(("image", self.image.clone()));
         lines.push(("sessions", self.sessions.to_string()));
-        lines.push(("cpu", of(self.cpu.used.map(|used| format!("{used:.2}")), &cores(self.cpu.limit))));
-        lines.push(("memory", of(self.memory.used.map(bytes), &bytes(self.memory.limit))));
+        lines.push((
+            "cpu",
+            use_of_limit(self.cpu.used.map(|used| format!("{used:.2}")), &cores(self.cpu.limit)),
+        ));
+        lines.push(("memory", use_of_limit(self.memory.used.map(bytes), &bytes(self.memory.limit))));
         let tasks = self.processes.used.map(|used| used.to_string());
-        lines.push(("tasks", of(tasks, &self.processes.limit.to_string())));
+        lines.push(("tasks", use_of_limit(tasks, &self.processes.limit.to_string())));
         if let Some(disk) = &self.disk {
             let (free, used) = (bytes(disk.free), bytes(disk.used));
             lines.push(("disk", format!("{free} free, {used} used, shared by all homes")));
         }
-        let timeout = self.idle_timeout_seconds.map(|timeout| span(Duration::from_secs(timeout)));
+        let timeout = self.idle_timeout_seconds.map(|timeout| short_duration(Duration::from_secs(timeout)));
         lines.push((
             "idle stop",
             match (&self.stops_at, timeout) {
@@ -156,7 +159,10 @@ impl BoxStatus {
             },
         ));
         if let Some(LastStop { seconds_ago, reason }) = &self.last_stop {
-            lines.push(("last stop", format!("{} ago: {reason}", span(Duration::from_secs(*seconds_ago)))));
+            lines.push((
+                "last stop",
+                format!("{} ago: {reason}", short_duration(Duration::from_secs(*seconds_ago))),
+            ));
         }
         lines.into_iter().fold(String::new(), |mut text, (name, value)| {
             // Writing to a String cannot fail.
@@ -166,24 +172,24 @@ impl BoxStatus {
     }
 }
 
-/// What is used of a limit, or the limit alone.
+/// The use and the limit as text, or the limit alone.
 #[must_use]
-pub fn of(used: Option<String>, limit: &str) -> String {
+pub fn use_of_limit(used: Option<String>, limit: &str) -> String {
     used.map_or_else(|| format!("up to {limit}"), |used| format!("{used} of {limit}"))
 }
 
-/// What a person is told of a box with these limits, at the first login.
+/// The welcome text of a box with these limits.
 #[must_use]
-pub fn first_words(user: &str, status: &BoxStatus, idle_timeout: Option<Duration>) -> String {
+pub fn welcome_text(user: &str, status: &BoxStatus, idle_timeout: Option<Duration>) -> String {
     let BoxStatus { cpu, memory, processes, .. } = status;
-    texts::first_words(user, &cores(cpu.limit), &bytes(memory.limit), processes.limit, idle_timeout)
+    texts::welcome_text(user, &cores(cpu.limit), &bytes(memory.limit), processes.limit, idle_timeout)
 }
 
 fn cores(limit: f64) -> String {
     if (limit - 1.0).abs() < f64::EPSILON { "1 core".to_owned() } else { format!("{limit} cores") }
 }
 
-/// A number of bytes, for people.
+/// A number of bytes as text for people.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     ByteSize(count).to_string()
@@ -250,7 +256,7 @@ mod tests {
         memory     up to 8.0 GiB
         tasks      up to 512
         idle stop  30m after the last session
-        last stop  1m 30s ago: it was stopped from outside, by an admin or by Docker
+        last stop  1m 30s ago: it was stopped from outside, by an admin or by the container engine
         ");
         let idle = BoxStatus { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
         assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));

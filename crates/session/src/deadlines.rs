@@ -1,6 +1,6 @@
-//! All deadlines of sshbox's programs in one place, for they nest: whoever waits for another
-//! program waits longer than that program may take. The tests below hold that, with the units'.
-//! Times that are no deadline, such as the pause between two looks, stand where they are used.
+//! All deadlines of the programs. They nest: a program waits longer for another one than that one may
+//! take. The tests below check this, together with the timeouts in the systemd units. Times that are no
+//! deadlines, such as the time between two attempts, stand where they are used.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ const fn seconds(count: u64) -> Duration {
 
 // The engine.
 
-/// A call that only looks.
+/// A call that only reads.
 pub const ENGINE_LOOK: Duration = seconds(5);
 
-/// A call that makes, starts or removes; a stop may take the grace as well.
+/// A call that creates, starts or removes; a stop may take the grace period as well.
 pub const ENGINE_CHANGE: Duration = seconds(30);
 
-/// The longest grace that the configuration takes (`reap.grace`).
+/// The longest grace period that the configuration accepts (`reap.grace`).
 pub const GRACE_MAX: Duration = seconds(30);
 
 // The hand-over of the listening socket, between sshbox-wake and sshbox-init.
 
-/// The first answer of the init of a box that runs.
+/// The first reply of the init of a running container.
 pub const INIT_ANSWER: Duration = seconds(2);
 
-/// From the start of a box to its "ready".
+/// From the start of a container to the "ready" of its init.
 pub const READY: Duration = seconds(20);
 
-/// For sshbox-init: each step of its call to the host.
+/// For `sshbox-init`: each step of its connection to the host.
 pub const CALL_HOST: Duration = seconds(5);
 
 // sshbox-wake.
@@ -35,68 +35,68 @@ pub const CALL_HOST: Duration = seconds(5);
 /// The caller's request.
 pub const REQUEST: Duration = seconds(2);
 
-/// Waiting for another process that makes the network of all boxes.
+/// Waiting for another process that creates the network of all containers.
 pub const NETWORK: Duration = seconds(40);
 
-/// The steps of a start together, `state.lock` held.
+/// All steps of a start together, while `state.lock` is held.
 pub const START: Duration = seconds(80);
 
-/// The steps of a stop together, `state.lock` held.
+/// All steps of a stop together, while `state.lock` is held.
 pub const STOP: Duration = seconds(70);
 
-/// Waiting for `state.lock`: for another start or stop of the same box.
+/// Waiting for `state.lock`: another start or stop of the same container.
 pub const TRANSITION: Duration = seconds(90);
 
-/// A box that has ended under a session may count as running in the engine for so long.
+/// How long the engine may still report a container as running that has stopped.
 pub const ENDING: Duration = seconds(1);
 
-/// The whole program. The watchdog ends it then.
+/// The whole program; then the watchdog kills it.
 pub const WAKE: Duration = seconds(185);
 
 // sshbox-reap.
 
-/// The whole program. The watchdog ends it then, before systemd does.
+/// The whole program; then the watchdog kills it, before systemd does.
 pub const REAP: Duration = seconds(14 * 60);
 
-// sshbox-shell, and others who ask sshbox-wake.
+// sshbox-shell and the other clients of sshbox-wake.
 
-/// The init of a running box begins a session.
+/// The init of a running container starts a session.
 pub const BEGIN: Duration = seconds(5);
 
-/// Waiting for `live.lock`, which is taken while a box is stopped.
+/// Waiting for `live.lock`, which is held exclusively during a stop.
 pub const STOPPING: Duration = seconds(75);
 
-/// An answer of sshbox-wake.
+/// The reply of `sshbox-wake`, with all progress before it.
 pub const WAKING: Duration = seconds(190);
 
-/// Waiting for one's turn to ask sshbox-wake.
+/// Waiting for the turn to send a request to `sshbox-wake`.
 pub const TURN: Duration = seconds(195);
 
-/// Waiting for one's turn to ask why a box has ended, and for the answer: a person shall have
-/// the terminal back within two seconds.
+/// Waiting for the turn to ask why a container has stopped. With [`WHY`] at most two seconds: then the
+/// user has the terminal back.
 pub const WHY_TURN: Duration = Duration::from_millis(400);
-/// See [`WHY_TURN`].
+/// The reply to that.
 pub const WHY: Duration = Duration::from_millis(1500);
 
-/// What a program that has ended left in its terminal.
-pub const LAST_WORDS: Duration = seconds(10);
+/// Reading what a program that has ended has left in its terminal.
+pub const TERMINAL_DRAIN: Duration = seconds(10);
 
-/// For `sshbox doctor`: a login that makes a box.
+/// For `sshbox doctor`: a login that creates a container.
 pub const LOGIN: Duration = seconds(200);
 
 // sshbox-init.
 
-/// A new connection says what it wants.
+/// From a new connection to its request.
 pub const GREETING: Duration = seconds(5);
 
-/// Between SIGHUP and SIGKILL for what a client that vanished has left.
+/// Between SIGHUP and SIGKILL for the session of a vanished client.
 pub const HANG_UP: Duration = seconds(2);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A time of a unit, in seconds or in minutes.
+    /// A timeout of a systemd unit.
     fn unit(name: &str, key: &str) -> Duration {
         let path = format!("{}/../../systemd/{name}", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap();
@@ -105,7 +105,7 @@ mod tests {
         minutes.unwrap_or_else(|| seconds(value.parse().unwrap()))
     }
 
-    /// Each line: what happens, how long it may take at most, and how long it is waited for.
+    /// Each line: what happens, how long it may take, and how long another program waits for it.
     #[test]
     fn whoever_waits_waits_longer_than_what_is_waited_for_may_take() {
         for (what, takes, waits) in [
@@ -135,7 +135,7 @@ mod tests {
             ("a person has the terminal back", WHY_TURN + WHY, seconds(2)),
             ("the init calls the host and says it is ready", CALL_HOST, READY),
         ] {
-            assert!(takes <= waits, "{what}: takes {takes:?}, is waited for {waits:?}");
+            assert!(takes <= waits, "{what}: takes {takes:?}, the wait is {waits:?}");
         }
     }
 }

@@ -1,13 +1,12 @@
-//! The one way in which bytes from outside reach a terminal or a log line: as printable
-//! ASCII. Knows nothing of who reads it.
+//! Escapes bytes from outside before they reach a terminal or a log line: the result is printable ASCII.
 
 use std::fmt::Write as _;
 
-/// Longest text that is kept; what is beyond is dropped and marked.
+/// Longest result; the rest is cut off and marked.
 const LONGEST: usize = 1024;
 
-/// `text` in bytes 0x20 to 0x7e: everything else becomes `\xNN`, a backslash `\\`, a double
-/// quote `\"`, and a text that is too long ends in `...`.
+/// Quotes a text: bytes outside 0x20 to 0x7e become `\xNN`, a backslash `\\`, a double quote `\"`. A
+/// text that is too long ends in `...`.
 #[must_use]
 pub fn printable(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len().min(LONGEST));
@@ -31,8 +30,8 @@ pub fn printable(text: &[u8]) -> String {
     out
 }
 
-/// A whole line that may hold what was made printable before: bytes 0x20 to 0x7e stay as they are,
-/// everything else becomes `\xNN`. For showing, not for quoting.
+/// Shows a line that may hold quoted texts already: bytes outside 0x20 to 0x7e become `\xNN`, all others
+/// stay.
 #[must_use]
 pub fn visible(line: &[u8]) -> String {
     let mut out = String::with_capacity(line.len());
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_and_says_so() {
+    fn a_long_text_is_cut_and_marked() {
         let text = printable(&vec![b'a'; 100_000]);
         assert_eq!(text.len(), LONGEST + 3);
         assert!(text.ends_with("..."));

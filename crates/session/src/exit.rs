@@ -1,5 +1,5 @@
-//! How a program of ours ends: the one table from failure to exit status, and the one line
-//! that a user sees. A command's own status passes through untouched and never comes here.
+//! How a program fails: the table of exit statuses, and the one line that a user sees. The exit status
+//! of a user's own command is passed on unchanged and is not in this table.
 
 use crate::escape::printable;
 use crate::journal::{Event, Field, Reference, log};
@@ -9,21 +9,21 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// Exit statuses of our own, numbered as in `sysexits.h`.
+/// The exit statuses of sshbox, numbered as in `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitStatus {
-    /// The request itself is wrong.
+    /// The request is invalid.
     Usage = 64,
-    /// Something that is needed is not there: engine, image, a program in the box.
+    /// Something is missing: the engine, the image, a program in the container.
     Unavailable = 69,
-    /// A defect of ours.
+    /// A defect of sshbox.
     Internal = 70,
-    /// The same request may work a little later.
+    /// The same request may succeed later.
     TryAgain = 75,
     /// Not allowed.
     Refused = 77,
-    /// The installation is wrong; only the admin can help.
+    /// The installation is misconfigured; only an admin can fix it.
     Config = 78,
 }
 
@@ -34,7 +34,7 @@ impl ExitStatus {
         self as u8
     }
 
-    /// The status with this number, as it came over a socket.
+    /// The status with this number, as a socket carries it.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         [Self::Usage, Self::Unavailable, Self::Internal, Self::TryAgain, Self::Refused, Self::Config]
@@ -43,36 +43,36 @@ impl ExitStatus {
     }
 }
 
-/// Why a request ended without its result: one text for the user, one for the journal.
+/// Why a request failed: one text for the user, one for the journal.
 #[derive(Debug)]
 pub struct Failure {
     /// What the program exits with.
     pub status: ExitStatus,
-    /// What happened and what to do, as the user reads it. One clause or two, no full stop.
+    /// What happened and what to do, for the user: one or two clauses, no full stop.
     pub advice: String,
     /// The whole chain of causes, for the journal.
     pub cause: String,
-    /// What ties the two together.
+    /// The search term that ties the two together.
     pub reference: Reference,
 }
 
 impl Failure {
-    /// A failure that has no deeper cause than its own text.
+    /// A failure without another cause.
     #[must_use]
     pub fn new(status: ExitStatus, advice: impl Into<String>) -> Self {
         let advice = advice.into();
         Self { status, cause: advice.clone(), advice, reference: Reference::ours() }
     }
 
-    /// What another of our programs said of its own failure.
+    /// The failure that another program of sshbox has reported.
     #[must_use]
-    pub fn told(advice: &[u8], status: Option<u8>, reference: Option<&str>) -> Self {
+    pub fn from_reply(advice: &[u8], status: Option<u8>, reference: Option<&str>) -> Self {
         let status = status.and_then(ExitStatus::from_code).unwrap_or(ExitStatus::Internal);
         let reference = reference.and_then(Reference::parse).unwrap_or_else(Reference::ours);
         Self { reference, ..Self::new(status, printable(advice)) }
     }
 
-    /// The same with the chain of `error` for the journal.
+    /// A failure caused by `error`, whose chain goes to the journal.
     #[must_use]
     pub fn because(status: ExitStatus, advice: impl Into<String>, error: &dyn Error) -> Self {
         Self { cause: chain(error), ..Self::new(status, advice) }
@@ -85,9 +85,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// From now on a panic of a library is one entry of the journal and an exit status, and no death by
-/// a signal. On another thread than the main one it stops that thread alone, where the library's
-/// own way is to end the program: the main thread goes on without its result.
+/// Makes a panic of a library one journal entry and an exit status, in place of a death by signal. A panic
+/// of another thread than the main one stops that thread only: the main thread goes on without its result.
 pub fn on_panic(program: &'static str) {
     std::panic::set_hook(Box::new(move |panic| {
         let error = panic.to_string();
@@ -98,21 +97,21 @@ pub fn on_panic(program: &'static str) {
             }
         }
         let _ = writeln!(io::stderr(), "{}", Failure::new(ExitStatus::TryAgain, texts::BROKEN));
-        #[expect(clippy::exit, reason = "a panic has no other end but a signal")]
+        #[expect(clippy::exit, reason = "a panic would otherwise end in a signal")]
         std::process::exit(ExitStatus::TryAgain.code().into());
     }));
 }
 
-/// The arguments of a program; else what it ends with, after it has said why or helped.
+/// Parses the arguments of a program. Prints help or an error itself.
 ///
 /// # Errors
-/// Not an error alone: `--help` and `--version` end a program as well.
+/// The exit status, also after `--help` and `--version`.
 pub fn arguments<A: clap::Parser>() -> Result<A, ExitCode> {
     A::try_parse().map_err(|error| {
-        let wrong = error.use_stderr();
-        // There is nobody to tell if this fails.
+        let invalid = error.use_stderr();
+        // If this fails there is no way to report it.
         let _ = error.print();
-        if wrong { ExitStatus::Usage.code().into() } else { ExitCode::SUCCESS }
+        if invalid { ExitStatus::Usage.code().into() } else { ExitCode::SUCCESS }
     })
 }
 

@@ -1,20 +1,25 @@
-//! `sshbox-init`, PID 1 of a box: runs sessions at a socket that the host handed over, reaps,
-//! and hangs up what a vanished client leaves. Runs as the image's user without any capability
-//! and knows nothing of the host. One thread, one `poll`, no configuration. The SSH server of the box
-//! calls the same program for each of its sessions.
+//! `sshbox-init`, PID 1 of a container: starts sessions for the connections at a listening socket that
+//! the host has sent, reaps processes, and hangs up the sessions of vanished clients. It runs as the
+//! image's user, without any capability, and knows nothing about the host. One thread, one `poll`, no
+//! configuration. The container's SSH server runs the same program for each of its sessions.
 
+mod container_user;
 mod environment;
-mod first_words;
+mod hang_up;
+mod inner_session;
 mod inner_sshd;
-mod leave;
 mod locales;
-mod person;
-mod sessions;
+mod own_cgroup;
+mod program;
+mod session_table;
+mod shutdown;
+mod shutdown_order;
 mod terminals;
+mod welcome;
 
 use crate::deadlines::CALL_HOST;
 use crate::wire::{Fields, Socket};
-use leave::Leaving;
+use container_user::ContainerUser;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -22,9 +27,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::Pid;
-use person::Person;
 use rustix::process::WaitOptions;
-use sessions::{ProgramEnd, Sessions};
+use session_table::{ProgramEnd, SessionTable};
+use shutdown::Shutdown;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -33,15 +38,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Where the host listens while it starts this box.
+/// The socket of the host, which listens while it starts this container.
 const BOOT_SOCKET: &str = "/run/sshbox/boot.sock";
 
-/// Time between SIGTERM and SIGKILL when the box is stopped, until the host has told it: that of
+/// Time between SIGTERM and SIGKILL at a stop, until the host has sent its own: the default of
 /// `docker stop`.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// `si_code` of a signal from `kill(2)`, see `sigaction(2)`. A process can give what it sends by
-/// `rt_sigqueueinfo(2)` any sender, but not this code.
+/// `si_code` of a signal from kill(2), see sigaction(2). `rt_sigqueueinfo(2)` lets a process choose the
+/// sender of a signal, but not this code.
 const SI_USER: i32 = 0;
 
 /// The program.
@@ -50,8 +55,8 @@ pub fn run() -> ExitCode {
     crate::exit::on_panic("sshbox-init");
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
-        [what, rest @ ..] if what == inner_sshd::KEYS => inner_sshd::keys(rest),
-        [what] if what == inner_sshd::SESSION => inner_sshd::session(),
+        [what, rest @ ..] if what == inner_sshd::KEYS => inner_session::print_key(rest),
+        [what] if what == inner_sshd::SESSION => inner_session::exec(),
         _ if std::process::id() == 1 => match serve() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => crate::exit::ExitStatus::Internal.code().into(),
@@ -61,56 +66,56 @@ pub fn run() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
-    close_doors()?;
+    close_standard_fds()?;
     limit_open_files(std::env::args_os())?;
     let signals = signals()?;
-    let person = Person::of_this_process();
-    person.furnish_home();
-    let mut sessions = Sessions::new(person);
+    let user = ContainerUser::of_this_process();
+    user.fill_empty_home();
+    let mut sessions = SessionTable::new(user);
     let mut listener = None;
     let mut host = call_host();
     let mut grace = GRACE;
-    let mut leaving: Option<Leaving> = None;
+    let mut shutdown: Option<Shutdown> = None;
     loop {
-        let due = sessions.due().into_iter().chain(leaving.as_ref().map(Leaving::due)).min();
+        let due = sessions.due().into_iter().chain(shutdown.as_ref().map(Shutdown::due)).min();
         wait(&signals, listener.as_ref(), host.as_ref(), &sessions, due)?;
         while let Ok(Some(info)) = signals.read_signal() {
-            match order(&info) {
-                // Once is enough, unless the first one did not lead to SIGKILL.
-                Some(Signal::SIGTERM) if leaving.as_ref().is_none_or(Leaving::late) => {
-                    leaving = Some(Leaving::begin(grace));
+            match host_signal(&info) {
+                // A second SIGTERM counts only if no SIGKILL has followed the first.
+                Some(Signal::SIGTERM) if shutdown.as_ref().is_none_or(Shutdown::is_almost_over) => {
+                    shutdown = Some(Shutdown::begin(grace));
                     (listener, host) = (None, None);
-                    sessions.leave();
+                    sessions.shut_down();
                 }
-                Some(Signal::SIGUSR1) if leaving.is_none() => host = call_host(),
+                Some(Signal::SIGUSR1) if shutdown.is_none() => host = call_host(),
                 _ => {}
             }
         }
-        match host.as_ref().map(hear) {
-            None | Some(Heard::Nothing) => {}
-            Some(Heard::Listener(socket, time)) => {
+        match host.as_ref().map(read_host) {
+            None | Some(HostMessage::NotYet) => {}
+            Some(HostMessage::Listener(socket, time)) => {
                 (listener, host) = (Some(socket), None);
                 grace = time.unwrap_or(grace);
             }
-            Some(Heard::End) => host = None,
+            Some(HostMessage::Closed) => host = None,
         }
         let children = reap(&mut sessions);
-        if let Some(leaving) = &mut leaving {
+        if let Some(shutdown) = &mut shutdown {
             if !children {
                 return Ok(());
             }
-            leaving.attend();
+            shutdown.signal_due();
         }
         if let Some(listener) = &listener {
             sessions.accept(listener);
         }
-        sessions.attend();
+        sessions.serve();
     }
 }
 
-/// Nobody in the box reads our memory or our descriptors, or writes to the log of the
-/// container, which Docker keeps on the host.
-fn close_doors() -> io::Result<()> {
+/// Keeps the container's programs from reading this process's memory and file descriptors, and from
+/// writing to the container's log, which the engine stores on the host.
+fn close_standard_fds() -> io::Result<()> {
     prctl::set_dumpable(false)?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
@@ -119,18 +124,18 @@ fn close_doors() -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the soft and the hard limit that the host asks for as arguments, as far as the engine
-/// allows: nobody without privilege raises a hard limit, so the engine's own is the most.
+/// Sets the soft and the hard limit that the host passes as arguments, up to the engine's hard limit:
+/// raising that one needs privilege.
 fn limit_open_files(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
-    let wanted: Vec<u64> = arguments.skip(1).filter_map(|number| number.to_str()?.parse().ok()).collect();
-    if let [soft, hard] = *wanted {
+    let limits: Vec<u64> = arguments.skip(1).filter_map(|number| number.to_str()?.parse().ok()).collect();
+    if let [soft, hard] = *limits {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, soft.min(most), hard.min(most))?;
     }
     Ok(())
 }
 
-/// SIGCHLD to reap, SIGTERM to leave, SIGUSR1 to fetch a new listening socket.
+/// SIGCHLD to reap, SIGTERM to shut down, SIGUSR1 to fetch a new listening socket.
 fn signals() -> io::Result<SignalFd> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGUSR1] {
@@ -144,81 +149,80 @@ fn call_host() -> Option<Socket> {
     Socket::connect(Path::new(BOOT_SOCKET), CALL_HOST).ok()
 }
 
-/// What the host wants, when a signal is from the host: its processes have no number here.
-fn order(info: &siginfo) -> Option<Signal> {
+/// A signal of the host; `None` for any other. A sender outside this pid namespace has pid 0.
+fn host_signal(info: &siginfo) -> Option<Signal> {
     let of_host = info.ssi_code == SI_USER && info.ssi_pid == 0;
     let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
     signal.filter(|_| of_host)
 }
 
-/// What came over the connection to the host.
+/// What the host has sent.
 #[derive(Debug)]
-enum Heard {
-    /// Nothing yet.
-    Nothing,
-    /// The listening socket, and how much time there is when the box is stopped.
+enum HostMessage {
+    NotYet,
+    /// The listening socket, and the grace period of a stop.
     Listener(Socket, Option<Duration>),
-    /// The end of the connection, or nothing that makes sense.
-    End,
+    /// The connection is closed, or the message is invalid.
+    Closed,
 }
 
-/// Takes the listening socket, if the host has sent it, and tells the host that we serve.
-fn hear(host: &Socket) -> Heard {
+/// Reads the listening socket, if the host has sent it, and replies that this init is ready.
+fn read_host(host: &Socket) -> HostMessage {
     let mut ready = [PollFd::new(host.as_fd(), PollFlags::POLLIN)];
     match poll(&mut ready, PollTimeout::ZERO) {
-        Ok(0) | Err(Errno::EINTR) => return Heard::Nothing,
+        Ok(0) | Err(Errno::EINTR) => return HostMessage::NotYet,
         _ => {}
     }
-    let take = || {
+    let read = || {
         let (fields, fds) = host.receive().ok()??;
         let listener: OwnedFd = fds.into_iter().next()?;
         rustix::io::ioctl_fionbio(&listener, true).ok()?;
         let ready = Fields::default().with("ready", crate::wire::VERSION.as_bytes());
         host.send(&ready, &[]).ok()?;
-        Some(Heard::Listener(Socket::from_fd(listener), fields.parse("grace").map(Duration::from_secs)))
+        Some(HostMessage::Listener(Socket::from_fd(listener), fields.parse("grace").map(Duration::from_secs)))
     };
-    take().unwrap_or(Heard::End)
+    read().unwrap_or(HostMessage::Closed)
 }
 
-/// Sleeps until something happens or is due.
+/// Sleeps until an event, or until something is due.
 fn wait(
     signals: &SignalFd,
     listener: Option<&Socket>,
     host: Option<&Socket>,
-    sessions: &Sessions,
+    sessions: &SessionTable,
     due: Option<Instant>,
 ) -> io::Result<()> {
     let now = Instant::now();
     let timeout = due.map_or(PollTimeout::NONE, |due| {
-        // Rounded up: a moment too early would spin.
+        // Rounded up: waking too early would spin.
         let left = due.saturating_duration_since(now).saturating_add(Duration::from_millis(1));
         PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
     });
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    let listener = listener.filter(|_| sessions.room());
+    let listener = listener.filter(|_| sessions.has_room());
     fds.extend(
         [listener, host].into_iter().flatten().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
     );
-    fds.extend(sessions.watched());
+    fds.extend(sessions.poll_fds());
     match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Reaps all that ended; whether any child is left.
+/// Reaps all processes that have ended; returns whether any child is left.
 ///
-/// By `rustix`, which hands every status on as it is: `nix` reaps a child that died of a
-/// real-time signal and then reports an error in place of it.
-fn reap(sessions: &mut Sessions) -> bool {
+/// Uses rustix, because nix reaps a child that a real-time signal killed and then returns an error
+/// instead of its status.
+fn reap(sessions: &mut SessionTable) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
                 let pid = Pid::from_raw(pid.as_raw_nonzero().get());
                 if let Some(signal) = status.terminating_signal() {
-                    sessions.ended(pid, ProgramEnd::Killed(signal));
+                    sessions.program_ended(pid, ProgramEnd::Killed(signal));
                 } else if let Some(code) = status.exit_status() {
-                    sessions.ended(pid, ProgramEnd::Exited(u8::try_from(code & 0xff).unwrap_or(255)));
+                    sessions.program_ended(pid, ProgramEnd::Exited(u8::try_from(code & 0xff).unwrap_or(255)));
                 }
             }
             Ok(None) => return true,
@@ -246,32 +250,32 @@ mod tests {
     }
 
     #[test]
-    fn nothing_yet_and_the_end_of_the_connection_are_two_things() {
+    fn no_message_yet_differs_from_a_closed_connection() {
         let (init, host) = connection();
-        assert!(matches!(hear(&init), Heard::Nothing));
+        assert!(matches!(read_host(&init), HostMessage::NotYet));
         drop(host);
-        assert!(matches!(hear(&init), Heard::End));
+        assert!(matches!(read_host(&init), HostMessage::Closed));
     }
 
     #[test]
-    fn the_listening_socket_is_taken_and_the_host_is_told() {
+    fn the_listening_socket_is_received_and_the_host_gets_a_reply() {
         let (init, host) = connection();
         host.send(&Fields::default().with("listen", b"").with("grace", b"7"), &[listening().as_fd()])
             .unwrap();
-        let Heard::Listener(listener, grace) = hear(&init) else { panic!("no listener") };
+        let HostMessage::Listener(listener, grace) = read_host(&init) else { panic!("no listener") };
         assert_eq!(grace, Some(Duration::from_secs(7)));
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(host.receive().unwrap().unwrap().0.get("ready").is_some());
-        // A host that does not tell the grace, or sends no socket.
+        // A host that sends no grace period, or no socket.
         let (init, host) = connection();
         host.send(&Fields::default().with("listen", b""), &[listening().as_fd()]).unwrap();
-        assert!(matches!(hear(&init), Heard::Listener(_, None)));
+        assert!(matches!(read_host(&init), HostMessage::Listener(_, None)));
         host.send(&Fields::default().with("listen", b""), &[]).unwrap();
-        assert!(matches!(hear(&init), Heard::End));
+        assert!(matches!(read_host(&init), HostMessage::Closed));
     }
 
     #[test]
-    fn only_what_the_kernel_lets_nobody_forge_is_an_order_of_the_host() {
+    fn only_a_signal_that_no_process_can_forge_is_the_hosts() {
         let mut set = SigSet::empty();
         set.add(Signal::SIGUSR1);
         let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK).unwrap();
@@ -280,10 +284,10 @@ mod tests {
         let mut info = signals.read_signal().unwrap().unwrap();
         before.thread_set_mask().unwrap();
         // raise(3) is tgkill(2), from this process.
-        assert_eq!(order(&info), None);
+        assert_eq!(host_signal(&info), None);
         let mut from = |code, pid| {
             (info.ssi_code, info.ssi_pid) = (code, pid);
-            order(&info)
+            host_signal(&info)
         };
         assert_eq!(from(SI_USER, 0), Some(Signal::SIGUSR1));
         assert_eq!(from(SI_USER, 7), None);
@@ -296,7 +300,7 @@ mod tests {
     #[test]
     fn it_sleeps_until_something_happens_or_is_due() {
         let (init, host) = connection();
-        let sessions = Sessions::new(Person::of_this_process());
+        let sessions = SessionTable::new(ContainerUser::of_this_process());
         let signals = SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_CLOEXEC).unwrap();
         let sleeps = |host: Option<&Socket>| {
             let due = Instant::now() + Duration::from_millis(30);

@@ -1,4 +1,4 @@
-//! What runs as the user or in the box, and what all programs of sshbox share.
+//! The programs that run as the user and in the container, and what all programs of sshbox share.
 //!
 //! Nothing here links HTTP, TLS, tokio or a container engine: see `Cargo.toml`.
 

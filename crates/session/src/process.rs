@@ -1,6 +1,5 @@
-//! Processes, where the standard library has no safe word for it: a child with a session and
-//! a terminal of its own, an end by signal, a watchdog, and an end when there is no memory. The only
-//! unsafe code of this package.
+//! What the standard library cannot do safely: a child with its own session and terminal, an exit by
+//! signal, a watchdog, and an exit when memory runs out. The only unsafe code of this crate.
 #![allow(
     unsafe_code,
     reason = "fork, signal dispositions and allocators have no safe interface; see each SAFETY comment"
@@ -18,39 +17,39 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-/// Added to the chance of being chosen when memory runs out (proc(5), `oom_score_adj`):
-/// a session's programs go before the init of the box, which would take all of them along.
+/// Added to the score by which the kernel chooses its victim when memory runs out (proc(5),
+/// `oom_score_adj`): a program of a session is killed before the init, with which the container would end.
 const OOM_SCORE: &[u8] = b"500";
 
-/// Signals of Linux, see signal(7).
+/// Number of signals, see signal(7).
 const SIGNALS: i32 = 64;
 
-/// Exit status of a program for which there is no memory; `exit::Status::TryAgain`.
+/// Exit status when memory runs out: `ExitStatus::TryAgain`.
 const NO_MEMORY: i32 = 75;
 
-/// The system's memory. Where there is none the standard library ends the program by a signal, and
-/// this ends it with a status.
-struct Memory;
+/// The system's allocator. When memory runs out, the standard library aborts by a signal; this one exits
+/// with a status.
+struct ExitingAllocator;
 
 #[global_allocator]
-static MEMORY: Memory = Memory;
+static ALLOCATOR: ExitingAllocator = ExitingAllocator;
 
-// SAFETY: each call is passed on as it came, and its result as well; what the system does not give
-// is never returned.
-unsafe impl GlobalAlloc for Memory {
+// SAFETY: each call goes to the system's allocator unchanged, and its result comes back unchanged; a
+// null pointer never comes back.
+unsafe impl GlobalAlloc for ExitingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are those that the system asks for.
-        given(unsafe { System.alloc(layout) })
+        // SAFETY: the caller keeps the contract that the system's allocator requires.
+        not_null(unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        given(unsafe { System.alloc_zeroed(layout) })
+        not_null(unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
-        given(unsafe { System.realloc(memory, layout, size) })
+        not_null(unsafe { System.realloc(memory, layout, size) })
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
@@ -59,7 +58,7 @@ unsafe impl GlobalAlloc for Memory {
     }
 }
 
-fn given(memory: *mut u8) -> *mut u8 {
+fn not_null(memory: *mut u8) -> *mut u8 {
     if memory.is_null() {
         // SAFETY: ends the process at once; nothing runs after it.
         unsafe { libc::_exit(NO_MEMORY) }
@@ -71,27 +70,27 @@ fn given(memory: *mut u8) -> *mut u8 {
 /// controlling terminal.
 ///
 /// # Errors
-/// What fork or exec say: `WouldBlock` when the box has as many processes as it may.
+/// The error of fork(2) or execve(2): `WouldBlock` when the container has reached its limit of tasks.
 pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
     let (_, queued) = getrlimit(Resource::RLIMIT_SIGPENDING)?;
     let prepare = move || {
         setsid()?;
-        // When the queue of signals is full the kernel forgets who sent one, and it looks like one
-        // of the host's. Programs can fill half of what the init may have.
+        // When a user's signal queue is full the kernel drops the sender of a signal, which then looks
+        // like the host's. So programs may fill half of the queue only.
         setrlimit(Resource::RLIMIT_SIGPENDING, queued / 2, queued / 2)?;
-        // The init takes its signals from a descriptor and has them blocked; a child inherits that,
-        // and what was ignored where the engine was started.
+        // A child inherits the signals that the init blocks for its signalfd, and those that were ignored
+        // where the engine was started.
         SigSet::empty().thread_set_mask()?;
         for number in 1..=SIGNALS {
-            // SAFETY: the default action replaces a disposition; no handler is involved. Refused
-            // for the two that cannot be changed and those that the C library keeps for itself.
+            // SAFETY: sets the default action; no handler is involved. The call fails for SIGKILL and
+            // SIGSTOP and for the signals that the C library reserves.
             unsafe { libc::signal(number, libc::SIG_DFL) };
         }
         if terminal {
             rustix::process::ioctl_tiocsctty(io::stdin())?;
         }
-        // The child is still a copy of a process that others may not inspect, so that its
-        // own files in /proc would not be its own; exec makes it an ordinary one anyway.
+        // The init is not dumpable, so the files in /proc of this copy belong to root. exec(2) would
+        // make the child dumpable anyway.
         prctl::set_dumpable(true)?;
         let file = nix::fcntl::open(
             "/proc/self/oom_score_adj",
@@ -106,31 +105,30 @@ pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
 }
 
-/// Ends this process after this time, whatever its other threads do: SIGKILL also interrupts a
-/// system call that would block for ever. `last_word` runs before that.
+/// Kills this process after this time, whatever its other threads do: SIGKILL also interrupts a system
+/// call that would block for ever. Runs `before_kill` first.
 ///
 /// # Errors
-/// `WouldBlock` when the host has as many processes as it may.
-pub fn end_after(time: Duration, last_word: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// `WouldBlock` when the host has reached its limit of tasks.
+pub fn end_after(time: Duration, before_kill: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let watchdog = move || {
         thread::sleep(time);
-        last_word();
-        // Cannot fail: it is our own process.
+        before_kill();
+        // Cannot fail for the own process.
         let _ = kill(Pid::this(), Signal::SIGKILL);
     };
     thread::Builder::new().spawn(watchdog).map(drop)
 }
 
-/// Ends this process by `number`, so that who waits for it sees what became of the program
-/// in the box. Returns the shell's way of saying so (128 + n) if the signal does not kill.
+/// Ends this process by a signal, so that its parent sees how the program in the container ended. Returns
+/// the exit status that a shell would use (128 + n) if the signal does not kill.
 #[must_use]
 pub fn die_by(number: i32) -> ExitCode {
-    // A core of ours would tell nothing of the program.
+    // A core dump of this process would say nothing about the program.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let _ = SigSet::all().thread_unblock();
-    // SAFETY: the default action replaces a disposition, and a signal is sent to ourselves; no
-    // handler of ours is involved. The C functions, since the numbers of real-time signals have
-    // no names in Rust; one that does not exist is refused by both.
+    // SAFETY: sets the default action and raises the signal; no handler is involved. The C functions
+    // accept real-time signals, which have no names in Rust, and fail for a number that is no signal.
     unsafe {
         libc::signal(number, libc::SIG_DFL);
         libc::raise(number);

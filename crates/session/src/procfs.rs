@@ -14,7 +14,7 @@ const LOOPBACK_IPV6: &str = "/proc/sys/net/ipv6/conf/lo";
 /// The pids of all processes. One may have ended by the time it is looked at.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn pids() -> io::Result<impl Iterator<Item = i32>> {
     Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
@@ -137,7 +137,7 @@ impl Status {
 /// Path of the program that a process runs. The kernel adds ` (deleted)` to one that was replaced.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn program(pid: i32) -> io::Result<PathBuf> {
     fs::read_link(file(pid, "exe"))
 }
@@ -153,7 +153,7 @@ pub fn in_our_pid_namespace(pid: i32) -> Option<bool> {
 /// ended by a NUL.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn environment(pid: i32, longest: u64) -> io::Result<Vec<u8>> {
     let mut environment = Vec::new();
     File::open(file(pid, "environ"))?.take(longest).read_to_end(&mut environment)?;
@@ -163,7 +163,7 @@ pub fn environment(pid: i32, longest: u64) -> io::Result<Vec<u8>> {
 /// The arguments of a process as one text: each ended by a NUL, or what it has put in their place.
 ///
 /// # Errors
-/// What the kernel says; `InvalidData` when it is not UTF-8.
+/// The error of the system call; `InvalidData` when it is not UTF-8.
 pub fn command_line(pid: i32) -> io::Result<String> {
     fs::read_to_string(file(pid, "cmdline"))
 }
@@ -171,7 +171,7 @@ pub fn command_line(pid: i32) -> io::Result<String> {
 /// The cgroups of a process, see [`cgroup_path`].
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn cgroups(pid: i32) -> io::Result<String> {
     fs::read_to_string(file(pid, "cgroup"))
 }
@@ -204,7 +204,7 @@ pub struct Mount<'a> {
 /// The mount table of a process, or of this one, see [`mounts`].
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn mount_table(pid: Option<i32>) -> io::Result<String> {
     match pid {
         Some(pid) => fs::read_to_string(file(pid, "mountinfo")),
@@ -228,7 +228,7 @@ pub fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
 /// How many processes hold a shared flock(2) lock on this file.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn shared_flocks(locked: &Metadata) -> io::Result<usize> {
     let (major, minor) = (rustix::fs::major(locked.dev()), rustix::fs::minor(locked.dev()));
     Ok(count_shared_flocks(&fs::read_to_string("/proc/locks")?, (major, minor, locked.ino())))

@@ -1,6 +1,6 @@
-//! Arithmetic on times that cannot panic. The standard library panics when the sum of a moment and
-//! a duration does not fit, and humantime when a moment lies outside its calendar; both come from
-//! configuration, web app, engine and logs. Knows no clock: a moment is an argument.
+//! Arithmetic on times that cannot panic, and times as text. The standard library panics when a moment
+//! plus a duration is out of range, humantime when a moment is outside its calendar; configuration, web
+//! app, engine and logs can cause both. Knows no clock: a moment is an argument.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +13,7 @@ pub fn later(from: Instant, by: Duration) -> Instant {
     from.checked_add(by).unwrap_or(from)
 }
 
-/// A moment as RFC 3339 writes it, to the second; `None` outside the years 1970 to 9999.
+/// A moment in RFC 3339, to the second; `None` outside the years 1970 to 9999.
 #[must_use]
 pub fn rfc3339(moment: SystemTime) -> Option<String> {
     let since = moment.duration_since(SystemTime::UNIX_EPOCH).ok()?;
@@ -21,9 +21,28 @@ pub fn rfc3339(moment: SystemTime) -> Option<String> {
     (since < YEAR_10000).then(|| humantime::format_rfc3339_seconds(moment).to_string())
 }
 
+/// A duration for people, in its two largest units: `2h 5m`. The one format of durations in text;
+/// the configuration has its own, which is exact.
+#[must_use]
+pub fn short_duration(time: Duration) -> String {
+    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
+    let (hours, days) = (minutes / 60, minutes / (24 * 60));
+    let two = |large: u64, unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit} {small}{small_unit}"),
+    };
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => two(minutes, "m", seconds, "s"),
+        (0, _, _) => two(hours, "h", minutes % 60, "m"),
+        _ => two(days, "d", hours % 24, "h"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use insta::assert_snapshot;
 
     #[test]
     fn f35_moments_outside_the_calendar_have_no_text() {
@@ -40,5 +59,20 @@ mod tests {
         let now = Instant::now();
         assert_eq!(later(now, Duration::from_secs(1)), now + Duration::from_secs(1));
         assert_eq!(later(now, Duration::MAX), now);
+    }
+
+    #[test]
+    fn times_have_two_units_at_most() {
+        let spans = [0, 59, 60, 1859, 3600, 86_399, 90_061, 40 * 86_400];
+        assert_snapshot!(spans.map(|seconds| short_duration(Duration::from_secs(seconds))).join("\n"), @"
+        0s
+        59s
+        1m
+        30m 59s
+        1h
+        23h 59m
+        1d 1h
+        40d
+        ");
     }
 }

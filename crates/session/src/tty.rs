@@ -1,5 +1,5 @@
-//! Terminals: raw mode that undoes itself, size, and the modes of one terminal written down
-//! for another.
+//! Terminals: raw mode that is restored on drop, window size, and the modes of one terminal as text for
+//! another.
 
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
@@ -9,7 +9,7 @@ use rustix::termios::{
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Raw mode of a terminal; dropping it brings back what was before.
+/// Raw mode of a terminal; dropping it restores the previous modes.
 #[derive(Debug)]
 pub struct Raw<'a> {
     terminal: BorrowedFd<'a>,
@@ -20,7 +20,7 @@ impl<'a> Raw<'a> {
     /// Switches the terminal to raw mode.
     ///
     /// # Errors
-    /// What the kernel says; the terminal is unchanged then.
+    /// The error of the system call; the terminal is then unchanged.
     pub fn enter(terminal: BorrowedFd<'a>) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut raw = before.clone();
@@ -32,7 +32,7 @@ impl<'a> Raw<'a> {
 
 impl Drop for Raw<'_> {
     fn drop(&mut self) {
-        // It fails only when the terminal is gone, and then there is nothing to bring back.
+        // Fails only if the terminal is gone.
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
     }
 }
@@ -40,24 +40,24 @@ impl Drop for Raw<'_> {
 /// The size of a terminal as `rows:columns:width:height`, the last two in pixels.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn size(terminal: BorrowedFd<'_>) -> io::Result<String> {
     let size = tcgetwinsize(terminal)?;
     Ok(format!("{}:{}:{}:{}", size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel))
 }
 
-/// Gives `to` the size of `from`; its foreground processes get SIGWINCH if that is new.
+/// Sets the size of `to` to that of `from`; its foreground processes get SIGWINCH if the size changes.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn copy_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     Ok(tcsetwinsize(to, tcgetwinsize(from)?)?)
 }
 
-/// The modes of a terminal as text: four numbers of flags and the special characters.
+/// The modes of a terminal as text: four numbers of flags, then the special characters.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn modes(terminal: BorrowedFd<'_>) -> io::Result<String> {
     let modes = tcgetattr(terminal)?;
     let mut text = [
@@ -75,11 +75,11 @@ pub fn modes(terminal: BorrowedFd<'_>) -> io::Result<String> {
     Ok(text)
 }
 
-/// A new terminal: master and slave, with this size and these modes as far as they can be
-/// understood.
+/// Opens a new terminal, master and slave, with this size and these modes. Invalid text leaves the
+/// kernel's defaults.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn open(size: &str, modes: &str) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags)?;
@@ -98,7 +98,7 @@ pub fn open(size: &str, modes: &str) -> io::Result<(OwnedFd, OwnedFd)> {
 /// The path of a terminal, like `/dev/pts/0`.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn name(slave: &OwnedFd) -> io::Result<Vec<u8>> {
     Ok(rustix::termios::ttyname(slave.as_fd(), Vec::new())?.into_bytes())
 }
@@ -124,7 +124,7 @@ fn set_modes(termios: &mut Termios, text: &str) -> Option<()> {
     Some(())
 }
 
-/// The special characters that travel, in this order (termios(3)).
+/// The special characters in the text, in this order (termios(3)).
 const SPECIAL: [SpecialCodeIndex; 16] = [
     SpecialCodeIndex::VINTR,
     SpecialCodeIndex::VQUIT,

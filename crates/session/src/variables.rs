@@ -1,17 +1,17 @@
-//! Which variables of a client reach the programs of a box. One list for the sshd on the host, for
-//! `sshbox-shell`, and for the SSH server in the box. Knows no process and no file.
+//! Which variables of a client reach the programs of a container. The sshd on the host, `sshbox-shell`
+//! and the SSH server in the container use the same list. Knows no process and no file.
 
-/// What sshd accepts from clients: `AcceptEnv` of `sshd_config(5)`, in its words.
+/// The variables that sshd accepts from clients: the value of `AcceptEnv` (`sshd_config(5)`).
 pub const ACCEPTED: &str = "LANG LC_* COLORTERM NO_COLOR GIT_PROTOCOL TERM_PROGRAM TERM_PROGRAM_VERSION";
 
-/// Longest value of a variable that is not about the language, in bytes.
+/// Longest value in bytes, except for variables of the language and the terminal.
 const LONGEST: usize = 256;
 
-/// Whether a client's variable reaches the box. Language and type of terminal travel as plain sshd passes
-/// them on; of the others only short printable values do, since programs print them or act on them.
+/// Whether a client's variable is passed on. Language and terminal type are passed on as plain sshd does;
+/// the others only with a short printable value, because programs print them.
 #[must_use]
-pub fn travels(name: &[u8], value: &[u8]) -> bool {
-    // TERM comes with the request for a terminal and not by AcceptEnv. The box looks at it.
+pub fn is_passed_on(name: &[u8], value: &[u8]) -> bool {
+    // TERM is part of the pty request and not subject to AcceptEnv. sshbox-init checks it.
     if matches!(name, b"LANG" | b"TERM") || name.starts_with(b"LC_") {
         return true;
     }
@@ -26,9 +26,11 @@ mod tests {
     #[test]
     fn a6_only_harmless_variables_travel() {
         for name in ["TERM", "LANG", "LC_ALL", "LC_CTYPE", "COLORTERM", "NO_COLOR", "GIT_PROTOCOL"] {
-            assert!(travels(name.as_bytes(), b"value") && travels(name.as_bytes(), b""), "{name}");
+            assert!(is_passed_on(name.as_bytes(), b"value") && is_passed_on(name.as_bytes(), b""), "{name}");
         }
-        assert!(travels(b"TERM_PROGRAM", b"iTerm.app") && travels(b"TERM_PROGRAM_VERSION", b"3.5.0"));
+        assert!(
+            is_passed_on(b"TERM_PROGRAM", b"iTerm.app") && is_passed_on(b"TERM_PROGRAM_VERSION", b"3.5.0")
+        );
         for name in [
             "LD_PRELOAD",
             "PATH",
@@ -43,15 +45,15 @@ mod tests {
             "COLORTERM2",
             "",
         ] {
-            assert!(!travels(name.as_bytes(), b"value"), "{name}");
+            assert!(!is_passed_on(name.as_bytes(), b"value"), "{name}");
         }
     }
 
     #[test]
     fn values_are_short_and_printable_but_for_language_and_terminal() {
         for value in [&b"true\x1b[31m"[..], b"two\nlines", b"\xff", &[b'x'; 257]] {
-            assert!(!travels(b"COLORTERM", value) && !travels(b"TERM_PROGRAM", value), "{value:?}");
-            assert!(travels(b"LC_ANY", value));
+            assert!(!is_passed_on(b"COLORTERM", value) && !is_passed_on(b"TERM_PROGRAM", value), "{value:?}");
+            assert!(is_passed_on(b"LC_ANY", value));
         }
     }
 

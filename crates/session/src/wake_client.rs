@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// the connection without a reply. With `waiting`, that line shows the progress of a start.
 ///
 /// # Errors
-/// What the kernel says: nobody listens, or no reply came within `patience`.
+/// Nobody listens, no reply came within `patience`, or another error of the socket.
 pub fn ask(
     login: &Login,
     verb: Verb,

@@ -1,5 +1,5 @@
 //! The protocol between the programs: packets on Unix sockets, their fields, and the messages of each
-//! socket. The hand-over at `boot.sock` has two fields only and stands where it is sent and received.
+//! socket. The hand-over at `boot.sock` has a few fields only, which are written and read in `init` and in sshbox-wake.
 
 mod fields;
 mod session_messages;

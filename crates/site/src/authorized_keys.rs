@@ -8,10 +8,10 @@ mod self_check;
 
 use clap::{CommandFactory as _, Parser};
 use decision::NO_ANSWER;
-use explain::Question;
+use explain::ExplainRequest;
 use host::account::Account;
 use host::cache::Cache;
-use host::config::{self, AccountsConfig};
+use host::config::{self, AccountsConfig, Config};
 use identity::Login;
 use session::authorized_key::AuthorizedKey;
 use session::exit::{self, ExitStatus, chain};
@@ -82,18 +82,18 @@ pub fn run() -> ExitCode {
     }
     if explain {
         let fingerprint = fingerprint.as_deref();
-        return explain::run(&Question { config: &config, user: &user, fingerprint, without_token });
+        return explain::run(&ExplainRequest { config: &config, user: &user, fingerprint, without_token });
     }
-    OfferedKey { user, fingerprint: fingerprint.unwrap_or_default() }.print(&config)
+    KeyRequest { user, fingerprint: fingerprint.unwrap_or_default() }.print(&config)
 }
 
-/// The key that a client offers to sshd.
-struct OfferedKey {
+/// What sshd asks: whether this user may log in with the key of this fingerprint.
+struct KeyRequest {
     user: OsString,
     fingerprint: String,
 }
 
-impl OfferedKey {
+impl KeyRequest {
     /// Print the key if the user may log in with it.
     fn print(&self, config: &Path) -> ExitCode {
         let login = match Login::parse(self.user.as_bytes()) {
@@ -149,17 +149,22 @@ impl OfferedKey {
     }
 }
 
-/// The account source of this login: that of the configuration, or a temporary file of `sshbox doctor`.
 fn load_config(path: &Path, login: &Login) -> Result<AccountsConfig, ExitCode> {
     match config::load(path) {
-        Ok(config) => Ok(match visitor_key(login) {
-            Some(key_file) => config.accounts.for_doctor(&key_file),
-            None => config.accounts,
-        }),
+        Ok(config) => Ok(account_source(config, login)),
         Err(error) => {
             log(PROGRAM, Event::ConfigurationRefused, &[(Field::Error, &chain(&error))]);
             Err(if error.is_shortage() { ExitStatus::TryAgain } else { ExitStatus::Config }.code().into())
         }
+    }
+}
+
+/// The account source of this login: that of the configuration, or the key file of a temporary user
+/// of `sshbox doctor`.
+fn account_source(config: Config, login: &Login) -> AccountsConfig {
+    match visitor_key(login) {
+        Some(key_file) => config.accounts.for_doctor(&key_file),
+        None => config.accounts,
     }
 }
 

@@ -1,7 +1,7 @@
-"""A site as small as can be around django-sshbox, for loopback only.
+"""A minimal site with django-sshbox, for the loopback interface only.
 
-SSHBOX_DEMO_DATA    the directory for the database and the secret key
-SSHBOX_TOKEN_FILE   the token that sshbox shows
+SSHBOX_DEMO_DATA    directory of the database and the secret key
+SSHBOX_TOKEN_FILE   file with the token that sshbox sends
 """
 
 import os
@@ -12,13 +12,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 if not os.environ.get("SSHBOX_DEMO_DATA"):
-    raise ImproperlyConfigured("Set SSHBOX_DEMO_DATA to a directory for the data of the demo.")
+    raise ImproperlyConfigured("Set SSHBOX_DEMO_DATA to a directory for the demo's data.")
 DATA = Path(os.environ["SSHBOX_DEMO_DATA"]).absolute()
 DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def secret_key(path):
-    """Made once. Linked into place, so that no second worker reads it half written."""
+    """Create the key once. The hard link keeps a second worker from reading a partial file."""
     if not path.exists():
         new = path.with_name(f"{path.name}.{os.getpid()}")
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -26,7 +26,7 @@ def secret_key(path):
         try:
             os.link(new, path)
         except FileExistsError:
-            pass  # another worker was first
+            pass  # another worker created it first
         new.unlink()
     return path.read_text()
 
@@ -72,8 +72,8 @@ ROOT_URLCONF = "demo_site.urls"
 WSGI_APPLICATION = "demo_site.wsgi.application"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA / "db.sqlite3"}}
 if django.VERSION >= (5, 1):
-    # Logins go on while somebody writes, and two who write wait for each other instead of
-    # failing half-way. Earlier versions have no such options.
+    # Reads continue during a write, and a second writer waits instead of failing. Earlier versions
+    # lack these options.
     DATABASES["default"]["OPTIONS"] = {
         "init_command": "PRAGMA journal_mode=WAL",
         "transaction_mode": "IMMEDIATE",

@@ -8,8 +8,8 @@ INDEX = """<!doctype html>
 <title>sshbox demo</title>
 <h1>sshbox demo</h1>
 <p>A small site whose users log in by SSH, each into a container of their own.</p>
-<p>Users and their keys are kept in the <a href="/admin/">admin pages</a>. sshbox asks for them,
-with its token, at <code>/sshbox/accounts/USER</code>.</p>
+<p>Edit users and their keys in the <a href="/admin/">admin pages</a>. sshbox fetches them with
+its token from <code>/sshbox/accounts/USER</code>.</p>
 </html>
 """
 
@@ -17,6 +17,6 @@ urlpatterns = [
     path("", lambda request: HttpResponse(INDEX)),
     path("admin/", admin.site.urls),
     path("sshbox/", include("django_sshbox.urls")),
-    # `insecure` stands for slow and unhardened: enough for the admin's style sheets on loopback.
+    # `insecure` means slow and not hardened; that is good enough for style sheets on loopback.
     path("static/<path:path>", serve, {"insecure": True}),
 ]

@@ -1,6 +1,6 @@
-"""What this site says of a user: the settings, and the account made from them.
+"""Builds the account that sshbox asks for, from the user and the settings.
 
-Knows nothing of HTTP; the view, the checks and the command share it.
+The view, the system checks and the commands share this module. It does not use HTTP.
 """
 
 import logging
@@ -16,7 +16,7 @@ from .keys import parse_public_key
 log = logging.getLogger(__name__)
 
 EXTRAS = {"limits", "idle_timeout", "image"}
-TITLE = 100  # characters of a key's title that travel
+MAX_COMMENT = 100  # characters of a key's title that are sent
 
 
 def setting(name):
@@ -24,7 +24,7 @@ def setting(name):
 
 
 def read_token():
-    """The token of sshbox. A file is read each time, so that a new token needs no restart."""
+    """Return the token of sshbox. A file is read on every call: a new token needs no restart."""
     source, path = "SSHBOX_TOKEN", setting("SSHBOX_TOKEN_FILE")
     if setting(source):
         token = force_bytes(settings.SSHBOX_TOKEN)
@@ -39,12 +39,12 @@ def read_token():
         raise ImproperlyConfigured("neither SSHBOX_TOKEN nor SSHBOX_TOKEN_FILE is set")
     words = token.split()
     if len(words) != 1:
-        raise ImproperlyConfigured(f"{source} must hold one word, it holds {len(words)}")
+        raise ImproperlyConfigured(f"{source} must contain one word, but contains {len(words)}")
     return words[0]
 
 
 def account_of(user, name):
-    """What sshbox asks for. An inactive user's keys are nobody's business."""
+    """Return the account as sshbox expects it. An inactive user has no keys."""
     account = {"user": name, "id": user.pk, "active": user.is_active, "keys": []}
     if user.is_active:
         account.update(_extras(user), keys=_valid_keys(user, name))
@@ -57,7 +57,9 @@ def _extras(user):
     extras = import_string(settings.SSHBOX_ACCOUNT)(user)
     if not set(extras) <= EXTRAS:
         unknown = ", ".join(sorted(set(extras) - EXTRAS))
-        raise ImproperlyConfigured(f"SSHBOX_ACCOUNT returned {unknown}; known: {sorted(EXTRAS)}")
+        raise ImproperlyConfigured(
+            f"SSHBOX_ACCOUNT returned {unknown}; it may return {sorted(EXTRAS)}"
+        )
     return extras
 
 
@@ -67,11 +69,11 @@ def _valid_keys(user, name):
         try:
             key = parse_public_key(text)
         except ValidationError as error:
-            log.warning("key %d of %s left out: %s", number, name, error.messages)
+            log.warning("skipping key %d of %s: %s", number, name, error.messages)
             continue
-        # Only for people, who see it in @keys: it must not make a line that sshbox leaves out.
+        # The comment is only shown in @keys. sshbox skips a line with unprintable characters.
         comment = title if title and title.isprintable() else key.comment
-        lines.append(f"{key.line} {comment[:TITLE]}".rstrip())
+        lines.append(f"{key.line} {comment[:MAX_COMMENT]}".rstrip())
     return lines
 
 
@@ -79,7 +81,7 @@ def _titled_keys(user):
     if setting("SSHBOX_KEYS"):
         return ((text, "") for text in import_string(settings.SSHBOX_KEYS)(user))
     keys = key_model()._default_manager.filter(user=user)
-    if keys_are_ours():
+    if uses_own_keys():
         return keys.values_list("public_key", "title")
     return ((text, "") for text in keys.values_list("public_key", flat=True))
 
@@ -88,6 +90,6 @@ def key_model():
     return apps.get_model(setting("SSHBOX_KEY_MODEL") or "django_sshbox.SSHKey")
 
 
-def keys_are_ours():
-    """Whether the keys that count are those of this app."""
+def uses_own_keys():
+    """Whether sshbox reads the keys of this app, not those of the site."""
     return not (setting("SSHBOX_KEYS") or setting("SSHBOX_KEY_MODEL"))

@@ -2,7 +2,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 
-from .account import keys_are_ours
+from .account import uses_own_keys
 from .models import LoginName, SSHKey
 from .names import ALLOCATED, login_name, reason_for_none
 
@@ -13,7 +13,7 @@ USERNAME = f"user__{get_user_model().USERNAME_FIELD}"
 class SSHKeyAdmin(admin.ModelAdmin):
     fields = ["user", "login_name", "title", "public_key", "fingerprint", "key_type", "created_at"]
     readonly_fields = ["login_name", "fingerprint", "key_type", "created_at"]
-    raw_id_fields = ["user"]  # a site may have more users than a menu can show
+    raw_id_fields = ["user"]  # a menu would list every user of the site
     list_display = ["user", "login_name", "title", "key_type", "fingerprint", "created_at"]
     list_display_links = ["title", "fingerprint"]
     list_filter = ["key_type"]
@@ -24,8 +24,8 @@ class SSHKeyAdmin(admin.ModelAdmin):
         return login_name(key.user) if key.user_id else None
 
     def has_module_permission(self, request):
-        # A site with its own keys shall not invite to enter some that nobody reads.
-        return keys_are_ours() and super().has_module_permission(request)
+        # On a site with its own keys, sshbox never reads the keys entered here.
+        return uses_own_keys() and super().has_module_permission(request)
 
     def save_model(self, request, key, form, change):
         super().save_model(request, key, form, change)
@@ -36,7 +36,7 @@ class SSHKeyAdmin(admin.ModelAdmin):
 
 @admin.register(LoginName)
 class LoginNameAdmin(admin.ModelAdmin):
-    """An admin may choose a name before the app gives one. What is given stays."""
+    """Lets an admin choose a name before the app allocates one. Names never change afterwards."""
 
     fields = ["user", "name", "created_at"]
     readonly_fields = ["created_at"]

@@ -7,4 +7,4 @@ class SshboxConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self):
-        from . import checks  # noqa: F401 (importing it registers the checks)
+        from . import checks  # noqa: F401 (the import registers the checks)

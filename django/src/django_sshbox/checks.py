@@ -1,4 +1,4 @@
-"""`manage.py check` tells a wrong setting before a user meets it."""
+"""System checks: `manage.py check` reports wrong settings before a login fails."""
 
 from django.contrib.auth import get_user_model
 from django.core.checks import Error, Warning, register
@@ -9,7 +9,7 @@ from django.utils.module_loading import import_string
 from .account import key_model, read_token, setting
 from .names import Field, scheme
 
-SHORT = 32  # characters; `openssl rand -hex 32` gives 64
+MIN_TOKEN = 32  # characters; `openssl rand -hex 32` gives 64
 
 
 @register()
@@ -19,7 +19,7 @@ def check_settings(app_configs, **kwargs):
 
 def _token():
     if not (setting("SSHBOX_TOKEN") or setting("SSHBOX_TOKEN_FILE")):
-        hint = "Set one of them. A token comes from: openssl rand -hex 32"
+        hint = "Set one of them. Create a token with: openssl rand -hex 32"
         yield Error(
             "Neither SSHBOX_TOKEN nor SSHBOX_TOKEN_FILE is set.", hint=hint, id="sshbox.E001"
         )
@@ -27,12 +27,14 @@ def _token():
     try:
         token = read_token()
     except ImproperlyConfigured as error:
-        # No error: the file may be for the eyes of the web server's user alone.
-        yield Warning(str(error), hint="Every login is refused until then.", id="sshbox.W001")
+        # Only a warning: this user may lack the permission that the web server's user has.
+        yield Warning(
+            str(error), hint="sshbox refuses every login until this is fixed.", id="sshbox.W001"
+        )
         return
-    if len(token) < SHORT:
-        hint = "Make a new one with: openssl rand -hex 32"
-        text = f"The token of sshbox has {len(token)} characters, fewer than {SHORT}."
+    if len(token) < MIN_TOKEN:
+        hint = "Create a longer one with: openssl rand -hex 32"
+        text = f"The token of sshbox has {len(token)} characters, fewer than {MIN_TOKEN}."
         yield Warning(text, hint=hint, id="sshbox.W002")
 
 
@@ -43,8 +45,12 @@ def _callables():
         except (ImportError, AttributeError):
             usable = False
         if not usable:
-            hint = 'It must be the dotted path of a callable: "mysite.ssh.function".'
-            yield Error(f"{name}: {setting(name)!r} is not there.", hint=hint, id="sshbox.E002")
+            hint = 'Set the dotted path of a callable, such as "mysite.ssh.function".'
+            yield Error(
+                f"{name}: {setting(name)!r} cannot be imported or called.",
+                hint=hint,
+                id="sshbox.E002",
+            )
 
 
 def _key_model():
@@ -55,14 +61,16 @@ def _key_model():
         for field in ("user", "public_key"):
             key_model()._meta.get_field(field)
     except (LookupError, ValueError, FieldDoesNotExist) as error:
-        hint = "It must be app_label.Model, with the fields user and public_key; else SSHBOX_KEYS."
+        hint = (
+            "Set app_label.Model, a model with the fields user and public_key, or use SSHBOX_KEYS."
+        )
         yield Error(f"SSHBOX_KEY_MODEL: {error}", hint=hint, id="sshbox.E004")
 
 
 def _login_name():
     hint = (
-        "It must be a unique text field of the user model, or the dotted path of a class with the "
-        "methods login_name(user) and users(name)."
+        "Set a unique text field of the user model, or the dotted path of a class with the methods "
+        "login_name(user) and users(name)."
     )
     try:
         chosen = scheme()
@@ -79,10 +87,10 @@ def _login_name():
 def _problem_of_field(name):
     options = get_user_model()._meta
     field = options.get_field(name)
-    # Whether user names are unique is Django's own check (auth.E003).
+    # Django itself checks that user names are unique (auth.E003).
     constraints = [constraint.fields for constraint in options.total_unique_constraints]
     if name != get_user_model().USERNAME_FIELD and not field.unique and (name,) not in constraints:
-        return f"the field {name} is not unique: two users could have one login name"
+        return f"the field {name} is not unique: two users could have the same login name"
     if not isinstance(field, (CharField, TextField)):
-        return f"the field {name} holds no text"
+        return f"the field {name} is not a text field"
     return None

@@ -1,7 +1,7 @@
-"""Reads one SSH public key, strictly, with nothing but the standard library.
+"""Parses one SSH public key strictly, using only the standard library.
 
-What passes here is printed to sshd later on. So a key is taken apart down to its last byte and
-written anew from its parts; text that sshd might understand in another way is refused.
+sshd will read the key, so every byte of it is parsed and the key is encoded again from its parts.
+Text that sshd could interpret differently is rejected.
 """
 
 import base64
@@ -20,10 +20,10 @@ CURVES = {
 }
 ED25519 = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com")
 TYPES = (*ED25519, *CURVES, "ssh-rsa")
-MAX_TEXT = 16 * 1024  # four times the largest RSA key taken here
+MAX_TEXT = 16 * 1024  # four times the largest RSA key that is accepted
 RSA_BITS = range(2048, 16384 + 1)
 
-BROKEN = "The key is damaged ({}). Copy the whole line of the .pub file again."
+BROKEN = "The key is damaged: {}. Copy the whole line of the .pub file again."
 
 
 class ParsedKey(NamedTuple):
@@ -33,23 +33,23 @@ class ParsedKey(NamedTuple):
 
     @property
     def line(self):
-        """The key as sshd reads it, without options and comment."""
+        """The key in the format of authorized_keys, without options and comment."""
         return f"{self.type} {base64.b64encode(self.blob).decode()}"
 
     @property
     def fingerprint(self):
-        """As `ssh-keygen -l` and sshd write it."""
+        """The fingerprint in the format of `ssh-keygen -l`."""
         digest = base64.b64encode(hashlib.sha256(self.blob).digest()).decode()
         return "SHA256:" + digest.rstrip("=")
 
 
 def parse_public_key(text):
-    """The one public key that `text` holds; ValidationError says why it holds none."""
+    """Return the public key in `text`. Raise ValidationError if there is not exactly one."""
     line = _one_line(text)
     words = line.split(maxsplit=2)
     _check_type(words[0], line)
     if len(words) < 2:
-        raise ValidationError(BROKEN.format("nothing follows its type"))
+        raise ValidationError(BROKEN.format("nothing follows the key type"))
     blob = _decode_base64(words[1])
     _check_blob(words[0], blob)
     return ParsedKey(words[0], blob, words[2] if len(words) == 3 else "")
@@ -60,30 +60,32 @@ def _one_line(text):
         raise ValidationError("A public key must be text.")
     if "PRIVATE KEY-----" in text or text.startswith("PuTTY-User-Key-File"):
         raise ValidationError(
-            "This is a private key. Never give it to anybody: make a new pair with ssh-keygen "
-            "and enter the line of the file that ends in .pub."
+            "This is a private key. Never give it to anybody. Create a new key pair with ssh-keygen "
+            "and enter the line of its .pub file."
         )
     if len(text) > MAX_TEXT:
-        raise ValidationError("This is too long for a public key. Enter one line of a .pub file.")
+        raise ValidationError(
+            "This text is too long for a public key. Enter the line of a .pub file."
+        )
     if text.lstrip().startswith(("-----BEGIN", "---- BEGIN")):
         raise ValidationError(
-            "This key is not in the format of OpenSSH. Convert it with: ssh-keygen -i -f FILE "
+            "This key is not in OpenSSH format. Convert it with: ssh-keygen -i -f FILE "
             "(add -m PKCS8 or -m PEM if it begins with five dashes)."
         )
     if text.startswith("\ufeff"):
         raise ValidationError(
-            "There is a byte order mark before the key. Save the file as plain text without one."
+            "The file begins with a byte order mark. Save it as plain text without one."
         )
     if text.endswith("\n"):
         text = text[:-2] if text.endswith("\r\n") else text[:-1]
     if "\n" in text or "\r" in text:
-        raise ValidationError("These are several lines. Enter one key, on one line.")
+        raise ValidationError("The text has several lines. Enter one key on one line.")
     if not text.isprintable():
         raise ValidationError(
-            "There are tabs, control or invisible characters in the key. Copy the line again."
+            "The key contains tabs, control characters or invisible characters. Copy the line again."
         )
     if not text.strip():
-        raise ValidationError("There is no key. Enter the line of the file that ends in .pub.")
+        raise ValidationError("There is no key. Enter the line of a .pub file.")
     return text.strip()
 
 
@@ -92,21 +94,21 @@ def _check_type(word, line):
         return
     if word == "ssh-dss":
         raise ValidationError(
-            "DSA keys are too weak and no longer work with OpenSSH. Make one with: "
+            "DSA keys are weak, and OpenSSH no longer supports them. Create a new key with: "
             "ssh-keygen -t ed25519"
         )
     if word.endswith("-cert-v01@openssh.com"):
         raise ValidationError(
-            "This is a certificate. Enter the plain public key: the .pub file without -cert."
+            "This is a certificate. Enter the public key: the line of the .pub file without -cert."
         )
-    # Options may hold quoted spaces, so look for a type anywhere behind the first word.
+    # Options may contain quoted spaces, so look for a key type after every space.
     if any(f" {known} " in f"{line} " for known in TYPES):
         raise ValidationError(
-            "There is text before the type of the key. Options are not taken here: enter the "
-            "line from the type on, for example from ssh-ed25519 on."
+            "There is text before the key type. Options are not accepted: enter the line without "
+            "them, so that it begins with the type, such as ssh-ed25519."
         )
     raise ValidationError(
-        f"The line begins with “{word[:40]}”, which is no type of key taken here. Taken are: "
+        f"The line begins with “{word[:40]}”, which is not a supported key type. Supported types: "
         + ", ".join(TYPES)
     )
 
@@ -116,9 +118,9 @@ def _decode_base64(word):
         blob = base64.b64decode(word.encode(), validate=True)
     except binascii.Error:
         raise ValidationError(
-            BROKEN.format("its base64 text is cut or has foreign characters")
+            BROKEN.format("its base64 text is truncated or contains invalid characters")
         ) from None
-    # Python overlooks stray bits in the last character; one key must have one spelling only.
+    # Python ignores stray bits in the last character, but each key must have one encoding only.
     if base64.b64encode(blob) != word.encode():
         raise ValidationError(BROKEN.format("its base64 text has stray bits at the end"))
     return blob
@@ -127,7 +129,9 @@ def _decode_base64(word):
 def _check_blob(key_type, blob):
     inner, *fields = _fields(blob)
     if inner != key_type.encode():
-        raise ValidationError(BROKEN.format("the type before it is not the type inside it"))
+        raise ValidationError(
+            BROKEN.format("the key type in the line differs from the type in the base64 text")
+        )
     if key_type.startswith("sk-"):
         fields = _without_application(fields)
     if key_type in ED25519:
@@ -139,12 +143,12 @@ def _check_blob(key_type, blob):
 
 
 def _fields(blob):
-    """The fields of a blob, each a length of four bytes and as many bytes."""
+    """Split a blob into its fields: four bytes of length each, then that many bytes."""
     fields = []
     while blob:
         end = 4 + int.from_bytes(blob[:4], "big")
         if len(blob) < end:
-            raise ValidationError(BROKEN.format("it ends too early or has bytes behind its end"))
+            raise ValidationError(BROKEN.format("it is truncated or has extra bytes at the end"))
         fields.append(blob[4:end])
         blob = blob[end:]
     if not fields:
@@ -153,45 +157,49 @@ def _fields(blob):
 
 
 def _without_application(fields):
-    """Security keys end with the name of the application they were made for, mostly `ssh:`."""
+    """Drop the last field of a security key: its application, usually `ssh:`."""
     application = fields[-1] if fields else b""
     if not application or not all(0x20 <= byte < 0x7F for byte in application):
-        raise ValidationError(BROKEN.format("the application of the security key is not text"))
+        raise ValidationError(
+            BROKEN.format("the application of the security key is not printable text")
+        )
     return fields[:-1]
 
 
 def _check_ed25519(fields):
     if [len(field) for field in fields] != [32]:
-        raise ValidationError(BROKEN.format("an Ed25519 key is one field of 32 bytes"))
+        raise ValidationError(BROKEN.format("an Ed25519 key consists of one field of 32 bytes"))
 
 
 def _check_point(fields, curve, length):
     if len(fields) != 2 or fields[0] != curve:
-        raise ValidationError(BROKEN.format("an ECDSA key is its curve and one point on it"))
-    # 4 marks an uncompressed point, the only form in SSH.
+        raise ValidationError(BROKEN.format("an ECDSA key consists of its curve and one point"))
+    # The byte 4 marks an uncompressed point, the only form that SSH allows.
     if len(fields[1]) != length or fields[1][0] != 4:
-        raise ValidationError(BROKEN.format(f"a point of {curve.decode()} is {length} bytes"))
+        raise ValidationError(BROKEN.format(f"a point on {curve.decode()} has {length} bytes"))
 
 
 def _check_rsa(fields):
     if len(fields) != 2:
-        raise ValidationError(BROKEN.format("an RSA key is two numbers"))
+        raise ValidationError(BROKEN.format("an RSA key consists of two numbers"))
     exponent, modulus = (_positive(field) for field in fields)
-    # With an even exponent or 1 anybody could sign.
+    # With an even exponent or 1, anybody could forge signatures.
     if exponent < 3 or exponent % 2 == 0 or modulus % 2 == 0:
-        raise ValidationError(BROKEN.format("its numbers are not those of an RSA key"))
+        raise ValidationError(BROKEN.format("its numbers are not valid for an RSA key"))
     bits = modulus.bit_length()
     if bits < RSA_BITS.start:
         raise ValidationError(
-            f"This RSA key has {bits} bits, at least {RSA_BITS.start} are needed. Make a key "
+            f"This RSA key has {bits} bits; at least {RSA_BITS.start} are required. Create a new key "
             "with: ssh-keygen -t ed25519"
         )
     if bits not in RSA_BITS:
-        raise ValidationError(f"This RSA key has {bits} bits, more than {RSA_BITS[-1]}.")
+        raise ValidationError(
+            f"This RSA key has {bits} bits, more than the {RSA_BITS[-1]} that are supported."
+        )
 
 
 def _positive(field):
-    """A positive number in its one shortest form: no sign bit, no zero byte to spare."""
+    """Decode a positive number in its shortest form: no sign bit, no superfluous zero byte."""
     if not field or field[0] >= 0x80 or (field[0] == 0 and (len(field) == 1 or field[1] < 0x80)):
-        raise ValidationError(BROKEN.format("a number in it is not written in its shortest form"))
+        raise ValidationError(BROKEN.format("a number in it is not encoded in its shortest form"))
     return int.from_bytes(field, "big")

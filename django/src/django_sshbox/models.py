@@ -8,15 +8,15 @@ from .names import LOGIN, RULE
 
 
 class SSHKey(models.Model):
-    """A public key of a user. Stored as `type base64`; what came behind it becomes the title."""
+    """A public key of a user, stored as `type base64`. The comment becomes the title."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sshbox_keys"
     )
     title = models.CharField(
-        max_length=100, blank=True, help_text="Left empty, it is the comment of the key."
+        max_length=100, blank=True, help_text="Defaults to the comment of the key."
     )
-    public_key = models.TextField(help_text="The one line of the file that ends in .pub.")
+    public_key = models.TextField(help_text="The line of the .pub file.")
     fingerprint = models.CharField(max_length=50, editable=False)
     key_type = models.CharField("type", max_length=40, editable=False)
     created_at = models.DateTimeField("created", auto_now_add=True)
@@ -33,23 +33,23 @@ class SSHKey(models.Model):
 
     def clean(self):
         if not self.public_key:
-            return  # the field itself says that it is required
+            return  # the field reports that it is required
         try:
-            self._read_key()
+            self._parse_key()
         except ValidationError as error:
             raise ValidationError({"public_key": error.messages}) from None
         if not self.title.isprintable():
-            raise ValidationError({"title": "There are control characters in the title."})
-        # Forms leave the constraint out, because the fingerprint is not one of their fields.
+            raise ValidationError({"title": "The title contains control characters."})
+        # A form skips the unique constraint, since the fingerprint is not one of its fields.
         same = SSHKey.objects.filter(user_id=self.user_id, fingerprint=self.fingerprint)
         if same.exclude(pk=self.pk).exists():
-            raise ValidationError({"public_key": "This user has this key already."})
+            raise ValidationError({"public_key": "This user already has this key."})
 
     def save(self, *args, **kwargs):
-        self._read_key()  # also for code that never calls clean()
+        self._parse_key()  # for code that does not call clean()
         super().save(*args, **kwargs)
 
-    def _read_key(self):
+    def _parse_key(self):
         key = parse_public_key(self.public_key)
         self.public_key = key.line
         self.fingerprint = key.fingerprint
@@ -58,9 +58,9 @@ class SSHKey(models.Model):
 
 
 class LoginName(models.Model):
-    """A login name that was given to a user, where SSHBOX_LOGIN_NAME is `names.Allocated`.
+    """A login name allocated to a user, used if SSHBOX_LOGIN_NAME is `names.Allocated`.
 
-    A row stays when its user goes: the home of that name is still on the host.
+    A row outlives its user: the home with this name still exists on the host.
     """
 
     user = models.OneToOneField(
@@ -81,8 +81,8 @@ class LoginName(models.Model):
 
     def clean(self):
         if not LOGIN.fullmatch(self.name):
-            raise ValidationError({"name": f"This cannot be a login name: {RULE}."})
+            raise ValidationError({"name": f"This is not a valid login name: {RULE}."})
         model = get_user_model()
         others = model._default_manager.exclude(pk=self.user_id)
         if others.filter(**{f"{model.USERNAME_FIELD}__iexact": self.name}).exists():
-            raise ValidationError({"name": "This is the user name of another user."})
+            raise ValidationError({"name": "Another user has this user name."})

@@ -1,4 +1,4 @@
-"""The one question sshbox asks: who is this user, and which keys are theirs?"""
+"""The endpoint that sshbox queries at each login: a user's account and keys."""
 
 import hmac
 import logging
@@ -14,15 +14,15 @@ from .names import find_user
 log = logging.getLogger(__name__)
 
 
-# never_cache says `private` too: a cache of the whole site would else serve it without a token.
+# never_cache also sends `private`: a cache of the site must not serve this without a token.
 @never_cache
 @require_safe
 def account(request, name):
     try:
         token = read_token()
     except ImproperlyConfigured as error:
-        log.error("no account is served: %s", error)
-        return _error(503, "this site has no token for sshbox, see its log")
+        log.error("cannot serve accounts: %s", error)
+        return _error(503, "the token of sshbox is not configured; see the log of this site")
     if not _has_token(request, token):
         response = _error(401, "a valid Bearer token is needed")
         response["WWW-Authenticate"] = 'Bearer realm="sshbox"'
@@ -33,13 +33,13 @@ def account(request, name):
     return JsonResponse(account_of(user, name))
 
 
-# For LoginRequiredMiddleware (Django 5.1 and later): sshbox shows its token, it has no session.
+# For LoginRequiredMiddleware (Django 5.1 and later): sshbox sends a token and has no session.
 account.login_required = False
 
 
 def _has_token(request, token):
     scheme, _, word = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-    # Headers arrive decoded as latin-1: this gives back the bytes that were sent.
+    # Headers arrive decoded as latin-1; encoding restores the bytes that the client sent.
     sent = word.strip().encode("latin-1", "replace")
     return hmac.compare_digest(sent, token) and scheme.lower() == "bearer"
 

@@ -1,4 +1,4 @@
-"""What a site may have before it meets sshbox."""
+"""Models that a site may have before it installs django-sshbox."""
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Member(AbstractUser):
-    # NOCASE compares like MySQL and SQL Server do as they come.
+    # NOCASE ignores case, as MySQL and SQL Server do by default.
     username = models.CharField(max_length=150, unique=True, db_collation="NOCASE")
     ssh_name = models.CharField(
         max_length=150, unique=True, null=True, blank=True, db_collation="NOCASE"
@@ -16,6 +16,7 @@ class Member(AbstractUser):
 
 
 class WorkspaceSSHKey(models.Model):
+    # The key model of an existing site, as in tests/system/accounts_app.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     title = models.CharField(max_length=100)
     public_key = models.TextField()

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn f35_a_time_that_is_too_long_is_bounded_and_told() {
+    fn f35_a_time_that_is_too_long_is_bounded_and_reported() {
         let parsed = |time: &str| {
             json(&format!(r#"{{"user":"alice","keys":["{KEY}"],"idle_timeout":"{time}"}}"#)).unwrap()
         };
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn inactive_and_keyless_are_answers() {
+    fn inactive_users_and_users_without_keys_are_refused() {
         for (body, reason) in [
             (format!(r#"{{"user":"alice","id":1,"active":false,"keys":["{KEY}"]}}"#), "inactive"),
             (r#"{"user":"alice","id":1,"keys":[]}"#.to_owned(), "no keys"),
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forge_answers_in_lines() {
+    fn a_reply_of_key_lines_is_an_account() {
         let login = Login::parse(b"alice").unwrap();
         let body = format!("# keys of alice\n\n{KEY} a@b\r\n{KEY}\nnonsense\n");
         let parsed = parse(&login, ReplyFormat::KeyLines, body.as_bytes()).unwrap();

@@ -43,7 +43,7 @@ fn f16_a_clock_that_jumps_neither_kills_nor_revives_a_record() {
 }
 
 #[test]
-fn p3_after_a_reboot_wall_time_decides_and_the_future_is_not_believed() {
+fn p3_after_a_reboot_the_wall_clock_decides_and_a_future_record_is_not_used() {
     let record = AccountRecord::new(account("alice"), &at("a", 90_000, YEAR));
     assert!(record.serves(&at("b", 10, YEAR + 3600), DAY));
     assert!(!record.serves(&at("b", 10, YEAR + 86_400), DAY));
@@ -70,7 +70,7 @@ fn a_record_is_written_read_and_forgotten() {
 }
 
 #[test]
-fn f26_torn_empty_and_foreign_records_count_as_none() {
+fn f26_incomplete_empty_and_foreign_records_count_as_absent() {
     let dir = tempfile::tempdir().unwrap();
     let cache = cache(dir.path());
     let record = serde_json::to_string(&AccountRecord::new(account("bob"), &at("a", 1, 1))).unwrap();
@@ -81,7 +81,7 @@ fn f26_torn_empty_and_foreign_records_count_as_none() {
 }
 
 #[test]
-fn a_fifo_or_a_link_in_place_of_a_record_holds_nobody_up() {
+fn a_fifo_or_a_link_in_place_of_a_record_does_not_block() {
     let dir = tempfile::tempdir().unwrap();
     let cache = cache(dir.path());
     let path = dir.path().join("alice.json");
@@ -106,7 +106,7 @@ fn f13_when_nothing_can_be_written_the_old_record_stays() {
 }
 
 #[test]
-fn f33_a_directory_that_cannot_be_used_is_replaced_by_memory_and_told_once() {
+fn f33_an_unusable_directory_is_replaced_by_the_fallback_and_logged_once() {
     let (dir, fallback) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let missing = dir.path().join("missing");
     let cache = Cache { dir: missing.clone(), fallback: fallback.path().to_owned() };
@@ -152,7 +152,7 @@ fn p3_f33_a_no_is_an_answer_when_the_old_record_cannot_be_removed() {
 }
 
 #[test]
-fn p3_f33_no_old_record_returns_from_either_place() {
+fn p3_f33_no_old_record_returns_from_either_directory() {
     let (dir, fallback) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let cache = Cache { dir: dir.path().to_owned(), fallback: fallback.path().join("full") };
     let alice = login("alice");
@@ -172,7 +172,7 @@ fn p3_f33_no_old_record_returns_from_either_place() {
 }
 
 #[test]
-fn f33_strangers_leave_no_file_each_while_the_directory_cannot_be_used() {
+fn f33_revocations_of_many_names_take_one_file_while_the_directory_is_unusable() {
     let (dir, fallback) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let cache = Cache { dir: dir.path().join("missing"), fallback: fallback.path().to_owned() };
     for n in 0..10_000 {
@@ -182,7 +182,7 @@ fn f33_strangers_leave_no_file_each_while_the_directory_cannot_be_used() {
 }
 
 #[test]
-fn f33_without_any_place_to_write_each_call_says_so() {
+fn f33_without_a_writable_directory_each_failure_is_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let cache = cache(&dir.path().join("missing"));
     assert_eq!(
@@ -195,7 +195,7 @@ fn f33_without_any_place_to_write_each_call_says_so() {
 }
 
 #[test]
-fn a_hundred_thousand_strangers_leave_one_small_file() {
+fn outcomes_for_a_hundred_thousand_names_take_one_small_file() {
     let dir = tempfile::tempdir().unwrap();
     let cache = cache(dir.path());
     let now = at("a", 7, 7);
@@ -210,7 +210,7 @@ fn a_hundred_thousand_strangers_leave_one_small_file() {
 }
 
 #[test]
-fn one_flight_per_user_and_none_waits_for_another() {
+fn one_lookup_per_user_and_none_waits_for_another_user() {
     let dir = tempfile::tempdir().unwrap();
     let cache = cache(dir.path());
     let lock = cache.lock_lookup(&login("alice"), Duration::ZERO).unwrap();

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_line_and_expectation() {
+    fn errors_name_the_line_and_what_was_expected() {
         for (text, expected) in [
             ("[accounts]\nurll = 'x'", "line 2, column 1"),
             ("[accounts]\nfresh = '5 parsecs'", "expected a time like"),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn f35_a_box_that_is_never_stopped_is_written_so() {
+    fn f35_a_timeout_of_never_is_written_and_read() {
         for (text, expected) in
             [("never", None), ("10y", Some(TimeSpan::LONGEST.0)), ("0s", Some(Duration::ZERO))]
         {
@@ -259,13 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn f34_for_want_of_descriptors_a_configuration_is_not_wrong() {
+    fn f34_a_lack_of_descriptors_is_not_an_invalid_configuration() {
         let read = |errno: Errno| ConfigError::Read("x".into(), errno.into()).is_shortage();
         assert!(read(Errno::EMFILE) && !read(Errno::ENOENT));
     }
 
     #[test]
-    fn a_directory_is_no_configuration() {
+    fn a_directory_is_not_read_as_configuration() {
         assert!(matches!(load(Path::new("/etc")), Err(ConfigError::Untrusted(..))));
     }
 }

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_knows_its_logins_again() {
+    fn a_template_finds_the_login_in_a_filled_text() {
         let template: Template = "scitex-user-{user}".parse().unwrap();
         let login = Login::parse(b"Ada-L").unwrap();
         assert_eq!(template.login_of(&template.fill(&login)).unwrap(), login);

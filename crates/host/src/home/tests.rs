@@ -39,7 +39,7 @@ fn a18_a_later_account_of_the_same_name_is_refused() {
 }
 
 #[test]
-fn f32_a_torn_note_is_nobodys_and_is_written_again() {
+fn f32_an_incomplete_note_counts_as_absent_and_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let note = dir.path().join(".alice.sshbox-id");
     for torn in ["", "\n", "4", "7-of-another", "\0\0\0", "42 \n", "\u{fffd}\n"] {
@@ -66,7 +66,7 @@ fn owner_of(path: &Path) -> UidGid {
 }
 
 #[test]
-fn f32_what_was_left_half_made_becomes_whole() {
+fn f32_a_home_that_was_left_incomplete_is_completed() {
     let dir = tempfile::tempdir().unwrap();
     let (home, temporary) = (dir.path().join("alice"), dir.path().join(".alice.sshbox-new"));
     // The process was killed before the rename.
@@ -84,7 +84,7 @@ fn f32_what_was_left_half_made_becomes_whole() {
 }
 
 #[test]
-fn what_is_no_half_made_home_keeps_its_owner() {
+fn a_home_that_is_not_incomplete_keeps_its_owner() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("alice");
     fs::create_dir(&home).unwrap();
@@ -119,7 +119,7 @@ fn a11_links_and_files_in_place_of_a_home_are_refused() {
 }
 
 #[test]
-fn a_look_tells_owner_and_account_and_makes_nothing() {
+fn inspect_returns_owner_and_account_and_creates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let template = template(dir.path());
     assert!(matches!(inspect(&template, &alice()), Err(HomeError::Open(_, Errno::ENOENT))));
@@ -135,7 +135,7 @@ fn a_look_tells_owner_and_account_and_makes_nothing() {
 }
 
 #[test]
-fn a_missing_base_is_told() {
+fn a_missing_base_is_an_error_that_names_it() {
     let template = "/nonexistent/homes/{user}".parse().unwrap();
     let error = ensure(&template, &alice(), None, me()).unwrap_err();
     assert_eq!(error.to_string(), "cannot open /nonexistent/homes");

@@ -1,5 +1,5 @@
-//! What a box uses, as the kernel counts it in its cgroup: a few small files instead of a
-//! question to the engine, which takes a second for each box. Both versions of cgroups.
+//! Resource usage of a container, read from its cgroup, version 1 or 2. Asking the engine instead
+//! takes a second per container.
 
 use session::box_status::Usage;
 use session::procfs::{self, cgroup_path};
@@ -7,34 +7,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where cgroups are mounted (file-hierarchy of systemd, and of Docker without it).
+/// The mount point of cgroups.
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// What the box with this init on the host has used and uses; `None` when it is gone.
+/// Usage of the container whose PID 1 has this pid on the host. `None` if it has ended.
 #[must_use]
 pub fn usage(init: i32) -> Option<Usage> {
     read(Path::new(MOUNT), &procfs::cgroups(init).ok()?)
 }
 
-/// Reads the counters of the cgroups of a process, below the mount point of cgroups.
+/// Read the counters of the cgroups that `/proc/PID/cgroup` lists.
 fn read(mount: &Path, groups: &str) -> Option<Usage> {
-    // Joining the empty controller of version 2 adds nothing.
+    // Version 2 has no controller in the path: joining an empty one adds nothing.
     let group = |controller: &str| -> Option<PathBuf> {
         Some(mount.join(controller).join(cgroup_path(groups, controller)?))
     };
     if let (Some(cpu), Some(memory), Some(pids)) = (group("cpuacct"), group("memory"), group("pids")) {
-        let droppable = field(&memory.join("memory.stat"), "total_inactive_file").unwrap_or_default();
+        let inactive_file = field(&memory.join("memory.stat"), "total_inactive_file").unwrap_or_default();
         return Some(Usage {
             cpu: Duration::from_nanos(number(&cpu.join("cpuacct.usage"))?),
-            memory: number(&memory.join("memory.usage_in_bytes"))?.saturating_sub(droppable),
+            memory: number(&memory.join("memory.usage_in_bytes"))?.saturating_sub(inactive_file),
             processes: number(&pids.join("pids.current"))?,
         });
     }
     let group = group("")?;
-    let droppable = field(&group.join("memory.stat"), "inactive_file").unwrap_or_default();
+    let inactive_file = field(&group.join("memory.stat"), "inactive_file").unwrap_or_default();
     Some(Usage {
         cpu: Duration::from_micros(field(&group.join("cpu.stat"), "usage_usec")?),
-        memory: number(&group.join("memory.current"))?.saturating_sub(droppable),
+        memory: number(&group.join("memory.current"))?.saturating_sub(inactive_file),
         processes: number(&group.join("pids.current"))?,
     })
 }
@@ -58,21 +58,21 @@ mod tests {
     }
 
     #[test]
-    fn version_1_has_one_tree_for_each_controller() {
+    fn cgroups_of_version_1_have_one_tree_per_controller() {
         let mount = tempfile::tempdir().unwrap();
         let at = |path: &str| mount.path().join(path);
         write(&at("cpuacct/docker/x/cpuacct.usage"), "2500000000\n");
         write(&at("memory/docker/x/memory.usage_in_bytes"), "1000\n");
         write(&at("memory/docker/x/memory.stat"), "inactive_file 1\ntotal_inactive_file 400\n");
         write(&at("pids/docker/x/pids.current"), "3\n");
-        // The empty tree of version 2 that systemd mounts beside it is not asked.
+        // The hybrid hierarchy of systemd: the tree of version 2 has no controllers.
         let groups = "4:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n2:pids:/docker/x\n0::/docker/x\n";
         let usage = read(mount.path(), groups).unwrap();
         assert_eq!(usage, Usage { cpu: Duration::from_millis(2500), memory: 600, processes: 3 });
     }
 
     #[test]
-    fn version_2_has_one_tree() {
+    fn cgroups_of_version_2_have_one_tree() {
         let mount = tempfile::tempdir().unwrap();
         let at = |path: &str| mount.path().join("system.slice/docker-x.scope").join(path);
         write(&at("cpu.stat"), "usage_usec 2500000\nuser_usec 1\n");
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_that_is_gone_uses_nothing_that_is_known() {
+    fn a_stopped_container_has_no_usage() {
         let mount = tempfile::tempdir().unwrap();
         for groups in ["", "0::/gone\n", "4:memory:/gone\n3:cpuacct:/gone\n2:pids:/gone\n", "nonsense"] {
             assert_eq!(read(mount.path(), groups), None, "{groups}");

@@ -1,5 +1,5 @@
-//! The sessions of this host as the kernel shows them: one `sshbox-shell` each, under the uid
-//! of its user. For root. What a process's environment holds came from a client in part.
+//! The SSH sessions of this host: one `sshbox-shell` process each, under the uid of its user. Only
+//! root can read and end them. Parts of a process's environment come from the client.
 
 use identity::{Login, UID_BASE, UID_MASK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,33 +13,32 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The program of a session.
+/// The program of every session.
 const SHELL: &str = "/usr/lib/sshbox/sshbox-shell";
 
-/// What the kernel adds to the path of a program that an upgrade has replaced.
+/// The kernel appends this to the path of a program that an upgrade has replaced.
 const DELETED: &[u8] = b" (deleted)";
 
-/// Longest environment that is read, in bytes; a longer one is cut.
-const ENVIRONMENT: u64 = 1 << 20;
+/// How much of a process's environment is read, in bytes.
+const ENVIRONMENT_MAX: u64 = 1 << 20;
 
-/// How long a session may take to end after SIGHUP, and then after SIGKILL, in milliseconds.
-const GRACE: u16 = 2000;
+/// How long a process may take to end after SIGHUP, and again after SIGKILL, in milliseconds.
+const EXIT_TIMEOUT: u16 = 2000;
 
-/// Which session: the process, and when it began, so that a later process with the same
-/// number is another.
+/// Identifies a session by its pid and start time, since the kernel reuses pids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id {
+pub struct SessionId {
     pid: i32,
     began: Duration,
 }
 
-impl fmt::Display for Id {
+impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:x}", self.pid, self.began.as_millis())
     }
 }
 
-impl FromStr for Id {
+impl FromStr for SessionId {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -55,26 +54,26 @@ impl FromStr for Id {
 /// A session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Which one.
-    pub id: Id,
-    /// Whose.
+    /// Identifies the session.
+    pub id: SessionId,
+    /// The user.
     pub login: Login,
-    /// Address of the client, as sshd says.
+    /// Address of the client, from sshd.
     pub from: String,
     /// Whether it has a terminal.
     pub terminal: bool,
-    /// What the client wants to run, as it came; `None` for a login shell.
+    /// The command line from the client, unescaped; `None` for a login shell.
     pub command: Option<Vec<u8>>,
 }
 
 impl Session {
-    /// Its process.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.id.pid
     }
 
-    /// When it began, since boot.
+    /// Start time, since boot.
     #[must_use]
     pub fn began(&self) -> Duration {
         self.id.began
@@ -84,27 +83,27 @@ impl Session {
 /// All sessions, the oldest first.
 ///
 /// # Errors
-/// What the file system says of `/proc`; a session that ends meanwhile is none.
-pub fn all() -> io::Result<Vec<Session>> {
-    let mut sessions: Vec<_> = procfs::pids()?.filter_map(look).collect();
+/// Reading `/proc` failed. A session that ends meanwhile is left out.
+pub fn list() -> io::Result<Vec<Session>> {
+    let mut sessions: Vec<_> = procfs::pids()?.filter_map(session_of).collect();
     sessions.sort_by_key(|session| (session.id.began, session.id.pid));
     Ok(sessions)
 }
 
-/// Ends a session: its program is hung up, as when the client vanishes. Returns it; `None`
-/// when there is none of this id.
+/// End a session with SIGHUP, as when the client disconnects. Return it, or `None` if no session has
+/// this id.
 ///
 /// # Errors
-/// What the kernel says; `TimedOut` when the process does not even die by SIGKILL.
-pub fn end(id: Id) -> io::Result<Option<Session>> {
+/// `TimedOut` if the process survives SIGKILL. Else as the kernel reports.
+pub fn end(id: SessionId) -> io::Result<Option<Session>> {
     let Some(pid) = Pid::from_raw(id.pid) else { return Ok(None) };
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
         Err(rustix::io::Errno::SRCH) => return Ok(None),
         other => other?,
     };
-    // The descriptor holds whatever process has the number now. If that is the one of the id,
-    // which began earlier, then so was the one that was opened: numbers do not go back.
-    let Some(session) = look(id.pid).filter(|session| session.id == id) else {
+    // Check the start time only now, with the pidfd open: if the pid still belongs to the session, it
+    // did so when the pidfd was opened.
+    let Some(session) = session_of(id.pid).filter(|session| session.id == id) else {
         return Ok(None);
     };
     for signal in [Signal::HUP, Signal::KILL] {
@@ -112,27 +111,28 @@ pub fn end(id: Id) -> io::Result<Option<Session>> {
             Err(rustix::io::Errno::SRCH) => return Ok(Some(session)),
             other => other?,
         }
-        if ends(&process)? {
+        if wait_for_exit(&process)? {
             return Ok(Some(session));
         }
     }
     Err(io::ErrorKind::TimedOut.into())
 }
 
-fn ends(process: &OwnedFd) -> io::Result<bool> {
-    Ok(poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::from(GRACE))? > 0)
+/// Whether the process exits in time.
+fn wait_for_exit(process: &OwnedFd) -> io::Result<bool> {
+    Ok(poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::from(EXIT_TIMEOUT))? > 0)
 }
 
-/// The session that this process is, if it is one.
-fn look(pid: i32) -> Option<Session> {
-    // One in another pid namespace belongs to an sshbox in there, not to this host's.
+/// The session of this process. `None` if it is no session.
+fn session_of(pid: i32) -> Option<Session> {
+    // A process in another pid namespace belongs to an sshbox installed in a container.
     if !is_shell(&procfs::program(pid).ok()?) || !procfs::in_our_pid_namespace(pid)? {
         return None;
     }
     let began = Stat::of(pid)?.start()?;
     let uid = Status::of(pid)?.real_uid?;
-    let environment = procfs::environment(pid, ENVIRONMENT).ok()?;
-    session(Id { pid, began }, uid, &environment)
+    let environment = procfs::environment(pid, ENVIRONMENT_MAX).ok()?;
+    from_environment(SessionId { pid, began }, uid, &environment)
 }
 
 fn is_shell(program: &Path) -> bool {
@@ -140,8 +140,8 @@ fn is_shell(program: &Path) -> bool {
     program.strip_suffix(DELETED).unwrap_or(program) == SHELL.as_bytes()
 }
 
-/// Puts together what sshd has told the process. What does not fit the uid is no session.
-fn session(id: Id, uid: u32, environment: &[u8]) -> Option<Session> {
+/// The session that sshd describes in the environment. `None` if the login name does not have this uid.
+fn from_environment(id: SessionId, uid: u32, environment: &[u8]) -> Option<Session> {
     let variable = |name: &str| {
         environment.split(|byte| *byte == 0).find_map(|entry| {
             let value = entry.strip_prefix(name.as_bytes())?;
@@ -152,7 +152,7 @@ fn session(id: Id, uid: u32, environment: &[u8]) -> Option<Session> {
     if login.uid() != uid || !(UID_BASE..=UID_BASE + UID_MASK).contains(&uid) {
         return None;
     }
-    // "client port server port", see ssh(1).
+    // "client-address client-port server-address server-port"; see ssh(1).
     let from = String::from_utf8_lossy(variable("SSH_CONNECTION").unwrap_or_default());
     Some(Session {
         id,
@@ -167,7 +167,7 @@ fn session(id: Id, uid: u32, environment: &[u8]) -> Option<Session> {
 mod tests {
     use super::*;
 
-    const ID: Id = Id { pid: 4711, began: Duration::from_millis(0xabc0) };
+    const ID: SessionId = SessionId { pid: 4711, began: Duration::from_millis(0xabc0) };
 
     fn alice() -> Login {
         Login::parse(b"alice").unwrap()
@@ -178,29 +178,29 @@ mod tests {
         assert_eq!(ID.to_string(), "4711-abc0");
         assert_eq!("4711-abc0".parse(), Ok(ID));
         for bad in ["", "4711", "4711-", "-abc0", "0-abc0", "-1-abc0", "4711-xyz", "4711-abc0-1"] {
-            assert!(bad.parse::<Id>().is_err(), "{bad}");
+            assert!(bad.parse::<SessionId>().is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn a_session_is_what_sshd_says() {
+    fn a_session_is_read_from_the_environment_that_sshd_sets() {
         let environment = b"LC_X=SSH_TTY=/dev/null\0LOGNAME=alice\0SSH_CONNECTION=192.0.2.9 50000 192.0.2.1 2200\0SSH_TTY=/dev/pts/3\0SSH_ORIGINAL_COMMAND=a\xff\x1b\0";
-        let found = session(ID, alice().uid(), environment).unwrap();
+        let found = from_environment(ID, alice().uid(), environment).unwrap();
         assert_eq!((found.login.as_str(), &*found.from, found.terminal), ("alice", "192.0.2.9", true));
         assert_eq!(found.command.as_deref(), Some(&b"a\xff\x1b"[..]));
-        let shell = session(ID, alice().uid(), b"LOGNAME=alice\0LC_ALL=SSH_TTY=\0").unwrap();
+        let shell = from_environment(ID, alice().uid(), b"LOGNAME=alice\0LC_ALL=SSH_TTY=\0").unwrap();
         assert_eq!((shell.terminal, shell.command, &*shell.from), (false, None, ""));
     }
 
     #[test]
-    fn a_name_that_is_not_the_uids_is_no_session() {
-        assert_eq!(session(ID, alice().uid() + 1, b"LOGNAME=alice\0"), None);
-        assert_eq!(session(ID, 1000, b"LOGNAME=alice\0"), None);
-        assert_eq!(session(ID, alice().uid(), b"USER=alice\0"), None);
+    fn a_process_whose_name_does_not_match_its_uid_is_no_session() {
+        assert_eq!(from_environment(ID, alice().uid() + 1, b"LOGNAME=alice\0"), None);
+        assert_eq!(from_environment(ID, 1000, b"LOGNAME=alice\0"), None);
+        assert_eq!(from_environment(ID, alice().uid(), b"USER=alice\0"), None);
     }
 
     #[test]
-    fn the_program_is_ours_after_an_upgrade_too() {
+    fn the_program_is_recognized_after_an_upgrade() {
         for (path, ours) in [
             ("/usr/lib/sshbox/sshbox-shell", true),
             ("/usr/lib/sshbox/sshbox-shell (deleted)", true),
@@ -215,7 +215,7 @@ mod tests {
     fn who_is_no_session_is_not_ended() {
         let ourselves = i32::try_from(std::process::id()).unwrap();
         let began = Stat::of(ourselves).unwrap().start().unwrap();
-        assert_eq!(end(Id { pid: ourselves, began }).unwrap(), None);
-        assert_eq!(end(Id { pid: i32::MAX, began }).unwrap(), None);
+        assert_eq!(end(SessionId { pid: ourselves, began }).unwrap(), None);
+        assert_eq!(end(SessionId { pid: i32::MAX, began }).unwrap(), None);
     }
 }

@@ -11,11 +11,11 @@ use crate::observe::{status_of_missing, why_stopped};
 use crate::spec::{BoxSpec, HostSide};
 use crate::transport::{BoxSockets, HandOver, InitState, accepts_sessions};
 use host::config::Config;
-use host::features::{self, HostFeatures};
+use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
 use identity::Login;
-use session::box_status::first_words;
+use session::box_status::welcome_text;
 use session::clock;
 use session::deadlines::{NETWORK, START};
 use session::exit::{ExitStatus, Failure};
@@ -40,7 +40,7 @@ struct Start<'a> {
     /// Time between SIGTERM and SIGKILL when the box is stopped.
     grace: Duration,
     /// What the init shows at the first login.
-    first_words: String,
+    welcome_text: String,
     /// Where the steps are reported as they begin.
     progress: &'a Progress<'a>,
 }
@@ -62,7 +62,7 @@ pub async fn start(
         .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
         .map_err(no_runtime_dir)?;
     let account_id = account.id.as_deref().unwrap_or_default();
-    let host_key = host_key::of(Path::new(host_key::PATH), login.as_str(), account_id)
+    let host_key = host_key::derive(Path::new(host_key::PATH), login.as_str(), account_id)
         .and_then(|key| runtime_dir.give_host_key(&key, owner.uid, owner.gid));
     if let Err(error) = host_key {
         // Only `@sshd` needs it, and reports that it is missing.
@@ -75,7 +75,7 @@ pub async fn start(
         let host = HostSide { home: &home, run: runtime_dir.box_dir(), features };
         BoxSpec::new(&config.container, login, &account, host)
     };
-    let features = features::offers();
+    let features = HostFeatures::detect();
     let spec = spec_with(&features);
     let without_lxcfs = (!features.lxcfs.is_empty())
         .then(|| spec_with(&HostFeatures { lxcfs: Vec::new(), ..features.clone() }));
@@ -85,7 +85,7 @@ pub async fn start(
         runtime_dir: &runtime_dir,
         login,
         grace: config.reap.grace.0,
-        first_words: first_words(login.as_str(), &status_of_missing(&spec), idle_timeout.0),
+        welcome_text: welcome_text(login.as_str(), &status_of_missing(&spec), idle_timeout.0),
         progress,
     };
     let event = tokio::time::timeout(START, advance_or_without_lxcfs(&start, spec, without_lxcfs))
@@ -170,7 +170,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
             (_, _) => pause(attempt).await,
         }
     }
-    Err(Failure::new(ExitStatus::TryAgain, texts::NO_REST))
+    Err(Failure::new(ExitStatus::TryAgain, texts::STATE_KEEPS_CHANGING))
 }
 
 /// Records why the box is stopped, unless the program that stopped it has done so.
@@ -219,7 +219,7 @@ async fn run(start: &Start<'_>, id: &str) -> Result<bool, Failure> {
     let sockets = BoxSockets::listen(start.runtime_dir).map_err(no_runtime_dir)?;
     // The start does not depend on it. Written only here, so that it agrees with the limits that the
     // box was started with.
-    let _ = start.runtime_dir.write_first_words(&start.first_words);
+    let _ = start.runtime_dir.write_welcome_text(&start.welcome_text);
     start.progress.tell(texts::STARTING_CONTAINER);
     match start.engine.start(id).await {
         Ok(()) => start.progress.tell(texts::WAITING_FOR_INIT),

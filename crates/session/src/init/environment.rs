@@ -1,9 +1,9 @@
-//! The environment of a session, the same for every way in: a shell, a command, a file transfer, the
-//! SSH server of the box and what that runs. As sshd sets it: the image's variables, then the
-//! user's, then the client's. A type of terminal and a locale that the box does not know are replaced.
+//! The environment of a session, the same for a shell, a command, a file transfer, the container's SSH
+//! server and the programs of that. As sshd does: the image's variables, then the user's, then the
+//! client's. A terminal type or locale that the container does not have is replaced.
 
+use super::container_user::ContainerUser;
 use super::locales::{self, Locales};
-use super::person::Person;
 use super::terminals;
 use crate::escape::printable;
 use crate::texts;
@@ -13,50 +13,50 @@ use std::fs::File;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-/// Search path of sshd, for an image that sets none.
+/// sshd's default PATH, for an image that sets none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
 
-/// Variables from outside.
+/// Variables from the client.
 pub type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// What a session's program gets.
+/// The environment of a session's program.
 #[derive(Debug)]
 pub struct Environment {
     /// The variables.
     pub variables: BTreeMap<OsString, OsString>,
-    /// The client's type of terminal, if the box does not know it.
+    /// The client's terminal type, if the container has no entry for it.
     unknown_terminal: Option<Vec<u8>>,
 }
 
 impl Environment {
-    /// Of the image's variables, the user, and what came with the session.
+    /// Merges the image's variables, the user's and the client's.
     pub fn new(
         image: impl IntoIterator<Item = (OsString, OsString)>,
         client: &Variables,
-        person: &Person,
+        user: &ContainerUser,
     ) -> Self {
         let mut variables: BTreeMap<OsString, OsString> = image.into_iter().collect();
-        // Docker's own: the name of the host is for programs to ask, and PID 1 has no terminal.
-        for docker in ["HOSTNAME", "TERM"] {
-            variables.remove(OsStr::new(docker));
+        // Container engines set these for PID 1: programs ask for the host name, and PID 1 has no terminal.
+        for of_engine in ["HOSTNAME", "TERM"] {
+            variables.remove(OsStr::new(of_engine));
         }
         variables.entry("PATH".into()).or_insert_with(|| PATH.into());
         for name in ["USER", "LOGNAME"] {
-            variables.insert(name.into(), person.name.clone());
+            variables.insert(name.into(), user.name.clone());
         }
-        variables.insert("HOME".into(), person.home.clone().into());
-        variables.insert("SHELL".into(), person.shell.clone().into());
+        variables.insert("HOME".into(), user.home.clone().into());
+        variables.insert("SHELL".into(), user.shell.clone().into());
         let locales = match variables.get(OsStr::new("LOCPATH")) {
-            // Who keeps locales elsewhere knows what is there.
+            // An image with LOCPATH is responsible for its locales.
             Some(_) => None,
             None => Locales::below(Path::new(locales::FOLDER)),
         };
         let terminfo = variables.get(OsStr::new("TERMINFO")).cloned();
         let mut unknown_terminal = None;
         for (name, value) in client {
-            let value = if locales.as_ref().is_some_and(|locales| locales.lack(name, value)) {
+            let value = if locales.as_ref().is_some_and(|locales| locales.lacks(name, value)) {
                 locales::FALLBACK.as_bytes()
-            } else if name == b"TERM" && terminals::is_unknown(value, &person.home, terminfo.as_deref()) {
+            } else if name == b"TERM" && terminals::is_unknown(value, &user.home, terminfo.as_deref()) {
                 unknown_terminal = Some(value.clone());
                 terminals::FALLBACK.as_bytes()
             } else {
@@ -67,14 +67,14 @@ impl Environment {
         Self { variables, unknown_terminal }
     }
 
-    /// A line for the terminal of a shell whose type the box does not know: once for each type while
-    /// the box runs. What has been told is in the box's memory, and goes with it.
-    pub fn news(&self) -> Option<String> {
+    /// A line for a shell on an unknown type of terminal: once for each type while the container runs. A
+    /// file in `/tmp`, which is a tmpfs, records that it was shown.
+    pub fn terminal_note(&self) -> Option<String> {
         let name = self.unknown_terminal.as_ref()?;
-        let told = if terminals::is_name(name) { OsStr::from_bytes(name) } else { OsStr::new("?") };
+        let shown = if terminals::is_name(name) { OsStr::from_bytes(name) } else { OsStr::new("?") };
         let mut note = OsString::from("/tmp/.sshbox-terminal-");
-        note.push(told);
-        // Without room for the note nothing is told: better than at each login.
+        note.push(shown);
+        // Without room for the file show nothing: better than a line at each login.
         File::options().write(true).create_new(true).open(note).ok()?;
         Some(texts::unknown_terminal(&printable(name), terminals::FALLBACK))
     }
@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_client_comes_after_the_user_and_the_user_after_the_image() {
-        let person = Person { name: "user".into(), home: "/home/user".into(), shell: "/bin/bash".into() };
+        let user =
+            ContainerUser { name: "user".into(), home: "/home/user".into(), shell: "/bin/bash".into() };
         let pair = |name: &str, value: &str| (name.into(), value.into());
         let image = [
             pair("HOME", "/image"),
@@ -96,7 +97,7 @@ mod tests {
             pair("A", "image"),
         ];
         let client = vec![(b"LANG".to_vec(), b"C".to_vec()), (b"COLORTERM".to_vec(), b"truecolor".to_vec())];
-        let found = Environment::new(image.clone(), &client, &person).variables;
+        let found = Environment::new(image.clone(), &client, &user).variables;
         let expected = [
             ("A", "image"),
             ("COLORTERM", "truecolor"),
@@ -109,7 +110,7 @@ mod tests {
         ];
         assert_eq!(found, expected.map(|(name, value)| pair(name, value)).into());
         // Without the client's the image's language stays.
-        let found = Environment::new(image, &vec![], &person).variables;
+        let found = Environment::new(image, &vec![], &user).variables;
         assert_eq!(found[OsStr::new("LANG")], "C.UTF-8");
     }
 }

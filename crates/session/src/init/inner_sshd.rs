@@ -1,57 +1,47 @@
-//! The SSH server of a box, for one connection: started by `@sshd`, it ends forwarding, agents
-//! and editors in the box and not on the host. It runs as the box's user on the session's own
-//! descriptors, reads no configuration of the image, and accepts one key: the one with which
-//! its user has just come through the outer sshd. What it runs is this program again, twice: for
-//! the list of keys, and for each session, which gets the environment of every other way in.
+//! The command line of the container's SSH server. `@sshd` starts one per connection, so that
+//! forwarding, agents and editors end in the container and not on the host. It runs as the container's
+//! user on the session's file descriptors, reads no configuration of the image, and accepts the key of
+//! this login only. It runs `sshbox-init` for the list of keys and for each session (`inner_session`).
 
+use super::container_user::ContainerUser;
 use super::environment::{Environment, Variables};
 use super::locales;
-use super::person::Person;
-use super::sessions;
-use crate::exit::ExitStatus;
+use crate::procfs;
 use crate::texts;
-use crate::variables::travels;
-use crate::wire::Run;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
-/// Where distributions keep it. It must be called by its whole path.
+/// Where distributions install sshd, which must be run by its absolute path.
 const SERVERS: [&str; 3] = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd"];
 
-/// This program, as the box sees it.
-const INIT: &str = "/sbin/sshbox-init";
+/// The path of `sshbox-init` in the container.
+pub const INIT: &str = "/sbin/sshbox-init";
 
-/// What this program is asked for by the server, as its first argument.
+/// First argument of `sshbox-init` when sshd runs it for the list of keys.
 pub const KEYS: &str = "keys";
+
+/// First argument of `sshbox-init` when sshd runs it for a session.
 pub const SESSION: &str = "session";
 
-/// The box's host key. The host keeps it, so that nothing in the box or the home can lose it.
+/// The host key. The host stores it, so that it does not depend on the container or the home.
 const HOST_KEY: &str = "/run/sshbox/ssh_host_ed25519_key";
 
-/// Where earlier releases kept one. A client that knows it is told of the other (`UpdateHostKeys` of
-/// `ssh_config(5)`), and is not alarmed when the file goes.
+/// Host key of earlier releases, in the home. Clients that know it learn the other one as well
+/// (`UpdateHostKeys`, `ssh_config(5)`), so that they do not warn when this file is gone.
 const EARLIER_HOST_KEY: &str = ".local/state/sshbox/ssh_host_ed25519_key";
 
-/// What a session's environment is made from, in hexadecimal digits: sshd starts with none.
-const HANDED_ON: &str = "SSHBOX_ENVIRONMENT";
+/// Variable with the environment of the sessions, in hexadecimal digits: sshd passes no other.
+pub const HANDED_ON: &str = "SSHBOX_ENVIRONMENT";
 
-/// What sshd itself knows of a session, beside what its client sent.
-const OF_SSHD: [&str; 3] = ["SSH_TTY", "SSH_AUTH_SOCK", "DISPLAY"];
+/// Variables that describe the connection. Only the outer sshd knows them.
+pub const OF_CONNECTION: [&[u8]; 2] = [b"SSH_CLIENT", b"SSH_CONNECTION"];
 
-/// What tells of the connection. sshd knows nothing of it here; the outer one does.
-const OF_CONNECTION: [&[u8]; 2] = [b"SSH_CLIENT", b"SSH_CONNECTION"];
-
-/// Whether the loopback interface is without IPv6, as on a host whose kernel has none.
-const NO_IPV6: &str = "/proc/sys/net/ipv6/conf/lo/disable_ipv6";
-
-/// What the server allows and refuses. Everything here ends in the box, where its user may do
-/// all that the box may; so what is closed is only what cannot work.
+/// Options of the server. All forwarding ends in the container, where the user has every right of the
+/// container; only what cannot work is switched off.
 const OPTIONS: [&str; 17] = [
     "AuthenticationMethods=publickey",
     "PasswordAuthentication=no",
@@ -72,30 +62,30 @@ const OPTIONS: [&str; 17] = [
     "Subsystem=sftp internal-sftp",
 ];
 
-/// The program for the key `type base64`, in a session with this environment.
-pub fn command(key: &str, environment: &Environment, person: &Person) -> Result<Command, String> {
+/// The command for a connection with the key `type base64` and this environment.
+pub fn command(key: &str, environment: &Environment, user: &ContainerUser) -> Result<Command, String> {
     let server = SERVERS.iter().find(|path| Path::new(path).exists()).ok_or(texts::NO_SSH_SERVER)?;
     if !Path::new(HOST_KEY).exists() {
         return Err(texts::NO_HOST_KEY.to_owned());
     }
     let mut command = Command::new(server);
-    // -e: what goes wrong is for the user to read, there is no log in a box.
+    // -e: errors go to the user, because a container has no log.
     command.args(["-i", "-e", "-f", "/dev/null", "-o", "LogLevel=ERROR"]);
     for option in OPTIONS {
         command.args(["-o", option]);
     }
-    let earlier = person.home.join(EARLIER_HOST_KEY);
+    let earlier = user.home.join(EARLIER_HOST_KEY);
     if fs::symlink_metadata(&earlier).is_ok_and(|file| file.is_file() && file.len() > 0) {
         command.arg("-o").arg(OsString::from_vec([b"HostKey=", earlier.as_os_str().as_bytes()].concat()));
     }
     command.args(["-o", &format!("HostKey={HOST_KEY}")]);
-    // A key from the outer sshd, encoded anew there: nothing in it has a meaning in a command.
+    // sshbox-shell has encoded the key anew: it has no character with a meaning in a command.
     command.args(["-o", &format!("AuthorizedKeysCommand={INIT} {KEYS} {key}")]);
-    let user = person.name.as_bytes();
-    command.arg("-o").arg(OsString::from_vec([b"AuthorizedKeysCommandUser=", user].concat()));
+    let name = user.name.as_bytes();
+    command.arg("-o").arg(OsString::from_vec([b"AuthorizedKeysCommandUser=", name].concat()));
     command.args(["-o", &format!("AcceptEnv={}", crate::variables::ACCEPTED)]);
-    // Where IPv6 is switched off sshd finds no place for a display: it wants both or none.
-    if fs::read(NO_IPV6).map_or(true, |off| off.starts_with(b"1")) {
+    // Without IPv6 on loopback sshd finds no port for X11: it binds both families or none.
+    if !procfs::loopback_has_ipv6() {
         command.args(["-o", "AddressFamily=inet"]);
     }
     let image = env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec()));
@@ -104,11 +94,12 @@ pub fn command(key: &str, environment: &Environment, person: &Person) -> Result<
         Some((name.to_vec(), value.as_bytes().to_vec()))
     });
     let handed_on = encode(image.chain(connection));
-    // sshd calls this program by the user's shell, which must not read the user's files: the shell
-    // that this program calls does. bash reads ~/.bashrc at its first level, zsh ~/.zshenv.
+    // sshd runs this program through the user's shell, which must not read the user's startup files:
+    // the shell of the session does. bash reads ~/.bashrc at the first shell level only, zsh .zshenv
+    // in ZDOTDIR.
     let mut set = format!("SetEnv={HANDED_ON}={handed_on} SHLVL=1 ZDOTDIR=/run/sshbox");
-    // bash complains of a locale that is not there before this program can replace it. The client sends
-    // both connections the same, unless it is told otherwise.
+    // bash warns about a missing locale before this program can replace it. Clients send the same
+    // variables on both connections unless configured otherwise.
     if environment.variables.get(OsStr::new("LC_ALL")).is_some_and(|locale| locale == locales::FALLBACK) {
         set = format!("{set} LC_ALL={}", locales::FALLBACK);
     }
@@ -116,52 +107,8 @@ pub fn command(key: &str, environment: &Environment, person: &Person) -> Result<
     Ok(command)
 }
 
-/// The list of keys, for sshd.
-pub fn keys(arguments: &[OsString]) -> ExitCode {
-    let [kind, key] = arguments else {
-        return ExitStatus::Usage.code().into();
-    };
-    let line = format!("command=\"exec {INIT} {SESSION}\" {} {}\n", kind.display(), key.display());
-    match io::stdout().write_all(line.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitStatus::Internal.code().into(),
-    }
-}
-
-/// Becomes the program of a session; called by sshd in place of what its client wants.
-pub fn session() -> ExitCode {
-    let Some(handed_on) = env::var_os(HANDED_ON).and_then(|text| decode(text.as_bytes())) else {
-        return ExitStatus::Usage.code().into();
-    };
-    let (connection, image): (Variables, Variables) =
-        handed_on.into_iter().partition(|(name, _)| OF_CONNECTION.contains(&name.as_slice()));
-    let client = env::vars_os().filter(|(name, value)| {
-        OF_SSHD.iter().any(|known| name == known) || travels(name.as_bytes(), value.as_bytes())
-    });
-    let client = client.map(|(name, value)| (name.into_vec(), value.into_vec())).chain(connection);
-    let person = Person::of_this_process();
-    let image = image.into_iter().map(|(name, value)| (OsString::from_vec(name), OsString::from_vec(value)));
-    let environment = Environment::new(image, &client.collect(), &person);
-    let run = Run::of(env::var_os("SSH_ORIGINAL_COMMAND").map(OsString::into_vec));
-    if run == Run::Shell
-        && io::stderr().is_terminal()
-        && let Some(news) = environment.news()
-    {
-        let _ = writeln!(io::stderr(), "{news}");
-    }
-    let failed = match sessions::program(&run, &environment, &person) {
-        Ok(mut command) => {
-            let error = command.env_clear().envs(&environment.variables).exec();
-            sessions::why(&error, command.get_program())
-        }
-        Err(reason) => reason,
-    };
-    let _ = writeln!(io::stderr(), "sshbox: {failed}");
-    ExitStatus::Unavailable.code().into()
-}
-
-/// Variables as hexadecimal digits of `NAME=VALUE`, each ended by a NUL: sshd's configuration has no
-/// way to write all bytes.
+/// Encodes variables as hexadecimal digits of `NAME=VALUE`, each ended by a NUL: sshd's configuration
+/// cannot hold all bytes.
 fn encode(variables: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> String {
     const DIGITS: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
@@ -170,7 +117,8 @@ fn encode(variables: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> String {
     bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn decode(text: &[u8]) -> Option<Variables> {
+/// The reverse of [`encode`]; `None` when the text is something else.
+pub fn decode(text: &[u8]) -> Option<Variables> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pair = |[high, low]: &[u8; 2]| Some((digit(*high)? << 4) | digit(*low)?);
     let bytes = text.as_chunks().0.iter().map(pair).collect::<Option<Vec<u8>>>()?;

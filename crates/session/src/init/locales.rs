@@ -1,5 +1,5 @@
-//! Which locales a box has: those of glibc, in its archive and in folders beside it. Read by hand,
-//! since a static program has no locales. Any other C library is left alone.
+//! Which locales a container has: those of glibc, in its archive and in directories beside it. The files
+//! are parsed here because a static program has no locales. Other C libraries are not checked.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// What programs get in place of a locale that the box lacks. glibc brings it along.
+/// Replaces a locale that the container lacks. It is part of glibc.
 pub const FALLBACK: &str = "C.UTF-8";
 
-/// Where glibc keeps them.
+/// Directory of glibc's locales.
 pub const FOLDER: &str = "/usr/lib/locale";
 
 /// The variables that choose a locale (locale(7)).
@@ -39,15 +39,15 @@ const MAGIC: u32 = 0xde02_0109;
 /// Numbers in an entry of the table: hash, offset of the name, offset of the locale or 0.
 const ENTRY: usize = 3;
 
-/// Longest part of an archive that is read, in bytes; all of Debian's locales take a tenth of it.
+/// Longest part of an archive that is read, in bytes; all of Debian's locales need a tenth of it.
 const LONGEST: usize = 1 << 20;
 
-/// The locales of a box.
+/// The locales of a container.
 #[derive(Debug)]
 pub struct Locales(BTreeSet<String>);
 
 impl Locales {
-    /// Those below this folder; `None` where nothing could be offered in place of one that is missing.
+    /// The locales below this directory; `None` if [`FALLBACK`] is not among them.
     pub fn below(folder: &Path) -> Option<Self> {
         let mut names: BTreeSet<String> =
             archived(&folder.join("locale-archive")).unwrap_or_default().into_iter().collect();
@@ -58,8 +58,8 @@ impl Locales {
         names.contains(&fallback).then_some(Self(names))
     }
 
-    /// Whether this variable chooses a locale that the box lacks.
-    pub fn lack(&self, variable: &[u8], value: &[u8]) -> bool {
+    /// Whether this variable chooses a locale that the container lacks.
+    pub fn lacks(&self, variable: &[u8], value: &[u8]) -> bool {
         if !CHOOSE.contains(&variable) || matches!(value, b"" | b"C" | b"POSIX") {
             return false;
         }
@@ -142,23 +142,23 @@ mod tests {
     }
 
     #[test]
-    fn archive_and_folders_tell_what_is_there() {
+    fn archive_and_directories_list_the_locales() {
         let locales = below(&archive(&["en_US.utf8", "de_DE@euro"]), &["C.utf8", "ru_RU.koi8r"]).unwrap();
         for there in ["en_US.UTF-8", "en_US.utf8", "C.UTF-8", "C", "POSIX", "", "de_DE@euro", "ru_RU.KOI8-R"]
         {
-            assert!(!locales.lack(b"LANG", there.as_bytes()), "{there}");
+            assert!(!locales.lacks(b"LANG", there.as_bytes()), "{there}");
         }
         for missing in ["de_DE.UTF-8", "en_US", "en_US.ISO-8859-1", "UTF-8", "en", "../C.utf8", "\u{e9}", "x"]
         {
-            assert!(locales.lack(b"LC_ALL", missing.as_bytes()), "{missing}");
+            assert!(locales.lacks(b"LC_ALL", missing.as_bytes()), "{missing}");
         }
         // Not every LC_ variable chooses a locale.
-        assert!(!locales.lack(b"LC_ORACLE", b"x") && !locales.lack(b"COLORTERM", b"x"));
-        assert!(locales.lack(b"LC_TIME", b"\xff"));
+        assert!(!locales.lacks(b"LC_ORACLE", b"x") && !locales.lacks(b"COLORTERM", b"x"));
+        assert!(locales.lacks(b"LC_TIME", b"\xff"));
     }
 
     #[test]
-    fn a_box_without_glibcs_locales_is_left_alone() {
+    fn a_container_without_glibcs_locales_is_not_checked() {
         assert!(Locales::below(Path::new("/nonexistent")).is_none());
         assert!(below(&archive(&["en_US.utf8"]), &[]).is_none(), "there is nothing to fall back to");
     }
@@ -170,7 +170,7 @@ mod tests {
             [&b""[..], &whole[..40], &[0xff; 64], &[&whole[..16], &[0xff; 16], &whole[32..]].concat()]
         {
             let locales = below(broken, &["C.utf8"]).unwrap();
-            assert!(locales.lack(b"LANG", b"en_US.UTF-8") && !locales.lack(b"LANG", b"C.UTF-8"));
+            assert!(locales.lacks(b"LANG", b"en_US.UTF-8") && !locales.lacks(b"LANG", b"C.UTF-8"));
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Which types of terminal a box knows: its terminfo entries, found as ncurses finds them (terminfo(5)).
+//! Which terminal types a container has: its terminfo entries, found as ncurses finds them (terminfo(5)).
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// What nearly all terminals are, for programs of a box that does not know the client's type.
+/// Replaces an unknown type: nearly all terminals are compatible with it.
 pub const FALLBACK: &str = "xterm-256color";
 
-/// Where distributions keep entries.
+/// Where distributions install entries.
 const FOLDERS: [&str; 4] = ["/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo", "/usr/lib/terminfo"];
 
 /// Longest name of a terminal type, in bytes.
 const LONGEST: usize = 64;
 
-/// Whether a box with this home, and this TERMINFO in its image, does not know what a client sent. What
-/// is no name is never known. A box without entries knows none, and takes any name as it is.
+/// Whether a container with this home, and this TERMINFO in its image, lacks the client's terminal type.
+/// An invalid name is always unknown. In a container without entries every valid name is accepted.
 pub fn is_unknown(name: &[u8], home: &Path, terminfo: Option<&OsStr>) -> bool {
     let mut folders: Vec<PathBuf> = FOLDERS.iter().map(PathBuf::from).collect();
     folders.push(home.join(".terminfo"));
@@ -21,7 +21,7 @@ pub fn is_unknown(name: &[u8], home: &Path, terminfo: Option<&OsStr>) -> bool {
     !is_name(name) || (!is_in(&folders, name) && is_in(&folders, FALLBACK.as_bytes()))
 }
 
-/// Whether this is a name of a terminal type, and nothing that leads elsewhere.
+/// Whether this is a valid name of a terminal type, and no path.
 pub fn is_name(name: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._".contains(byte);
     name.len() <= LONGEST && name.iter().all(plain) && name.first().is_some_and(u8::is_ascii_alphanumeric)
@@ -31,7 +31,7 @@ fn is_in(folders: &[PathBuf], name: &[u8]) -> bool {
     let (Some(first), Ok(name)) = (name.first(), std::str::from_utf8(name)) else {
         return false;
     };
-    // By the first letter, or by its number where file names have no case.
+    // The directory is the first letter, or its number on file systems that ignore case.
     let below = [char::from(*first).to_string(), format!("{first:02x}")];
     folders.iter().any(|folder| below.iter().any(|letter| folder.join(letter).join(name).exists()))
 }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_the_users_own_counts() {
+    fn a_users_own_entry_is_found() {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir_all(home.path().join(".terminfo/x")).unwrap();
         fs::write(home.path().join(".terminfo/x").join(FALLBACK), "").unwrap();

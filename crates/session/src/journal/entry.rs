@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_daemon_that_hangs_holds_nobody_up() {
+    fn a_log_daemon_that_hangs_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journald");
         let _hangs = UnixDatagram::bind(&path).unwrap();

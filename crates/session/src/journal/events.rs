@@ -182,7 +182,7 @@ mod tests {
             assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
         }
         for key in keys {
-            // systemd.journal-fields(7): what journald takes as a name.
+            // The names that journald accepts: systemd.journal-fields(7).
             assert!(key.len() <= 64 && key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{key}");
         }
     }

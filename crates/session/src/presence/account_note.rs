@@ -21,7 +21,7 @@ impl UserRuntimeDir {
     /// Records the id of the account that the container was started for. For root.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn write_box_account(&self, account: &str) -> io::Result<()> {
         atomic::replace(
             atomic::directory(&self.user)?,
@@ -51,7 +51,7 @@ impl UserRuntimeDir {
     /// Records the id of the account that logs in now. For `sshbox-keys`.
     ///
     /// # Errors
-    /// What the file system says. The note is then removed, if that works.
+    /// The I/O error. The note is then removed, if that works.
     pub fn write_login_account(&self, account: &str) -> Result<(), AccountNoteError> {
         let note = format!("{account}\n");
         if fs::read(&self.login_account).is_ok_and(|known| known == note.as_bytes()) {

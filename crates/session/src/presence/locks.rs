@@ -1,7 +1,7 @@
 //! The locks below `/run/sshbox`, and the time of the last session, which `live.lock` holds.
 //!
 //! `live.lock`: shared by every session; the reaper takes it exclusively to stop a container.
-//! `state.lock`: held by whoever starts or stops the container.
+//! `state.lock`: held by the process that starts or stops the container.
 //! `wake.lock` and `ask.lock`: one session of a user at a time has a request at `sshbox-wake`.
 
 use super::UserRuntimeDir;
@@ -33,7 +33,7 @@ impl UserRuntimeDir {
     /// idle. Waits while the container is being stopped.
     ///
     /// # Errors
-    /// `NotFound` when this user has had no container since boot, `TimedOut`, or what the kernel says.
+    /// `NotFound` when this user has had no container since boot, `TimedOut`, or the error of the system call.
     pub fn lock_live_shared(&self, patience: Duration) -> io::Result<LockGuard> {
         let file = open_users_lock(&self.live_lock())?;
         retry(patience, || file.try_lock_shared())?;
@@ -43,7 +43,7 @@ impl UserRuntimeDir {
     /// Waits for the turn to request a start: one session of a user at a time does.
     ///
     /// # Errors
-    /// `TimedOut`, or what the kernel says.
+    /// `TimedOut`, or the error of the system call.
     pub fn turn_to_wake(&self, patience: Duration) -> io::Result<WakeTurn> {
         turn(&self.wake_lock(), patience)
     }
@@ -53,7 +53,7 @@ impl UserRuntimeDir {
     /// `@status` works while a start hangs.
     ///
     /// # Errors
-    /// `NotFound` when this user has had no container since boot, `TimedOut`, or what the kernel says.
+    /// `NotFound` when this user has had no container since boot, `TimedOut`, or the error of the system call.
     pub fn turn_to_ask(&self, patience: Duration) -> io::Result<WakeTurn> {
         turn(&self.ask_lock(), patience)
     }
@@ -61,7 +61,7 @@ impl UserRuntimeDir {
     /// Keeps sessions out; `None` when one is open. For the reaper.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     pub fn try_lock_live(&self) -> io::Result<Option<LockGuard>> {
         try_lock(open_lock_file(&self.live_lock())?)
     }
@@ -69,7 +69,7 @@ impl UserRuntimeDir {
     /// Takes the right to start or stop the container. For root.
     ///
     /// # Errors
-    /// `TimedOut`, or what the kernel says.
+    /// `TimedOut`, or the error of the system call.
     pub fn lock_state(&self, patience: Duration) -> io::Result<LockGuard> {
         let file = open_lock_file(&self.state_lock())?;
         retry(patience, || file.try_lock())?;
@@ -79,7 +79,7 @@ impl UserRuntimeDir {
     /// The same without waiting; `None` when another process holds it.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     pub fn try_lock_state(&self) -> io::Result<Option<LockGuard>> {
         try_lock(open_lock_file(&self.state_lock())?)
     }
@@ -87,7 +87,7 @@ impl UserRuntimeDir {
     /// When a session was last known to be open, since boot; `None` when that is not known.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn last_presence(&self) -> io::Result<Option<Duration>> {
         let text = fs::read_to_string(self.live_lock())?;
         Ok(text.strip_suffix('\n').and_then(|text| text.parse().ok()).map(Duration::from_millis))
@@ -96,7 +96,7 @@ impl UserRuntimeDir {
     /// Records that a session was open at `moment`. For root, without the lock.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn record_presence(&self, moment: Duration) -> io::Result<()> {
         write_moment(&open_lock_file(&self.live_lock())?, moment)
     }
@@ -105,7 +105,7 @@ impl UserRuntimeDir {
 /// Lets one `sshbox doctor` run at a time; `None` when another runs.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn doctor_lock(run: &Path) -> io::Result<Option<LockGuard>> {
     try_lock(open_lock_file(&run.join("doctor.lock"))?)
 }
@@ -113,7 +113,7 @@ pub fn doctor_lock(run: &Path) -> io::Result<Option<LockGuard>> {
 /// Lets one process on the host at a time do what the container engine would otherwise do twice.
 ///
 /// # Errors
-/// `TimedOut`, or what the kernel says.
+/// `TimedOut`, or the error of the system call.
 pub fn host_lock(run: &Path, patience: Duration) -> io::Result<LockGuard> {
     let file = open_lock_file(&run.join("host.lock"))?;
     retry(patience, || file.try_lock())?;
@@ -123,7 +123,7 @@ pub fn host_lock(run: &Path, patience: Duration) -> io::Result<LockGuard> {
 /// Whether a reaper runs. Creates no file and keeps no lock.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn reaper_at_work(run: &Path) -> io::Result<bool> {
     match File::open(run.join("reap.lock")) {
         Ok(lock) => Ok(try_lock(lock)?.is_none()),
@@ -135,7 +135,7 @@ pub fn reaper_at_work(run: &Path) -> io::Result<bool> {
 /// Lets one reaper run at a time; `None` when another runs.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the system call.
 pub fn reaper_lock(run: &Path) -> io::Result<Option<LockGuard>> {
     try_lock(open_lock_file(&run.join("reap.lock"))?)
 }
@@ -144,7 +144,7 @@ impl LockGuard {
     /// Records in `live.lock` that a session was open at `moment`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn record_presence(&self, moment: Duration) -> io::Result<()> {
         write_moment(&self.0, moment)
     }
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_had_a_box_is_told_so() {
+    fn a_user_without_a_container_has_no_lock() {
         let dir = tempfile::tempdir().unwrap();
         let runtime_dir = UserRuntimeDir::of(dir.path(), &Login::parse(b"bob").unwrap());
         assert_eq!(runtime_dir.lock_live_shared(NOW).unwrap_err().kind(), io::ErrorKind::NotFound);

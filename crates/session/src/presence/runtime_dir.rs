@@ -41,7 +41,7 @@ impl UserRuntimeDir {
     /// Creates the directories and locks that are missing. For root.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn prepare(&self) -> io::Result<()> {
         create_directory(&self.user, 0o711)?;
         create_directory(&self.box_dir, 0o711)?;
@@ -50,7 +50,7 @@ impl UserRuntimeDir {
             fs::set_permissions(parent, Permissions::from_mode(0o700))?;
         }
         open_lock_file(&self.state_lock())?;
-        // Sessions look for live.lock: created last, it says that nothing is missing.
+        // live.lock is created last: where a session finds it, nothing is missing.
         for lock in [self.wake_lock(), self.ask_lock(), self.live_lock()] {
             let owner = Some(rustix::fs::Uid::from_raw(self.uid));
             rustix::fs::fchown(&open_lock_file(&lock)?, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
@@ -69,7 +69,7 @@ impl UserRuntimeDir {
     /// Removes the whole runtime directory of a user that does not exist any more.
     ///
     /// # Errors
-    /// What the file system says, except that something did not exist.
+    /// The I/O error, except that something did not exist.
     pub fn remove(&self) -> io::Result<()> {
         let gone = |result: io::Result<()>| match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -101,7 +101,7 @@ impl UserRuntimeDir {
     /// Lets this user, and nobody else, connect to `init.sock`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn give_init_socket(&self) -> io::Result<()> {
         let path = self.init_socket();
         chown(&path, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(GID)))?;
@@ -111,7 +111,7 @@ impl UserRuntimeDir {
     /// Lets every uid in the container connect to `boot.sock`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn give_boot_socket(&self) -> io::Result<()> {
         fs::set_permissions(self.boot_socket(), Permissions::from_mode(0o666))
     }
@@ -119,7 +119,7 @@ impl UserRuntimeDir {
     /// Writes the login name for the container, as a line of passwd(5). For root.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn write_passwd_entry(&self, line: &str) -> io::Result<()> {
         atomic::replace(atomic::directory(&self.box_dir)?, "passwd", line.as_bytes(), 0o644, None)
     }
@@ -127,7 +127,7 @@ impl UserRuntimeDir {
     /// Writes the host key of the container's SSH server, readable by its user only. For root.
     ///
     /// # Errors
-    /// What the file system says; the old key stays.
+    /// The I/O error; the old key stays.
     pub fn give_host_key(&self, key: &str, uid: u32, gid: u32) -> io::Result<()> {
         let owner = Some((uid, gid));
         atomic::replace(
@@ -142,9 +142,9 @@ impl UserRuntimeDir {
     /// Writes the text that `sshbox-init` shows at the first login. For root.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn write_first_words(&self, words: &str) -> io::Result<()> {
-        atomic::replace(atomic::directory(&self.box_dir)?, "first-words", words.as_bytes(), 0o644, None)
+    /// The I/O error.
+    pub fn write_welcome_text(&self, text: &str) -> io::Result<()> {
+        atomic::replace(atomic::directory(&self.box_dir)?, "first-words", text.as_bytes(), 0o644, None)
     }
 
     pub(super) fn live_lock(&self) -> PathBuf {
@@ -182,7 +182,7 @@ mod tests {
     use crate::presence::tests::prepared;
 
     #[test]
-    fn f32_a_directory_that_was_not_opened_is_opened() {
+    fn f32_a_directory_with_a_wrong_mode_is_repaired() {
         let dir = tempfile::tempdir().unwrap();
         let runtime_dir = prepared(dir.path());
         fs::set_permissions(dir.path().join("users/alice"), Permissions::from_mode(0o700)).unwrap();

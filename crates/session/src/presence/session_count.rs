@@ -9,7 +9,7 @@ impl UserRuntimeDir {
     /// The number of open sessions: the shared holders of `live.lock`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn open_sessions(&self) -> io::Result<usize> {
         procfs::shared_flocks(&fs::metadata(self.live_lock())?)
     }

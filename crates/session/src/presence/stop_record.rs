@@ -1,5 +1,5 @@
-//! Why the container of a user was stopped last: the file `ended`, written by whoever stopped it and
-//! emptied when its user has been told.
+//! Why the container of a user was stopped last: the file `ended`, written by the process that
+//! stopped it and emptied when its user has read the reason.
 
 use super::UserRuntimeDir;
 use super::locks::nofollow;
@@ -47,7 +47,7 @@ impl UserRuntimeDir {
     /// Records why the container is being stopped, or was stopped. For root.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn write_stop_record(&self, moment: Duration, reason: &str) -> io::Result<()> {
         self.replace_stop_record(&StopRecord { moment, reason: reason.to_owned(), over: false })
     }
@@ -55,7 +55,7 @@ impl UserRuntimeDir {
     /// Records that the container runs again after its last stop. For root.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The I/O error.
     pub fn mark_restarted(&self) -> io::Result<()> {
         match self.stop_record() {
             Some(stop) if !stop.over => self.replace_stop_record(&StopRecord { over: true, ..stop }),
@@ -63,7 +63,7 @@ impl UserRuntimeDir {
         }
     }
 
-    /// The last stop; `None` once its user has been told.
+    /// The last stop; `None` once its user has read the reason.
     #[must_use]
     pub fn stop_record(&self) -> Option<StopRecord> {
         StopRecord::parse(&fs::read_to_string(self.stop_file()).ok()?)
@@ -102,7 +102,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     #[test]
-    fn f32_the_end_of_a_box_is_whole_or_not_known() {
+    fn f32_a_stop_record_is_whole_or_unknown() {
         let dir = tempfile::tempdir().unwrap();
         let runtime_dir = prepared(dir.path());
         runtime_dir.write_stop_record(Duration::from_secs(7), "an admin stopped it").unwrap();

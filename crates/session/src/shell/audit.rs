@@ -1,17 +1,19 @@
-//! What the journal hears of a session: who began it, from where and with which key, and once
-//! how it ended. The end may be a signal, when the client vanishes: a thread waits for that,
-//! so that the end is told and nothing that a box does to the other thread can hold it up.
+//! The journal entries of a session: its start, with user, address and key, and its end, exactly once.
+//! When the client vanishes, a signal ends the session: a thread waits for it, so that the end is logged
+//! even while the container makes the main thread wait.
 
-use super::{PROGRAM, words};
+use super::PROGRAM;
+use super::login_key::login_key;
 use crate::authorized_key::AuthorizedKey;
 use crate::exit::Failure;
 use crate::journal::{Event, Field, FieldValue, log};
+use crate::procfs::Stat;
 use identity::Login;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getppid};
 use std::env;
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, IsTerminal as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,16 +22,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-/// Stack of the thread that waits, in bytes; it writes one entry.
+/// Stack of the waiting thread, in bytes; it writes one entry.
 const STACK: usize = 64 * 1024;
 
-/// A session, as far as the journal is concerned.
+/// What the journal has to know about a session.
 pub(super) struct Audit {
     login: Login,
     began: Instant,
     over: AtomicBool,
-    /// Bytes that went either way by a terminal of ours. Without one the program holds sshd's
-    /// own pipes, and nobody on the way can count.
+    /// Bytes written to and read from the client's terminal. Without a terminal the program holds sshd's
+    /// own pipes, and the bytes cannot be counted.
     pub(super) sent: AtomicU64,
     pub(super) received: AtomicU64,
 }
@@ -46,7 +48,7 @@ pub(super) struct AuditOutcome<'a> {
 }
 
 impl Audit {
-    /// Tells that the session began, and watches over its end.
+    /// Logs the start of the session, and watches for a client that vanishes.
     pub(super) fn begin(login: &Login) -> &'static Self {
         let audit = OURS.get_or_init(|| Self {
             login: login.clone(),
@@ -55,19 +57,19 @@ impl Audit {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
         });
-        audit.tell_begin();
+        audit.log_start();
         watch(audit);
         audit
     }
 
-    fn tell_begin(&self) {
+    fn log_start(&self) {
         let methods = env::var_os("SSH_USER_AUTH");
-        let key = words::key_of_login();
+        let key = login_key();
         let fingerprint = key.as_ref().map(AuthorizedKey::fingerprint).unwrap_or_default();
         let connection = env::var("SSH_CONNECTION").unwrap_or_default();
         // "client port server port", see ssh(1).
-        let mut words = connection.split(' ');
-        let (address, port) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let mut parts = connection.split(' ');
+        let (address, port) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let sshd = connection_process().unwrap_or_default();
         let user = self.login.as_str();
         let who: [FieldValue<'_>; 5] = [
@@ -88,14 +90,14 @@ impl Audit {
         log(PROGRAM, Event::SessionStarted, &[who.as_slice(), &what].concat());
     }
 
-    /// Tells how it ended, unless that was told before.
+    /// Logs the end, unless it is logged already.
     pub(super) fn end(&self, outcome: &AuditOutcome<'_>) {
         let text = |number: Option<String>| number.unwrap_or_default();
         let count = |bytes: &AtomicU64| match bytes.load(Ordering::Relaxed) {
             0 => String::new(),
             bytes => bytes.to_string(),
         };
-        self.tell(
+        self.log_end(
             Event::SessionEnded,
             &[
                 (Field::Status, &text(outcome.status.map(|status| status.to_string()))),
@@ -107,13 +109,13 @@ impl Audit {
         );
     }
 
-    /// Tells that it came to nothing.
+    /// Logs that the session could not start.
     pub(super) fn fail(&self, failure: &Failure) {
         let status = failure.status.code().to_string();
-        self.tell(Event::SessionFailed, &[(Field::Error, &failure.cause), (Field::Status, &status)]);
+        self.log_end(Event::SessionFailed, &[(Field::Error, &failure.cause), (Field::Status, &status)]);
     }
 
-    fn tell(&self, event: Event, how: &[FieldValue<'_>]) {
+    fn log_end(&self, event: Event, how: &[FieldValue<'_>]) {
         if self.over.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -125,14 +127,14 @@ impl Audit {
     }
 }
 
-/// Ends this process when its client vanishes: sshd hangs up the terminal, or dies in whatever
-/// way. Before anything else that waits for signals begins.
+/// Ends this process when its client vanishes: sshd hangs up the terminal, or dies. Call it before
+/// anything else waits for signals.
 fn watch(audit: &'static Audit) {
-    let ours: SigSet = [Signal::SIGHUP, Signal::SIGTERM].into_iter().collect();
-    // The thread inherits the mask; signals that are not its own are for others to take.
+    let awaited: SigSet = [Signal::SIGHUP, Signal::SIGTERM].into_iter().collect();
+    // The thread inherits the mask: all other signals are for other threads.
     let before = SigSet::all().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK);
-    let waits = thread::Builder::new().stack_size(STACK).spawn(move || {
-        let signal = ours.wait();
+    let thread = thread::Builder::new().stack_size(STACK).spawn(move || {
+        let signal = awaited.wait();
         let reason = if signal == Ok(Signal::SIGTERM) { "it was told to end" } else { VANISHED };
         audit.end(&AuditOutcome { reason, ..AuditOutcome::default() });
         let _ = kill(Pid::this(), Signal::SIGKILL);
@@ -140,12 +142,13 @@ fn watch(audit: &'static Audit) {
     if let Ok(before) = before {
         let _ = before.thread_set_mask();
     }
-    let follow = if waits.is_ok() && ours.thread_block().is_ok() { Signal::SIGHUP } else { Signal::SIGKILL };
-    // Without it a client that vanishes is noticed a little later, by its closed pipes.
-    let _ = prctl::set_pdeathsig(follow);
+    let death_signal =
+        if thread.is_ok() && awaited.thread_block().is_ok() { Signal::SIGHUP } else { Signal::SIGKILL };
+    // If this fails, a vanished client is noticed a little later, by its closed pipes.
+    let _ = prctl::set_pdeathsig(death_signal);
 }
 
-/// Tells that whoever sits there did not want to wait for their box, and with what this ends.
+/// Logs that the user ended the wait for the box by Ctrl-C, and the exit status.
 pub(super) fn cancelled(status: u8) {
     if let Some(audit) = OURS.get() {
         audit.end(&AuditOutcome {
@@ -156,11 +159,11 @@ pub(super) fn cancelled(status: u8) {
     }
 }
 
-/// The reason when nobody is left at the client's end.
+/// The reason of the end when the client is gone.
 pub(super) const VANISHED: &str = "the client vanished";
 
-/// Whether this is the first session of its connection. sshd makes the file of `ExposeAuthInfo`
-/// once for each connection and reads it never again: who makes it read-only was first.
+/// Whether this is the first session of its connection. sshd creates the file of `ExposeAuthInfo` once
+/// per connection and never reads it: the session that makes it read-only is the first.
 fn is_first(path: &std::ffi::OsStr) -> io::Result<bool> {
     let file = File::open(path)?;
     file.lock()?;
@@ -171,12 +174,10 @@ fn is_first(path: &std::ffi::OsStr) -> io::Result<bool> {
     Ok(first)
 }
 
-/// The sshd that has the connection: our parent serves it as the user, that one's parent is the
-/// process that writes of it in sshd's own lines, and that has called `sshbox-keys`.
+/// Pid of the sshd that holds the connection. The parent of this process serves the connection as the
+/// user; its own parent writes sshd's log lines and has called `sshbox-keys`.
 fn connection_process() -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", getppid())).ok()?;
-    // Field 4 of proc_pid_stat(5); the name in field 2 may hold spaces and parentheses.
-    Some(stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.to_owned())
+    Some(Stat::of(getppid().as_raw())?.parent.to_string())
 }
 
 #[cfg(test)]
@@ -198,6 +199,6 @@ mod tests {
     #[test]
     fn the_parents_parent_is_a_process() {
         let sshd = connection_process().unwrap();
-        assert!(fs::exists(format!("/proc/{sshd}")).unwrap());
+        assert!(Stat::of(sshd.parse().unwrap()).is_some());
     }
 }

@@ -1,10 +1,9 @@
-//! A session with a terminal: carries bytes between the terminal that sshd made here and the
-//! one in the box, and its size with it. Each way has its own small store and is read only
-//! when that is empty, so neither can block the other and memory stays flat.
+//! A session with a terminal: copies bytes between sshd's terminal and the one in the container, and
+//! window sizes into the container. Each direction has its own buffer and reads only while that is
+//! empty, so neither direction can block the other and memory use is bounded.
 
-use super::RelayEnd;
 use super::audit::Audit;
-use crate::deadlines::LAST_WORDS;
+use crate::deadlines::TERMINAL_DRAIN;
 use crate::exit::{ExitStatus, Failure};
 use crate::texts;
 use crate::times::later;
@@ -20,36 +19,46 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Bytes that one way holds at most.
-const STORE: usize = 64 * 1024;
+/// Size of the buffer of one direction, in bytes.
+const BUFFER: usize = 64 * 1024;
 
-/// After the program's end, how long its terminal may be silent before it counts as empty.
-/// Only matters when something else in the box still holds the terminal open.
+/// How long a terminal may be silent after its program's end before it counts as empty. Matters only
+/// while another program in the container holds the terminal open.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// Most bytes of it: more than a terminal holds, for something else may go on writing there.
-const LAST_BYTES: usize = 2 * STORE;
+/// Most bytes read after the program's end: more than a terminal holds, but not more, because another
+/// program may go on writing.
+const DRAIN_MAX: usize = 2 * BUFFER;
 
-/// Relays until the program ends, the box goes, or the client vanishes.
+/// Why a session needs no relay any more.
+#[derive(Debug)]
+pub(super) enum RelayEnd {
+    /// The init has sent a reply or closed the connection.
+    InitReplied,
+    /// The client vanished.
+    Vanished,
+}
+
+/// Relays until the program ends, the container stops, or the client vanishes.
 pub(super) fn run(socket: &Socket, master: &OwnedFd, audit: &Audit) -> Result<RelayEnd, Failure> {
     let failed = |error: io::Error| Failure::because(ExitStatus::Internal, texts::NO_TERMINAL, &error);
     let signals = signals().map_err(failed)?;
     let stdin = io::stdin();
     let terminal = stdin.as_fd();
-    // Size changes from now on are signalled; one that came before is copied here.
+    // From now on a signal reports each new size; an earlier change is copied here.
     tty::copy_size(terminal, master.as_fd()).map_err(failed)?;
     rustix::io::ioctl_fionbio(master, true).map_err(|error| failed(error.into()))?;
     let raw = tty::Raw::enter(terminal).map_err(failed)?;
     rustix::io::ioctl_fionbio(terminal, true).map_err(|error| failed(error.into()))?;
-    let ended = relay(socket, master.as_fd(), terminal, &signals, audit);
+    let end = relay(socket, master.as_fd(), terminal, &signals, audit);
     let _ = rustix::io::ioctl_fionbio(terminal, false);
     drop(raw);
-    ended.map_err(failed)
+    end.map_err(failed)
 }
 
 fn signals() -> io::Result<SignalFd> {
     let mut set = SigSet::empty();
-    // Only this one: what ends us must do so even if a box gets us to wait on its descriptor.
+    // Only this signal: the others must end the process even while it waits on a container's fd.
     set.add(Signal::SIGWINCH);
     set.thread_block()?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
@@ -65,49 +74,49 @@ fn relay(
     let mut typed = Direction::new(terminal, master, &audit.received);
     let mut shown = Direction::new(master, terminal, &audit.sent);
     loop {
-        // A terminal that nobody in the box holds any more reports that without being asked,
-        // over and over, while its program may still live: look away from it.
-        let there = if shown.ended { signals.as_fd() } else { master };
+        // Once the last slave is closed, poll() reports POLLHUP on the master for ever, while the
+        // program may still run: poll the signalfd instead.
+        let master_or_signals = if shown.ended { signals.as_fd() } else { master };
         let mut fds = [
             PollFd::new(socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(terminal, typed.reads() | shown.writes()),
-            PollFd::new(there, shown.reads() | typed.writes()),
+            PollFd::new(master_or_signals, shown.reads() | typed.writes()),
         ];
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [told, signalled, here, there] = fds.map(|fd| fd.any().unwrap_or(true));
+        let [replied, signalled, here, there] = fds.map(|fd| fd.any().unwrap_or(true));
         if signalled {
             while let Ok(Some(_)) = signals.read_signal() {
                 tty::copy_size(terminal, master)?;
             }
         }
-        // A way moves when its source has something, or its destination has room for the rest.
-        if (here || (there && !typed.is_empty())) && typed.go() == Flow::Ended {
+        // A direction moves when its source has data, or its destination has room for the rest.
+        if (here || (there && !typed.is_empty())) && typed.transfer() == TransferState::Ended {
             return Ok(RelayEnd::Vanished);
         }
-        if (there || (here && !shown.is_empty())) && shown.go() == Flow::Broken {
+        if (there || (here && !shown.is_empty())) && shown.transfer() == TransferState::Broken {
             return Ok(RelayEnd::Vanished);
         }
-        if told {
-            last_words(&mut shown)?;
-            return Ok(RelayEnd::Told);
+        if replied {
+            drain(&mut shown)?;
+            return Ok(RelayEnd::InitReplied);
         }
     }
 }
 
-/// Shows what the program still had in its terminal when it ended.
-fn last_words(shown: &mut Direction<'_>) -> io::Result<()> {
-    let until = later(Instant::now(), LAST_WORDS);
-    let enough = shown.read + LAST_BYTES;
-    while Instant::now() < until && shown.go() == Flow::Goes {
+/// Shows what is left in the terminal of a program that has ended.
+fn drain(shown: &mut Direction<'_>) -> io::Result<()> {
+    let until = later(Instant::now(), TERMINAL_DRAIN);
+    let enough = shown.read + DRAIN_MAX;
+    while Instant::now() < until && shown.transfer() == TransferState::Open {
         if shown.read > enough && shown.is_empty() {
             return Ok(());
         }
         let mut fds = [PollFd::new(shown.from, shown.reads()), PollFd::new(shown.to, shown.writes())];
-        let timeout = if shown.is_empty() { SILENCE } else { LAST_WORDS };
+        let timeout = if shown.is_empty() { SILENCE } else { TERMINAL_DRAIN };
         match poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO)) {
             Ok(0) => return Ok(()),
             Ok(_) | Err(Errno::EINTR) => {}
@@ -117,13 +126,13 @@ fn last_words(shown: &mut Direction<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// How one way does.
+/// The state of one direction.
 #[derive(Debug, PartialEq, Eq)]
-enum Flow {
-    Goes,
-    /// Its source is at its end.
+enum TransferState {
+    Open,
+    /// The source is at its end and everything is written.
     Ended,
-    /// Nobody takes what it brings.
+    /// The destination is closed.
     Broken,
 }
 
@@ -131,67 +140,67 @@ enum Flow {
 struct Direction<'fd> {
     from: BorrowedFd<'fd>,
     to: BorrowedFd<'fd>,
-    /// Allocated as zeroed pages, of which only those count in memory that were ever filled.
-    store: Vec<u8>,
-    /// Of the store, these bytes wait to be written.
-    waiting: Range<usize>,
-    /// Bytes read in all.
+    /// Zeroed pages: those that were never filled use no memory.
+    buffer: Vec<u8>,
+    /// The bytes of the buffer that are not yet written.
+    pending: Range<usize>,
+    /// Total bytes read.
     read: usize,
-    /// Bytes written in all.
+    /// Total bytes written.
     written: &'fd AtomicU64,
     ended: bool,
 }
 
 impl<'fd> Direction<'fd> {
     fn new(from: BorrowedFd<'fd>, to: BorrowedFd<'fd>, written: &'fd AtomicU64) -> Self {
-        Self { from, to, store: vec![0; STORE], waiting: 0..0, read: 0, written, ended: false }
+        Self { from, to, buffer: vec![0; BUFFER], pending: 0..0, read: 0, written, ended: false }
     }
 
     fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.pending.is_empty()
     }
 
-    /// What to wait for at the source.
+    /// What to poll the source for.
     fn reads(&self) -> PollFlags {
         if self.is_empty() && !self.ended { PollFlags::POLLIN } else { PollFlags::empty() }
     }
 
-    /// What to wait for at the destination.
+    /// What to poll the destination for.
     fn writes(&self) -> PollFlags {
         if self.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT }
     }
 
-    /// Reads once and writes once, as far as that goes without waiting.
-    fn go(&mut self) -> Flow {
+    /// Reads once and writes once, without blocking.
+    fn transfer(&mut self) -> TransferState {
         if self.is_empty() && !self.ended {
-            match rustix::io::read(self.from, &mut self.store[..]) {
+            match rustix::io::read(self.from, &mut self.buffer[..]) {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     self.read += count;
-                    self.waiting = 0..count;
+                    self.pending = 0..count;
                 }
-                Err(error) if again(error) => return Flow::Goes,
-                // The master of a terminal that nobody holds any more reads EIO.
+                Err(error) if is_temporary(error) => return TransferState::Open,
+                // The master reads EIO once the last slave is closed.
                 Err(_) => self.ended = true,
             }
         }
-        if let Some(rest) = self.store.get(self.waiting.clone()).filter(|rest| !rest.is_empty()) {
+        if let Some(rest) = self.buffer.get(self.pending.clone()).filter(|rest| !rest.is_empty()) {
             match rustix::io::write(self.to, rest) {
                 Ok(count) => {
-                    self.waiting.start += count;
+                    self.pending.start += count;
                     self.written.fetch_add(count as u64, Ordering::Relaxed);
                 }
-                Err(error) if again(error) => {}
+                Err(error) if is_temporary(error) => {}
                 Err(_) => {
-                    self.waiting = 0..0;
-                    return Flow::Broken;
+                    self.pending = 0..0;
+                    return TransferState::Broken;
                 }
             }
         }
-        if self.ended && self.is_empty() { Flow::Ended } else { Flow::Goes }
+        if self.ended && self.is_empty() { TransferState::Ended } else { TransferState::Open }
     }
 }
 
-fn again(error: rustix::io::Errno) -> bool {
+fn is_temporary(error: rustix::io::Errno) -> bool {
     matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
 }

@@ -1,11 +1,11 @@
-//! A refusal for clients of the file transfer protocol. sshd throws away the stderr of a
-//! subsystem, so a line there never reaches who typed `sftp` or `scp`. `sftp` and most libraries do show
-//! what a server answers: this is a server whose answer to every request is the refusal.
-//! draft-ietf-secsh-filexfer-02, version 3 of the protocol, the one that all speak.
+//! A refusal for SFTP clients. sshd discards the stderr of a subsystem, so a line there never reaches
+//! the user of `sftp` or `scp`. `sftp` and most libraries show the errors of a server: this server
+//! replies to every request with the refusal. It speaks version 3 of the protocol, as all clients do
+//! (draft-ietf-secsh-filexfer-02).
 
 use std::io::{self, Read, Write};
 
-/// Requests that are answered before we hang up; a client needs one or two to understand.
+/// Requests that get a reply before the connection is closed; a client gives up after one or two.
 const REQUESTS: usize = 1000;
 
 /// Longest request, in bytes: that of OpenSSH's own server (`SFTP_MAX_MSG_LENGTH`).
@@ -16,10 +16,10 @@ const VERSION: u8 = 2;
 const STATUS: u8 = 101;
 const FAILURE: u32 = 4;
 
-/// Answers until the client has gone.
+/// Replies until the client closes the connection.
 ///
 /// # Errors
-/// What the client's end says; `InvalidData` when it does not speak the protocol.
+/// The I/O error; `InvalidData` when the client does not speak the protocol.
 pub fn serve(mut from: impl Read, mut to: impl Write, text: &str) -> io::Result<()> {
     for _ in 0..REQUESTS {
         let mut length = [0; 4];
@@ -32,9 +32,9 @@ pub fn serve(mut from: impl Read, mut to: impl Write, text: &str) -> io::Result<
         from.read_exact(&mut head)?;
         io::copy(&mut from.by_ref().take(u64::from(length) - 5), &mut io::sink())?;
         let [kind, number @ ..] = head;
-        let answer = if kind == INIT { version() } else { status(number, text) };
-        let length = u32::try_from(answer.len()).map_err(io::Error::other)?;
-        to.write_all(&[&length.to_be_bytes(), &*answer].concat())?;
+        let reply = if kind == INIT { version() } else { status(number, text) };
+        let length = u32::try_from(reply.len()).map_err(io::Error::other)?;
+        to.write_all(&[&length.to_be_bytes(), &*reply].concat())?;
         to.flush()?;
     }
     Ok(())
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_ends_it() {
+    fn an_invalid_request_ends_the_connection() {
         for wrong in [&[0, 0, 0, 4, INIT, 0, 0, 0][..], &[0xff; 64], &[0; 64]] {
             assert_eq!(serve(wrong, io::sink(), "no").unwrap_err().kind(), io::ErrorKind::InvalidData);
         }

@@ -117,7 +117,7 @@ pub enum Reply {
     /// This signal killed the program.
     Killed(i32),
     /// The kernel killed the program because the container was out of memory.
-    Starved,
+    OutOfMemory,
     /// The program could not be started; the text is for the user.
     Failed(String),
 }
@@ -128,7 +128,7 @@ impl From<&Reply> for Fields {
             Reply::Started => Self::default().with("started", b""),
             Reply::Exited(status) => Self::default().with("exited", status.to_string().as_bytes()),
             Reply::Killed(signal) => Self::default().with("killed", signal.to_string().as_bytes()),
-            Reply::Starved => Self::default().with("killed", b"9").with("memory", b""),
+            Reply::OutOfMemory => Self::default().with("killed", b"9").with("memory", b""),
             Reply::Failed(text) => Self::default().with("failed", text.as_bytes()),
         }
     }
@@ -141,7 +141,7 @@ impl Reply {
         match fields.iter().next()?.0 {
             b"started" => Some(Self::Started),
             b"exited" => fields.parse("exited").map(Self::Exited),
-            b"killed" if fields.get("memory").is_some() => Some(Self::Starved),
+            b"killed" if fields.get("memory").is_some() => Some(Self::OutOfMemory),
             b"killed" => fields.parse("killed").map(Self::Killed),
             b"failed" => Some(Self::Failed(fields.text("failed")?.to_owned())),
             _ => None,
@@ -176,7 +176,7 @@ mod tests {
             Reply::Started,
             Reply::Exited(255),
             Reply::Killed(9),
-            Reply::Starved,
+            Reply::OutOfMemory,
             Reply::Failed("no".to_owned()),
         ] {
             assert_eq!(Reply::parse(&Fields::from(&reply)), Some(reply));

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-/// Longest packet, in bytes; the kernel's default send buffer (`net.core.wmem_default`) takes it.
+/// Longest packet, in bytes; the kernel's default send buffer (`net.core.wmem_default`) holds it.
 pub const PACKET_MAX: usize = 200_000;
 
 /// Most file descriptors beside one packet.
@@ -30,7 +30,7 @@ impl Socket {
     /// A listening socket at `path`, which must not exist.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     pub fn listen(path: &Path) -> io::Result<Self> {
         let socket = open()?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
@@ -58,7 +58,7 @@ impl Socket {
     /// Accepts one connection.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     pub fn accept(&self) -> io::Result<Self> {
         Ok(Self(retry_on_intr(|| rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC))?))
     }
@@ -66,7 +66,7 @@ impl Socket {
     /// Sets the timeout of each later call.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
         sockopt::set_socket_timeout(&self.0, sockopt::Timeout::Recv, Some(patience))?;
         sockopt::set_socket_timeout(&self.0, sockopt::Timeout::Send, Some(patience))?;
@@ -76,7 +76,7 @@ impl Socket {
     /// The uid of the process at the other end, attested by the kernel.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     pub fn peer_uid(&self) -> io::Result<u32> {
         Ok(sockopt::socket_peercred(&self.0)?.uid.as_raw())
     }
@@ -85,7 +85,7 @@ impl Socket {
     /// connect(2) or listen(2).
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     pub fn peer_pid(&self) -> io::Result<i32> {
         Ok(sockopt::socket_peercred(&self.0)?.pid.as_raw_nonzero().get())
     }
@@ -93,7 +93,7 @@ impl Socket {
     /// Sends one packet.
     ///
     /// # Errors
-    /// What the kernel says; `InvalidInput` when the packet is too long.
+    /// The error of the system call; `InvalidInput` when the packet is too long.
     pub fn send(&self, fields: &Fields, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         if fields.bytes().len() > PACKET_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"));
@@ -103,7 +103,7 @@ impl Socket {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many file descriptors"));
         }
-        let packet = [IoSlice::new(&fields.bytes())];
+        let packet = [IoSlice::new(fields.bytes())];
         retry_on_intr(|| rustix::net::sendmsg(&self.0, &packet, &mut control, SendFlags::NOSIGNAL))?;
         Ok(())
     }
@@ -111,10 +111,10 @@ impl Socket {
     /// Sends one packet if that does not block.
     ///
     /// # Errors
-    /// `WouldBlock` when the other end does not read, or what the kernel says.
+    /// `WouldBlock` when the other end does not read, or the error of the system call.
     pub fn try_send(&self, fields: &Fields) -> io::Result<()> {
         retry_on_intr(|| {
-            rustix::net::send(&self.0, &fields.bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+            rustix::net::send(&self.0, fields.bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
         })?;
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Socket {
     /// Receives one packet with its file descriptors; `None` at the end of the connection.
     ///
     /// # Errors
-    /// What the kernel says; `InvalidData` when the packet is longer than [`PACKET_MAX`].
+    /// The error of the system call; `InvalidData` when the packet is longer than [`PACKET_MAX`].
     pub fn receive(&self) -> io::Result<Option<(Fields, Vec<OwnedFd>)>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_ever() {
+    fn every_wait_has_a_timeout() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener = Socket::listen(&path).unwrap();

@@ -62,14 +62,14 @@ impl Fields {
         self.get("progress") == Some(b"1")
     }
 
-    /// The step that `sshbox-wake` is at, if this is progress and not yet the reply.
+    /// The step that `sshbox-wake` has reached, if this is progress and not yet the reply.
     #[must_use]
     pub fn progress_step(&self) -> Option<&[u8]> {
         self.iter().next().filter(|(name, _)| *name == b"waiting").map(|(_, step)| step)
     }
 }
 
-/// Progress: the step that `sshbox-wake` is at, sent before the reply if the caller wants it.
+/// Progress: the step that `sshbox-wake` has reached, sent before the reply if the caller wants it.
 #[must_use]
 pub fn progress(step: &str) -> Fields {
     Fields::default().with("waiting", step.as_bytes())

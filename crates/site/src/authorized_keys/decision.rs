@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_a_slow_login_grows_old() {
+    fn a_reply_to_a_slow_login_expires() {
         let began = Some(SECOND * 100);
         assert!(matches!(
             decide(record(101), None, &at(107), began, &accounts(), true),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn without_knowing_when_the_login_began_nothing_is_fresh() {
+    fn without_a_start_time_of_the_login_no_reply_is_fresh() {
         assert!(matches!(
             decide(record(101), None, &at(101), None, &accounts(), true),
             CacheDecision::Ask(Some(_))
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn f29_after_one_failure_the_cache_serves_at_once() {
+    fn f29_after_one_failure_the_cache_is_used_at_once() {
         let (began, failed) = (Some(SECOND * 100), Some((LookupOutcome::Failed, SECOND * 101)));
         assert_eq!(decide(record(50), failed, &at(104), began, &accounts(), true), allowed());
         assert_eq!(
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn p3_stale_zero_still_serves_the_answer_of_this_login() {
+    fn p3_with_stale_zero_the_reply_to_this_login_still_serves() {
         let none = AccountsConfig { stale: TimeSpan(Duration::ZERO), ..accounts() };
         assert_eq!(decide(record(101), None, &at(102), Some(SECOND * 100), &none, true), allowed());
         assert_eq!(
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn f30_who_waited_in_vain_takes_what_the_cache_has() {
+    fn f30_after_a_timeout_of_the_lock_the_cache_is_used() {
         let began = Some(SECOND * 100);
         assert_eq!(decide(record(50), None, &at(104), began, &accounts(), false), allowed());
         assert_eq!(decide(None, None, &at(104), began, &accounts(), false), CacheDecision::Refuse(NO_TURN));

@@ -1,5 +1,5 @@
-//! `sshbox-keys --explain --json`: how the keys of a login name would be decided now. It asks the
-//! account source as a login does, but writes nothing: no cache, no note, no log entry.
+//! `sshbox-keys --explain --json`: explains which keys a login name would have now, and why. It asks the
+//! account source as a login does, but writes nothing: no cache, no account id, no log entry.
 
 use crate::source::{self, SourceReply};
 use host::account::{AccountReply, ParsedReply};
@@ -13,7 +13,6 @@ use nix::unistd::{Uid, User};
 use session::authorized_key::AuthorizedKey;
 use session::clock;
 use session::exit::{ExitStatus, Failure, chain};
-use session::presence::visitor_key;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,21 +20,21 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// What to explain.
-pub struct Question<'a> {
+/// The options of the command line.
+pub struct ExplainRequest<'a> {
     /// The configuration file.
     pub config: &'a Path,
-    /// The login name, as it was typed.
+    /// The login name, unchecked.
     pub user: &'a OsStr,
-    /// The fingerprint of a key to be judged.
+    /// The fingerprint of a key to check.
     pub fingerprint: Option<&'a str>,
     /// Whether to send no token.
     pub without_token: bool,
 }
 
 /// The program, when it is run with `--explain`.
-pub fn run(question: &Question<'_>) -> ExitCode {
-    let explained = answer(question).and_then(|explanation| {
+pub fn run(request: &ExplainRequest<'_>) -> ExitCode {
+    let explained = explain_request(request).and_then(|explanation| {
         serde_json::to_string(&explanation)
             .map_err(|error| Failure::because(ExitStatus::Internal, "", &error))
     });
@@ -51,20 +50,17 @@ pub fn run(question: &Question<'_>) -> ExitCode {
     }
 }
 
-fn answer(question: &Question<'_>) -> Result<Explanation, Failure> {
-    let login = Login::parse(question.user.as_bytes())
+fn explain_request(request: &ExplainRequest<'_>) -> Result<Explanation, Failure> {
+    let login = Login::parse(request.user.as_bytes())
         .map_err(|error| Failure::because(ExitStatus::Usage, "", &error))?;
     let config =
-        config::load(question.config).map_err(|error| Failure::because(ExitStatus::Config, "", &error))?;
-    let mut accounts = match visitor_key(&login) {
-        Some(file) => config.accounts.for_doctor(&file),
-        None => config.accounts,
-    };
-    if question.without_token {
+        config::load(request.config).map_err(|error| Failure::because(ExitStatus::Config, "", &error))?;
+    let mut accounts = super::account_source(config, &login);
+    if request.without_token {
         accounts = accounts.without_token();
     }
-    let explanation = explain(question.config, &accounts, &login);
-    let offered = question.fingerprint.map(|fingerprint| OfferedKey {
+    let explanation = explain(request.config, &accounts, &login);
+    let offered = request.fingerprint.map(|fingerprint| OfferedKey {
         fingerprint: fingerprint.to_owned(),
         accepted: explanation.prints.iter().any(|key| key.fingerprint == fingerprint),
     });

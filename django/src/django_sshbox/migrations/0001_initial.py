@@ -25,13 +25,13 @@ class Migration(migrations.Migration):
                     "title",
                     models.CharField(
                         blank=True,
-                        help_text="Left empty, it is the comment of the key.",
+                        help_text="Defaults to the comment of the key.",
                         max_length=100,
                     ),
                 ),
                 (
                     "public_key",
-                    models.TextField(help_text="The one line of the file that ends in .pub."),
+                    models.TextField(help_text="The line of the .pub file."),
                 ),
                 ("fingerprint", models.CharField(editable=False, max_length=50)),
                 ("key_type", models.CharField(editable=False, max_length=40, verbose_name="type")),

@@ -1,4 +1,4 @@
-"""Adds, lists and removes the SSH keys of a user from the command line."""
+"""`manage.py sshbox_key`: add, list or remove SSH keys of a user."""
 
 import sys
 
@@ -7,41 +7,45 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from ...account import keys_are_ours
+from ...account import uses_own_keys
 from ...keys import parse_public_key
 from ...models import SSHKey
 from ...names import find_user, login_name, reason_for_none
 
 
 class Command(BaseCommand):
-    help = "Adds, lists and removes the SSH keys of a user."
+    help = "Add, list or remove SSH keys of a user."
 
     def add_arguments(self, parser):
         actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-        add = actions.add_parser("add", help="give a key to a user")
+        add = actions.add_parser("add", help="add a key")
         add.add_argument("user", metavar="USER")
         add.add_argument(
-            "file", metavar="FILE", nargs="?", default="-", help=".pub file, - = stdin"
+            "file",
+            metavar="FILE",
+            nargs="?",
+            default="-",
+            help=".pub file; - reads stdin (default)",
         )
-        add.add_argument("--title", default="", help="the comment of the key if not given")
-        add.add_argument("--create-user", action="store_true", help="make a missing user")
-        show = actions.add_parser("list", help="show fingerprint, type and title of all keys")
+        add.add_argument("--title", default="", help="title; defaults to the comment of the key")
+        add.add_argument("--create-user", action="store_true", help="create the user if missing")
+        show = actions.add_parser("list", help="list fingerprint, type and title of each key")
         show.add_argument("user", metavar="USER")
-        remove = actions.add_parser("remove", help="take a key from a user")
+        remove = actions.add_parser("remove", help="remove a key")
         remove.add_argument("user", metavar="USER")
         remove.add_argument("key", metavar="FILE|FINGERPRINT", help=".pub file or SHA256:…")
 
     def handle(self, *, action, user, **options):
-        if not keys_are_ours():
+        if not uses_own_keys():
             raise CommandError(
-                "This site keeps its keys elsewhere (SSHBOX_KEYS or SSHBOX_KEY_MODEL is set). "
+                "This site keeps its keys elsewhere: SSHBOX_KEYS or SSHBOX_KEY_MODEL is set. "
                 "Change them there."
             )
         if not user.isprintable():
-            raise CommandError(f"{ascii(user)} has characters that cannot be shown.")
+            raise CommandError(f"{ascii(user)} contains unprintable characters.")
         getattr(self, action)(user, **options)
 
-    @transaction.atomic  # a user made for a key that is then refused shall not stay
+    @transaction.atomic  # an invalid key also undoes --create-user
     def add(self, username, *, file, title, create_user, **options):
         key = read_key(file)
         if create_user and user_of(username) is None:
@@ -49,7 +53,7 @@ class Command(BaseCommand):
         user = existing(username)
         name = name_of(user)
         if SSHKey.objects.filter(user=user, fingerprint=key.fingerprint).exists():
-            self.stdout.write(f"{username} has {key.fingerprint} already.")
+            self.stdout.write(f"{username} already has {key.fingerprint}.")
         else:
             save(SSHKey(user=user, title=title, public_key=f"{key.line} {key.comment}"))
             self.stdout.write(f"{username} now has {key.fingerprint}.")
@@ -82,23 +86,23 @@ def read_key(path):
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CommandError(f"{path}: not a text file in UTF-8") from error
+        raise CommandError(f"{path}: not a UTF-8 text file") from error
     except ValidationError as error:
         raise CommandError(f"{path}: {' '.join(error.messages)}") from error
 
 
 def user_of(username):
-    """The user of this site with exactly this user name."""
+    """Return the user with exactly this user name, or None."""
     model = get_user_model()
     users = model._default_manager.filter(**{model.USERNAME_FIELD: username})
-    # A database may compare without case.
+    # A database may ignore case.
     return next((user for user in users if user.get_username() == username), None)
 
 
 def existing(username):
     user = user_of(username)
     if user is None:
-        raise CommandError(f"There is no user {username} (case counts).")
+        raise CommandError(f"There is no user {username}. User names are case-sensitive.")
     return user
 
 
@@ -108,8 +112,8 @@ def name_of(user):
         raise CommandError(f"{username} cannot log in by SSH: {reason_for_none(user)}.")
     if find_user(name) != user:
         raise CommandError(
-            f"{username} cannot log in by SSH: the login name {name} belongs to another user as "
-            "well, or SSHBOX_LOGIN_NAME does not lead back from it."
+            f"{username} cannot log in by SSH: the login name {name} also belongs to another user, "
+            "or SSHBOX_LOGIN_NAME does not map it back to {username}."
         )
     return name
 

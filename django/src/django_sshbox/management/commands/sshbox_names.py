@@ -1,4 +1,4 @@
-"""Lists the login name of each user, and why a user has none."""
+"""`manage.py sshbox_names`: list the login name of each user, or why a user has none."""
 
 from collections import defaultdict
 
@@ -9,11 +9,11 @@ from ...names import login_name, reason_for_none
 
 
 class Command(BaseCommand):
-    help = "Lists the login name of each user, and why a user cannot log in by SSH."
+    help = "List the login name of each user, or why the user cannot log in by SSH."
 
     def add_arguments(self, parser):
         parser.add_argument(
-            "--missing", action="store_true", help="only users who cannot log in by SSH"
+            "--missing", action="store_true", help="list only users who cannot log in by SSH"
         )
 
     def handle(self, *, missing, **options):
@@ -26,13 +26,13 @@ class Command(BaseCommand):
                 without.append(f"{shown(user)}: {reason_for_none(user)}")
             else:
                 holders[name].append(shown(user))
-        for name, those in holders.items():
-            if len(those) > 1:
+        for name, users_of_name in holders.items():
+            if len(users_of_name) > 1:
                 without.append(
-                    f"{', '.join(those)}: the login name {name} belongs to several users"
+                    f"{', '.join(users_of_name)}: the login name {name} belongs to several users"
                 )
             elif not missing:
-                self.stdout.write(f"{name}  {those[0]}")
+                self.stdout.write(f"{name}  {users_of_name[0]}")
         for line in without:
             self.stdout.write(f"-  {line}")
 

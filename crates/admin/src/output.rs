@@ -1,12 +1,14 @@
-//! How the admin's command shows things: tables for people, JSON for programs. What leaves
-//! here is printable ASCII, whatever a client, an image or a web app has put into it.
+//! How the `sshbox` command prints: tables for people, JSON for programs, one question before a
+//! change. All output is printable ASCII, whatever a client, an image or the web app put into it.
 
+use clap::Args;
 use serde::Serialize;
+use session::box_status::{Amount, Cpu, bytes, use_of_limit};
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
-use session::texts::span;
+use session::times::short_duration;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -19,18 +21,26 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
-/// What stands where nothing is known.
-pub const NOTHING: &str = "-";
+/// Stands for an unknown value.
+pub const UNKNOWN: &str = "-";
 
-/// Whether standard output takes colours: it is a terminal, and its user has nothing against
-/// them (<https://no-color.org>).
-pub fn colours() -> bool {
+/// The option of every command that can print JSON.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Format {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whether to colour standard output: it is a terminal, and `NO_COLOR` is unset or empty
+/// (<https://no-color.org>).
+pub fn use_colours() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !refused
 }
 
-/// Aligned columns below their titles.
-pub fn table(titles: &[&str], rows: &[Vec<String>], colours: bool) -> String {
+/// Formats aligned columns below their titles.
+pub fn format_table(titles: &[&str], rows: &[Vec<String>], colours: bool) -> String {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| printable(cell.as_bytes())).collect()).collect();
     let width = |column: usize, title: &str| {
@@ -52,7 +62,7 @@ pub fn table(titles: &[&str], rows: &[Vec<String>], colours: bool) -> String {
         let mut line = String::new();
         let mut pending = 0;
         for (cell, width) in row.iter().zip(&widths) {
-            // Spaces go out before the next cell only, so that no line ends in them.
+            // Padding is written before the next cell, so that no line ends in spaces.
             let _ = write!(line, "{:pending$}", "");
             match style(is_title, cell) {
                 Some(style) => line.extend([style, cell, PLAIN]),
@@ -66,10 +76,10 @@ pub fn table(titles: &[&str], rows: &[Vec<String>], colours: bool) -> String {
     text
 }
 
-/// Writes text to standard output.
-pub fn say(text: &str) -> Result<ExitCode, Failure> {
+/// Prints text to standard output.
+pub fn print(text: &str) -> Result<ExitCode, Failure> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        // Who reads no further has seen enough.
+        // The reader, such as `head`, has closed the pipe: it needs no more.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::because(ExitStatus::TryAgain, "", &error))
         }
@@ -77,16 +87,21 @@ pub fn say(text: &str) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Writes a value to standard output, for programs.
-pub fn json(value: &impl Serialize) -> Result<ExitCode, Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::because(ExitStatus::Internal, "", &error))?;
-    say(&(ascii(&text) + "\n"))
+/// Prints a table to standard output.
+pub fn print_table(titles: &[&str], rows: &[Vec<String>]) -> Result<ExitCode, Failure> {
+    print(&format_table(titles, rows, use_colours()))
 }
 
-/// JSON without a character that a terminal could take for more than itself. All of them
-/// stand in texts, where JSON has another way to write them.
-fn ascii(json: &str) -> String {
+/// Prints a value as JSON to standard output.
+pub fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::because(ExitStatus::Internal, "", &error))?;
+    print(&(escape_json(&text) + "\n"))
+}
+
+/// Escapes every character that could control a terminal. In JSON such characters stand only in
+/// strings, where `\u` escapes are allowed.
+fn escape_json(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut text, character| {
         match character {
             ' '..='~' | '\n' => text.push(character),
@@ -101,20 +116,43 @@ fn ascii(json: &str) -> String {
     })
 }
 
-/// A cell: what is known, else a dash.
-pub fn cell(value: Option<impl ToString>) -> String {
-    value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
+/// Asks a yes-or-no question on the terminal. Anything but `y` or `yes` means no.
+pub fn confirm(question: &str) -> bool {
+    let _ = write!(io::stdout(), "{question} [y/N] ");
+    let _ = io::stdout().flush();
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).is_ok() && ["y", "yes"].contains(&answer.trim())
 }
 
-/// How long ago or ahead a moment is, as `5m 10s ago` or `in 5m`; the moment is RFC 3339.
-pub fn from_now(moment: Option<&str>, now: SystemTime) -> String {
-    let Some(moment) = moment.and_then(|moment| humantime::parse_rfc3339(moment).ok()) else {
-        return NOTHING.to_owned();
+/// A cell with this value, or a dash if it is unknown.
+pub fn cell(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), |value| value.to_string())
+}
+
+/// A cell with this number of seconds as a duration, such as `2h 5m`.
+pub fn duration_cell(seconds: Option<u64>) -> String {
+    cell(seconds.map(|seconds| short_duration(Duration::from_secs(seconds))))
+}
+
+/// The CPU time that a box uses and may use, in cores.
+pub fn cpu_cell(cpu: &Cpu) -> String {
+    use_of_limit(cpu.used.map(|used| format!("{used:.2}")), &cpu.limit.to_string())
+}
+
+/// The memory that a box uses and may use.
+pub fn memory_cell(memory: &Amount) -> String {
+    use_of_limit(memory.used.map(bytes), &bytes(memory.limit))
+}
+
+/// The distance from `now` to an RFC 3339 time, as `5m 10s ago` or `in 5m`.
+pub fn relative_time(time: Option<&str>, now: SystemTime) -> String {
+    let Some(time) = time.and_then(|time| humantime::parse_rfc3339(time).ok()) else {
+        return UNKNOWN.to_owned();
     };
-    let whole = |time: Duration| span(Duration::from_secs(time.as_secs()));
-    match moment.duration_since(now) {
-        Ok(ahead) => format!("in {}", whole(ahead)),
-        Err(past) => format!("{} ago", whole(past.duration())),
+    let in_seconds = |duration: Duration| short_duration(Duration::from_secs(duration.as_secs()));
+    match time.duration_since(now) {
+        Ok(ahead) => format!("in {}", in_seconds(ahead)),
+        Err(past) => format!("{} ago", in_seconds(past.duration())),
     }
 }
 
@@ -129,39 +167,39 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_harmless() {
-        assert_snapshot!(table(&["USER", "STATE", "WHAT"], &rows(), false), @r"
+    fn columns_are_aligned_and_control_characters_escaped() {
+        assert_snapshot!(format_table(&["USER", "STATE", "WHAT"], &rows(), false), @r"
         USER             STATE    WHAT
         alice            running  vim x
         bob-with-a-name  broken   \x1b]0;x\x07
         ");
-        assert_eq!(table(&["USER"], &[], false), "USER\n");
+        assert_eq!(format_table(&["USER"], &[], false), "USER\n");
     }
 
     #[test]
     fn colours_do_not_shift_columns() {
-        let coloured = table(&["USER", "STATE", "WHAT"], &rows(), true);
+        let coloured = format_table(&["USER", "STATE", "WHAT"], &rows(), true);
         assert!(coloured.contains("\x1b[32mrunning\x1b[0m  vim x\n"), "{coloured:?}");
         assert!(coloured.contains("\x1b[31mbroken\x1b[0m   \\x1b]0;x"), "{coloured:?}");
         let plain =
             [BOLD, RED, GREEN, YELLOW, PLAIN].iter().fold(coloured, |text, code| text.replace(code, ""));
-        assert_eq!(plain, table(&["USER", "STATE", "WHAT"], &rows(), false));
+        assert_eq!(plain, format_table(&["USER", "STATE", "WHAT"], &rows(), false));
     }
 
     #[test]
-    fn a14_json_is_ascii_and_says_the_same() {
+    fn a14_json_is_ascii_and_keeps_its_value() {
         let value = "a\u{9b}31m\u{202e}\u{1f600}\x7f\x1b\"\\é";
-        let text = ascii(&serde_json::to_string(value).unwrap());
+        let text = escape_json(&serde_json::to_string(value).unwrap());
         assert!(text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)), "{text}");
         assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
     }
 
     #[test]
-    fn moments_are_told_from_now() {
+    fn times_are_relative_to_now() {
         let now = humantime::parse_rfc3339("2026-03-01T12:00:00Z").unwrap();
-        assert_eq!(from_now(Some("2026-03-01T11:54:50Z"), now), "5m 10s ago");
-        assert_eq!(from_now(Some("2026-03-01T12:25:00Z"), now), "in 25m");
-        assert_eq!(from_now(None, now), "-");
-        assert_eq!(from_now(Some("soon"), now), "-");
+        assert_eq!(relative_time(Some("2026-03-01T11:54:50Z"), now), "5m 10s ago");
+        assert_eq!(relative_time(Some("2026-03-01T12:25:00Z"), now), "in 25m");
+        assert_eq!(relative_time(None, now), "-");
+        assert_eq!(relative_time(Some("soon"), now), "-");
     }
 }

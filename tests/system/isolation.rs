@@ -1,4 +1,4 @@
-//! Doors that must be shut: forwarding of every kind, sockets and files of others.
+//! What users must not reach: forwarding of every kind, and sockets and files of others.
 
 use crate::harness::{STATE, Undo, User, alice, journal, run, text, world};
 use identity::Login;
@@ -10,12 +10,12 @@ use std::time::Duration;
 fn a6_no_forwarding_of_any_kind() {
     let _world = world();
     let user = alice();
-    // -W asks at once.
+    // -W opens its channel at once.
     for target in ["127.0.0.1:22", "127.0.0.1:8000", "localhost:2200"] {
         let output = user.ssh().args(&["-W", target, "-o", "LogLevel=INFO"]).run("x");
         assert_ne!(output.status.code(), Some(0), "{output:?}");
     }
-    // -L and -D ask when somebody connects.
+    // -L and -D open a channel when a client connects.
     for (option, value) in [
         ("-L", "127.0.0.1:4001:127.0.0.1:22"),
         ("-L", "127.0.0.1:4001:/run/docker.sock"),
@@ -32,7 +32,7 @@ fn a6_no_forwarding_of_any_kind() {
         assert!(answer.stdout.is_empty(), "{option} {value}: {answer:?}");
         session.kill();
     }
-    // -R and stream-local listening are refused when asked for.
+    // -R and stream-local listening are refused when they are requested.
     for value in ["4002:127.0.0.1:22", "/tmp/reverse.sock:127.0.0.1:22", "0"] {
         let output = user.ssh().args(&["-R", value, "-o", "ExitOnForwardFailure=yes"]).run("echo in");
         assert_eq!(
@@ -41,7 +41,7 @@ fn a6_no_forwarding_of_any_kind() {
             "{value}: {output:?}"
         );
     }
-    // Agent, X11 and tunnels leave no trace in the session.
+    // Agent, X11 and tunnel requests have no effect in the session.
     let agent = run("ssh-agent", &["-s"]);
     let socket = agent.split(['=', ';']).nth(1).unwrap().to_owned();
     let pid = agent.split("SSH_AGENT_PID=").nth(1).unwrap().split(';').next().unwrap().to_owned();
@@ -68,7 +68,7 @@ fn a6_no_forwarding_of_any_kind() {
     assert_eq!(text(&output.stdout), "<>\n");
     let output = user.ssh().args(&["-w", "0:0", "-o", "ExitOnForwardFailure=yes"]).run("echo in");
     assert_eq!(text(&output.stdout), "", "{output:?}");
-    // Without a session there is nothing to hold on to either.
+    // A connection without a session cannot forward either.
     let mut idle = user.ssh().args(&["-N", "-L", "127.0.0.1:4003:/run/docker.sock"]).begin(&[]);
     thread::sleep(Duration::from_millis(700));
     let answer =
@@ -78,7 +78,7 @@ fn a6_no_forwarding_of_any_kind() {
 }
 
 #[test]
-fn a6_nothing_of_the_users_runs_on_the_host() {
+fn a6_no_file_of_the_user_runs_on_the_host() {
     let _world = world();
     let user = alice();
     user.says("mkdir -p ~/.ssh; for f in .bashrc .profile .bash_profile .ssh/rc .ssh/environment; do cp ~/$f ~/$f.before 2>/dev/null; echo 'touch /tmp/ran-by-alice' >> ~/$f; done");
@@ -87,7 +87,7 @@ fn a6_nothing_of_the_users_runs_on_the_host() {
     user.says("for f in .bashrc .profile .bash_profile .ssh/rc .ssh/environment; do rm -f ~/$f; mv ~/$f.before ~/$f 2>/dev/null; done; true");
 }
 
-/// Runs a program under the uid of a login, with its group and no other.
+/// Runs a program with the uid of a login and its only group.
 fn as_login(name: &str, command: &str) -> Output {
     let uid = Login::parse(name.as_bytes()).unwrap().uid();
     Command::new("setpriv")
@@ -97,7 +97,7 @@ fn as_login(name: &str, command: &str) -> Output {
 }
 
 #[test]
-fn a7_the_login_uid_opens_nothing_of_others() {
+fn a7_a_login_uid_cannot_open_files_or_sockets_of_others() {
     let _world = world();
     let (_alice, bob) = (alice(), User::new("bob"));
     bob.says("true");
@@ -113,11 +113,11 @@ fn a7_the_login_uid_opens_nothing_of_others() {
         "/etc/ssh/ssh_host_ed25519_key",
         "/var/lib/sshbox/host-key-secret",
     ] {
-        assert!(std::fs::symlink_metadata(path).is_ok(), "{path} is not there to be tried");
+        assert!(std::fs::symlink_metadata(path).is_ok(), "{path} does not exist");
         let output =
             as_login("alice", &format!("if [ -d {path} ]; then ls {path}; else cat {path}; fi 2>&1"));
-        let told = text(&output.stdout);
-        assert!(!output.status.success() && told.contains("Permission denied"), "{path}: {told}");
+        let error = text(&output.stdout);
+        assert!(!output.status.success() && error.contains("Permission denied"), "{path}: {error}");
     }
     for socket in ["/run/docker.sock", "/run/sshbox/users/bob/init.sock"] {
         let script = format!(
@@ -127,12 +127,12 @@ fn a7_the_login_uid_opens_nothing_of_others() {
         let output = as_login("alice", &format!("/usr/bin/python3 -c \"{script}\""));
         assert_eq!(output.status.code(), Some(13), "{socket}: {output:?}");
     }
-    // Lists of users are closed as well.
+    // Lists of users cannot be read either.
     assert!(!as_login("alice", "ls /run/sshbox/users").status.success());
     assert!(!as_login("alice", "ls /var/lib/sshbox/homes").status.success());
 }
 
-/// What `sshbox-wake` answers to this packet from the login's uid.
+/// Reply of `sshbox-wake` to this packet from the login's uid.
 fn ask_wake(login: &str, packet: &str) -> String {
     let script = format!(
         "import socket\ns=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET)\ns.settimeout(20)\ns.connect('/run/sshbox/wake.sock')\ns.send({packet})\nprint(s.recv(9999))"
@@ -142,7 +142,7 @@ fn ask_wake(login: &str, packet: &str) -> String {
 }
 
 #[test]
-fn a8_the_wake_socket_serves_everybody_only_themselves() {
+fn a8_through_the_wake_socket_users_reach_only_their_own_box() {
     let _world = world();
     let alice = alice();
     let bob = User::new("bert");
@@ -163,7 +163,7 @@ fn a8_the_wake_socket_serves_everybody_only_themselves() {
     }
     assert_eq!(bob.inspect("{{.State.Status}}"), "exited");
     assert!(journal().contains("asked for the box of bert"));
-    // Somebody without the group does not get as far as to ask.
+    // A user without the group cannot connect.
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"])
         .arg("import socket\nsocket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET).connect('/run/sshbox/wake.sock')")
@@ -173,7 +173,7 @@ fn a8_the_wake_socket_serves_everybody_only_themselves() {
 }
 
 #[test]
-fn the_login_shell_is_of_no_use_by_hand() {
+fn the_login_shell_refuses_to_run_by_hand() {
     let _world = world();
     let by_hand = Command::new("/usr/lib/sshbox/sshbox-shell").env("LOGNAME", "alice").output().unwrap();
     assert_eq!(by_hand.status.code(), Some(64), "{by_hand:?}");
@@ -199,7 +199,7 @@ fn a13_boxes_do_not_see_each_other() {
 }
 
 #[test]
-fn the_configuration_of_sshd_is_what_we_say_it_is() {
+fn the_effective_configuration_of_sshd_is_as_documented() {
     let _world = world();
     let effective = run("/usr/sbin/sshd", &["-T", "-f", "/etc/sshbox/sshd_config"]);
     for line in [

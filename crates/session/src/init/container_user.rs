@@ -1,5 +1,5 @@
-//! Who lives in the box: the image's user, as its `/etc/passwd` has it. Read by hand, since
-//! a static program has no NSS.
+//! The user of the container, from the image's `/etc/passwd`. The file is parsed here because a static
+//! program has no NSS.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -8,18 +8,18 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-/// The user of the box.
+/// The user of the container.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Person {
-    /// Name in the box, not the login name.
+pub struct ContainerUser {
+    /// Name in the container, not the login name.
     pub name: OsString,
-    /// Home directory in the box.
+    /// Home directory in the container.
     pub home: PathBuf,
     /// Login shell.
     pub shell: PathBuf,
 }
 
-impl Person {
+impl ContainerUser {
     /// The user that this process runs as.
     pub fn of_this_process() -> Self {
         let uid = nix::unistd::getuid().as_raw();
@@ -49,23 +49,23 @@ impl Person {
         })
     }
 
-    /// Puts the image's `/etc/skel` into a home that is still empty: it was made on the host,
-    /// and hides the one that the image has. Without it a shell has no prompt and no aliases.
-    pub fn furnish_home(&self) {
-        // A home that cannot be written to is no reason to stay away.
-        let _ = furnish(&self.home, Path::new("/etc/skel"));
+    /// Copies the image's `/etc/skel` into an empty home. The host created the home, so the image could
+    /// not fill it; without these files a shell has no prompt and no aliases.
+    pub fn fill_empty_home(&self) {
+        // The container also works with a home that cannot be written.
+        let _ = fill_empty(&self.home, Path::new("/etc/skel"));
     }
 }
 
-fn furnish(home: &Path, skel: &Path) -> io::Result<()> {
+fn fill_empty(home: &Path, skel: &Path) -> io::Result<()> {
     if fs::read_dir(home)?.next().is_some() {
         return Ok(());
     }
     copy(skel, home)
 }
 
-/// Copies files and directories, no links. Directories are for their owner alone, as the home is
-/// and as ssh wants `~/.ssh`.
+/// Copies files and directories, but no links. Directories get mode 0700, as the home has and as ssh
+/// requires of `~/.ssh`.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -90,15 +90,15 @@ mod tests {
 
     #[test]
     fn the_user_is_found_by_number() {
-        let user = Person::find(1000, PASSWD).unwrap();
+        let user = ContainerUser::find(1000, PASSWD).unwrap();
         assert_eq!((user.name.to_str(), user.home.to_str()), (Some("user"), Some("/home/user")));
-        assert_eq!(Person::find(7, PASSWD).unwrap().shell, Path::new("/bin/sh"));
-        assert_eq!(Person::find(8, PASSWD), None);
-        assert_eq!(Person::find(0, b""), None);
+        assert_eq!(ContainerUser::find(7, PASSWD).unwrap().shell, Path::new("/bin/sh"));
+        assert_eq!(ContainerUser::find(8, PASSWD), None);
+        assert_eq!(ContainerUser::find(0, b""), None);
     }
 
     #[test]
-    fn an_empty_home_is_furnished_and_a_used_one_left_alone() {
+    fn an_empty_home_is_filled_and_a_used_one_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (home, skel) = (dir.path().join("home"), dir.path().join("skel"));
         fs::create_dir(&home).unwrap();
@@ -106,13 +106,13 @@ mod tests {
         fs::write(skel.join(".bashrc"), "PS1=x").unwrap();
         fs::write(skel.join(".ssh/authorized_keys"), "# not used").unwrap();
         std::os::unix::fs::symlink("..", skel.join("loop")).unwrap();
-        furnish(&home, &skel).unwrap();
+        fill_empty(&home, &skel).unwrap();
         assert_eq!(fs::read_to_string(home.join(".ssh/authorized_keys")).unwrap(), "# not used");
         assert_eq!(fs::metadata(home.join(".ssh")).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(fs::symlink_metadata(home.join("loop")).is_err());
         assert_eq!(fs::read_to_string(home.join(".bashrc")).unwrap(), "PS1=x");
         fs::write(home.join(".bashrc"), "mine").unwrap();
-        furnish(&home, &skel).unwrap();
+        fill_empty(&home, &skel).unwrap();
         assert_eq!(fs::read_to_string(home.join(".bashrc")).unwrap(), "mine");
     }
 }

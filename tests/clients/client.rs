@@ -1,5 +1,5 @@
-//! The client's end: a user with a folder to work in, and the ssh configuration that a person
-//! writes once. Every command runs under a time limit: a client that hangs fails its test.
+//! The client's side: a user with a local working directory, and the ssh configuration that a user writes once.
+//! Every command has a time limit, so that a client that hangs fails its test.
 
 use crate::harness::{STATE, User, run, text};
 use std::fs;
@@ -7,29 +7,29 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-/// What `prepare` made: Python's clients.
+/// The Python clients, installed by `prepare`.
 pub const PYTHON: &str = "target/clients/venv/bin";
 
-/// Long enough for a machine with other things to do.
-const LIMIT: &str = "150";
+/// Time limit of a command in seconds, enough for a busy machine.
+const TIME_LIMIT: &str = "150";
 
-/// A user at a desk.
-pub struct Desk {
+/// A user with a local working directory.
+pub struct Client {
     pub user: User,
-    /// Where the commands run.
+    /// Working directory of the commands.
     pub folder: String,
 }
 
-/// What a command said.
+/// Exit status and output of a command.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct CommandResult {
     pub status: i32,
     pub out: String,
     pub err: String,
 }
 
-impl Desk {
-    /// A user of this name, known to Django, with a box that runs.
+impl Client {
+    /// A user with this login name, registered in Django, whose box runs.
     pub fn new(name: &str) -> Self {
         LazyLock::force(&CONFIGURED);
         let user = User::new(name);
@@ -37,14 +37,14 @@ impl Desk {
         Self::of(user)
     }
 
-    /// The same desk in front of plain sshd.
+    /// A user of plain sshd.
     pub fn plain(name: &str) -> Self {
         LazyLock::force(&CONFIGURED);
-        let desk = Self { user: User::plain(), folder: format!("/tmp/clients/plain-{name}") };
-        fs::create_dir_all(&desk.folder).unwrap();
-        // One account for all tests, so each needs a place of its own there.
-        desk.user.says(&format!("rm -rf {name}; mkdir {name}"));
-        desk
+        let client = Self { user: User::plain(), folder: format!("/tmp/clients/plain-{name}") };
+        fs::create_dir_all(&client.folder).unwrap();
+        // All tests share one account, so each test needs a remote directory of its own.
+        client.user.says(&format!("rm -rf {name}; mkdir {name}"));
+        client
     }
 
     fn of(user: User) -> Self {
@@ -53,17 +53,17 @@ impl Desk {
         Self { user, folder }
     }
 
-    /// What stands before the colon: `alice@box`, or `plain@host` for plain sshd.
+    /// The address before the colon: `alice@box`, or `plain@host` for plain sshd.
     pub fn address(&self) -> String {
         let host = if self.user.name == "plain" { "host" } else { "box" };
         format!("{}@{host}", self.user.name)
     }
 
-    /// Runs lines of the shell in the folder, as they are typed. `$TO` is the address, `$NAME` the
-    /// login name. Only Debian's programs are found, not what else is on this machine.
-    pub fn types(&self, script: &str) -> Told {
+    /// Runs a local shell script in the working directory. `$TO` is the address, `$NAME` the login name. `PATH` has
+    /// only Debian's directories, so that nothing else on this machine is used.
+    pub fn try_run(&self, script: &str) -> CommandResult {
         let output = Command::new("timeout")
-            .args([LIMIT, "bash", "-euo", "pipefail", "-c", script])
+            .args([TIME_LIMIT, "bash", "-euo", "pipefail", "-c", script])
             .current_dir(&self.folder)
             .env_clear()
             .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8"), ("TERM", "xterm")])
@@ -74,33 +74,33 @@ impl Desk {
             .output()
             .unwrap();
         assert_ne!(output.status.code(), Some(124), "{script}: hangs: {output:?}");
-        Told {
+        CommandResult {
             status: output.status.code().unwrap_or(-1),
             out: text(&output.stdout),
             err: text(&output.stderr),
         }
     }
 
-    /// The same, and nothing may fail or complain.
-    pub fn does(&self, script: &str) -> String {
-        let told = self.types(script);
-        assert_eq!((told.status, told.err.as_str()), (0, ""), "{script}: {told:?}");
-        told.out
+    /// Output of a script that must succeed and write nothing to stderr.
+    pub fn run(&self, script: &str) -> String {
+        let result = self.try_run(script);
+        assert_eq!((result.status, result.err.as_str()), (0, ""), "{script}: {result:?}");
+        result.out
     }
 
-    /// The same for clients that are talkative on standard error.
-    pub fn manages(&self, script: &str) -> String {
-        let told = self.types(script);
-        assert_eq!(told.status, 0, "{script}: {told:?}");
-        told.out + &told.err
+    /// Output, then stderr, of a script that must succeed.
+    pub fn run_verbose(&self, script: &str) -> String {
+        let result = self.try_run(script);
+        assert_eq!(result.status, 0, "{script}: {result:?}");
+        result.out + &result.err
     }
 
-    /// A file in the folder.
+    /// Creates a file in the working directory.
     pub fn file(&self, name: &str, content: &str) {
         fs::write(format!("{}/{name}", self.folder), content).unwrap();
     }
 
-    /// A program in the folder.
+    /// Creates a program in the working directory.
     pub fn program(&self, name: &str, content: &str) {
         self.file(name, content);
         let path = format!("{}/{name}", self.folder);
@@ -112,7 +112,7 @@ fn repository() -> String {
     std::env::current_dir().unwrap().to_str().unwrap().to_owned()
 }
 
-/// `~/.ssh` of the person at the desk: two hosts and their keys, checked strictly.
+/// The client's `~/.ssh`: two hosts and their keys, with strict checking.
 static CONFIGURED: LazyLock<()> = LazyLock::new(|| {
     let folder = "/root/.ssh";
     fs::create_dir_all(folder).unwrap();
@@ -130,23 +130,23 @@ static CONFIGURED: LazyLock<()> = LazyLock::new(|| {
     fs::write(format!("{folder}/known_hosts"), known.collect::<String>()).unwrap();
 });
 
-/// Writes down that this client did this, once it has. The page may claim no less and no
-/// more: its table has the same client and the same deeds, with the version of its day.
-pub fn tried(client: &str, version: &str, deeds: &str) {
+/// Records that this client has done this, for the table of clients. docs/src/clients.md must contain a row with the
+/// same client and the same actions; the version may differ.
+pub fn record(client: &str, version: &str, actions: &str) {
     let version = version.trim();
     assert!(!version.is_empty() && !version.contains('\n'), "{client}: {version:?}");
     fs::create_dir_all("target/clients/rows").unwrap();
-    fs::write(format!("target/clients/rows/{client}"), format!("| {client} | {version} | {deeds} |\n"))
+    fs::write(format!("target/clients/rows/{client}"), format!("| {client} | {version} | {actions} |\n"))
         .unwrap();
     let page = fs::read_to_string("docs/src/clients.md").unwrap();
-    let (begin, end) = (format!("| {client} | "), format!(" | {deeds} |"));
+    let (begin, end) = (format!("| {client} | "), format!(" | {actions} |"));
     assert!(
         page.lines().any(|line| line.starts_with(&begin) && line.ends_with(&end)),
         "docs/src/clients.md lacks: {begin}{version}{end}"
     );
 }
 
-/// Version of a Debian package that is installed here.
-pub fn packaged(package: &str) -> String {
+/// Version of an installed Debian package.
+pub fn package_version(package: &str) -> String {
     run("dpkg-query", &["--show", "--showformat=${Version}", package])
 }

@@ -1,11 +1,11 @@
-//! Streams: what goes in comes out, nothing more, and each of the three ends on its own.
+//! The three standard streams: bytes arrive complete, nothing is added, and each stream ends independently.
 
 use crate::harness::{User, alice, run, text, world};
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// Bytes without a pattern, the same each time.
+/// Pseudorandom bytes, the same each time.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     std::iter::repeat_with(|| {
@@ -51,16 +51,16 @@ fn a_file_as_input_ends() {
     let _alice = alice();
     assert_eq!(run("sh", &["-c", &format!("{ssh} cat < /tmp/input")]), "one\ntwo\n");
     assert_eq!(run("sh", &["-c", &format!("{ssh} cat < /dev/null")]), "");
-    // A reader that has enough ends the writer, wherever it stands.
+    // A reader that exits ends the writer, on the client's side and in the box.
     assert_eq!(run("sh", &["-c", &format!("{ssh} yes | head -1")]), "y\n");
     assert_eq!(alice().says("yes | head -1"), "y\n");
 }
 
 #[test]
-fn output_that_ends_early_is_heard_early() {
+fn a_command_that_closes_its_output_can_still_read_input() {
     let _world = world();
     let mut session = alice().ssh().begin(&["exec >&- 2>&1; exec 2>&-; read x; exit 5"]);
-    // The command has closed its output and still waits for a line.
+    // By now the command has closed its outputs and still waits for a line.
     thread::sleep(Duration::from_millis(300));
     session.write(b"go\n");
     assert_eq!(session.output().0, 5);
@@ -82,7 +82,7 @@ fn a_script_can_open_its_own_streams_by_name() {
 }
 
 #[test]
-fn long_commands_and_odd_characters_arrive() {
+fn long_commands_and_special_characters_arrive() {
     let _world = world();
     let user = alice();
     let long = "x".repeat(100_000);
@@ -102,7 +102,7 @@ fn f20_a_slow_reader_costs_no_memory() {
     let flood = "echo began; exec head -c 2000000000 /dev/zero";
     let mut plain = user.ssh().begin(&[flood]);
     plain.line();
-    // With a terminal, where sshbox-shell carries the bytes itself.
+    // With a terminal, sshbox-shell relays the bytes itself.
     let mut terminal = user.ssh().terminal(24, 80, &[flood]);
     terminal.shows("began");
     thread::sleep(Duration::from_secs(2));

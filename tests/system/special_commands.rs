@@ -1,11 +1,11 @@
-//! The words of sshbox itself, as a person types them, and what a person is told of the end of
-//! a box. The texts are held as snapshots in `src/texts.rs` and `src/status.rs`.
+//! Special commands as users type them, and the messages about the end of a box. Snapshots of the texts are in
+//! `crates/session/src/texts.rs` and the `observe` module of `crates/lifecycle`.
 
-use crate::harness::{Changed, Undo, User, alice, run, text, until, world, world_alone};
+use crate::harness::{Changed, Undo, User, alice, private_world, run, text, until, world, world_alone};
 use serde_json::Value;
 use std::process::Command;
 
-/// Says a word, which has to succeed without a byte on stderr.
+/// Parsed output of `@status --json`, which must succeed and write nothing to stderr.
 fn json(user: &User) -> Value {
     serde_json::from_str(&user.says("@status --json")).unwrap()
 }
@@ -17,7 +17,7 @@ fn line(status: &str, name: &str) -> String {
 }
 
 #[test]
-fn help_names_all_words_and_starts_no_box() {
+fn help_lists_all_special_commands_and_starts_no_box() {
     let _world = world();
     let user = User::new("helped");
     let help = user.says("@help");
@@ -26,17 +26,17 @@ fn help_names_all_words_and_starts_no_box() {
     }
     assert!(help.contains("ssh -p 2200 helped@127.0.0.1 @config >> ~/.ssh/config"), "{help}");
     let found = Command::new("docker").args(["inspect", &user.container()]).output().unwrap();
-    assert!(!found.status.success(), "a box was made");
+    assert!(!found.status.success(), "a box was created");
 }
 
 #[test]
-fn config_is_filled_in_and_the_admin_may_name_the_host() {
+fn config_contains_the_login_name_and_the_host_name_that_the_admin_sets() {
     let _world = world_alone();
     let user = User::new("configured");
     let wanted = "    ProxyCommand ssh -T -p 2200 configured@127.0.0.1 @sshd\n";
     let config = user.says("@config");
     assert!(config.contains("\nHost configured-box\n    User user\n") && config.contains(wanted), "{config}");
-    // ssh itself takes it for what it is.
+    // ssh parses the output as configuration.
     std::fs::write("/tmp/configured", &config).unwrap();
     let seen = run("ssh", &["-F", "/tmp/configured", "-G", "configured-box"]);
     assert!(seen.contains("proxycommand ssh -T -p 2200 configured@127.0.0.1 @sshd\n"), "{seen}");
@@ -48,14 +48,14 @@ fn config_is_filled_in_and_the_admin_may_name_the_host() {
         drop(run("packaging/demo/without-systemd", &["reload"]));
     });
     run("packaging/demo/without-systemd", &["reload"]);
-    // For a moment nobody listens.
+    // During the restart sshd does not listen for a moment.
     let says = |name: &str| text(&user.ssh().run("@config").stdout).contains(&format!("{name} @sshd"));
-    until("the name is known", || says("configured@box.example.org"));
-    // No client may set it.
+    until("the name is in the output", || says("configured@box.example.org"));
+    // A client must not be able to set it.
     let client = user.ssh().args(&["-o", "SetEnv=SSHBOX_HOST=evil.example.org"]).run("@config");
     assert!(text(&client.stdout).contains("configured@box.example.org"), "{client:?}");
     drop(back);
-    until("the name is gone", || says("configured@127.0.0.1"));
+    until("the name is not in the output", || says("configured@127.0.0.1"));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn status_shows_a_running_box_with_its_sessions() {
     assert_eq!(status["image"], "sshbox-user:latest");
     assert_eq!(status["sessions"], 2);
     assert_eq!(status["cpu"]["limit"], 2.0);
-    // On a busy machine it gets little, but not nothing.
+    // On a busy machine the box gets little CPU time, but some.
     assert!(status["cpu"]["used"].as_f64().unwrap() > 0.0, "{status}");
     assert_eq!(status["memory"]["limit"], 8_u64 << 30);
     let memory = status["memory"]["used"].as_u64().unwrap();
@@ -81,7 +81,7 @@ fn status_shows_a_running_box_with_its_sessions() {
     assert!(status["processes"]["used"].as_u64().unwrap() >= 3, "{status}");
     assert!(status["disk"]["free"].as_u64().unwrap() > 0, "{status}");
     assert_eq!(status["idle_timeout_seconds"], 1800);
-    assert_eq!(status["stops_at"], Value::Null, "somebody is there");
+    assert_eq!(status["stops_at"], Value::Null, "a session is open");
     assert!(status["up_seconds"].as_u64().unwrap() < 600);
     let text = user.says("@status");
     assert_eq!(line(&text, "sessions"), "2");
@@ -90,13 +90,13 @@ fn status_shows_a_running_box_with_its_sessions() {
     assert!(line(&text, "memory").ends_with(" of 8.0 GiB"), "{text}");
     first.kill();
     second.kill();
-    until("nobody is there", || json(&user)["sessions"] == 0);
+    until("all sessions have ended", || json(&user)["sessions"] == 0);
     assert!(line(&user.says("@status"), "idle stop").starts_with("at 20"));
     assert!(json(&user)["stops_at"].as_str().unwrap().ends_with('Z'));
 }
 
 #[test]
-fn words_work_whatever_is_wrong_with_the_box() {
+fn special_commands_work_in_every_state_of_the_box() {
     let _world = world();
     let user = User::new("broken");
     assert_eq!(json(&user)["state"], "missing");
@@ -108,7 +108,7 @@ fn words_work_whatever_is_wrong_with_the_box() {
     assert_eq!(json(&user)["state"], "stopped");
     assert_eq!(user.says("@restart"), "your box was restarted\n");
     assert_eq!(json(&user)["state"], "running");
-    // An init that is stuck: nothing answers in there, the host's words do.
+    // An init that is stuck: the box does not reply, but special commands do, since the host handles them.
     let init = user.inspect("{{.State.Pid}}").parse().unwrap();
     crate::harness::signal(init, nix::sys::signal::Signal::SIGSTOP);
     assert_eq!(json(&user)["state"], "running");
@@ -117,16 +117,16 @@ fn words_work_whatever_is_wrong_with_the_box() {
 }
 
 #[test]
-fn f7_a_box_full_of_processes_is_freed_by_its_user() {
+fn f7_a_user_can_restart_a_box_at_its_process_limit() {
     let _world = world();
     let user = User::new("fork-bomber");
     let bomb = "echo began; for n in $(seq 600); do setsid sleep 300 & done 2>/dev/null; sleep 300";
     let mut session = user.ssh().begin(&[bomb]);
     session.line();
-    until("the box is full", || user.ssh().status("true") != 0);
-    until("it is told", || {
+    until("the box is at its process limit", || user.ssh().status("true") != 0);
+    until("the limit is reported", || {
         let refused = text(&user.ssh().run("true").stderr);
-        // Threads count: a user who counts processes sees fewer, and must be told.
+        // Threads count as processes. A user who counts only processes sees fewer, so the message must mention threads.
         refused.contains("as many tasks as it may (processes and threads, 51")
             && refused.contains(" of 512); end some of them, or stop all with @restart (ref ")
     });
@@ -168,7 +168,7 @@ fn restart_and_stop_ask_on_a_terminal() {
     assert_eq!(user.inspect("{{.State.Status}}"), "exited");
 }
 
-/// Logs in with a terminal, and out again; what was shown before the prompt.
+/// Logs in with a terminal and out again. Returns what was shown before the prompt.
 fn greeting(user: &User) -> String {
     let mut terminal = user.ssh().terminal(24, 80, &[]);
     let shown = terminal.shows("$ ");
@@ -178,11 +178,11 @@ fn greeting(user: &User) -> String {
 }
 
 #[test]
-fn a_person_is_told_whose_box_it_is_once_and_when_that_changes() {
-    let _world = world_alone();
+fn the_greeting_is_shown_once_and_again_after_a_change() {
+    let _world = private_world();
     let user = User::new("newcomer");
     let first = "This is the box of newcomer, a container of its own.";
-    // Programs are told nothing, whatever they ask for.
+    // Sessions of programs show no greeting, whatever they request.
     assert_eq!(user.says("true"), "");
     let mut shell = user.ssh().args(&["-T"]).begin(&[]);
     shell.write(b"echo in\n");
@@ -200,24 +200,24 @@ fn a_person_is_told_whose_box_it_is_once_and_when_that_changes() {
             .contains("\r\nIt may use 2 cores, 8.0 GiB of memory and 512 tasks (processes and threads).\r\n")
     );
     assert!(shown.contains("\r\nIt stops 30m after the last session. "), "{shown:?}");
-    assert!(!greeting(&user).contains(first), "told twice");
+    assert!(!greeting(&user).contains(first), "shown twice");
     user.says("@restart");
-    assert!(!greeting(&user).contains(first), "told again though nothing has changed");
+    assert!(!greeting(&user).contains(first), "shown again although nothing has changed");
     let change = Changed::config("memory = \"8GiB\"", "memory = \"1GiB\"");
     user.says("@restart");
     let shown = greeting(&user);
     assert!(shown.contains(first) && shown.contains("2 cores, 1.0 GiB of memory"), "{shown:?}");
-    assert!(!greeting(&user).contains(first), "told twice");
+    assert!(!greeting(&user).contains(first), "shown twice");
     drop(change);
-    // Who wants to hear nothing, as with login(1).
+    // ~/.hushlogin switches the greeting off, as with login(1).
     user.says("touch ~/.hushlogin");
     user.says("@restart");
-    assert!(!greeting(&user).contains(first), "told in spite of .hushlogin");
+    assert!(!greeting(&user).contains(first), "shown in spite of .hushlogin");
 }
 
 #[test]
-fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
-    let _world = world_alone();
+fn keys_lists_the_keys_of_the_account_and_where_they_are_managed() {
+    let _world = private_world();
     let user = User::new("lister");
     let second = format!("{}/second-of-lister", crate::harness::STATE);
     run("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "", "-C", "old desk", "-f", &second]);
@@ -233,10 +233,10 @@ fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
     assert!(marked(&said).contains(&ours), "{said}");
     assert!(said.contains(&format!("  ecdsa-sha2-nistp256  {other}  old desk\n")), "{said}");
     assert!(said.ends_with(
-        "\nThis list is kept where you have your account\nThe box's ~/.ssh/authorized_keys does not count.\n"
+        "\nYou manage this list where you have your account\nsshbox does not use the box's ~/.ssh/authorized_keys.\n"
     ));
     let found = Command::new("docker").args(["inspect", &user.container()]).output().unwrap();
-    assert!(!found.status.success(), "a box was made");
+    assert!(!found.status.success(), "a box was created");
     let _page = Changed::config("manage_url = \"\"", "manage_url = \"https://example.org/{user}/keys\"");
     let said = text(&user.ssh().key("second-of-lister").run("@keys").stdout);
     assert!(marked(&said).contains(&other), "{said}");
@@ -244,7 +244,7 @@ fn keys_lists_those_of_the_account_and_says_where_they_are_managed() {
 }
 
 #[test]
-fn who_copies_a_key_into_the_box_is_told_that_it_does_not_count() {
+fn copying_a_key_into_the_box_prints_that_it_has_no_effect() {
     let _world = world();
     let user = User::new("copier");
     let new = format!("{}/new-of-copier", crate::harness::STATE);
@@ -271,16 +271,16 @@ fn who_copies_a_key_into_the_box_is_told_that_it_does_not_count() {
     assert!(user.says("cat ~/.ssh/authorized_keys").contains("\nssh-ed25519 AAAA"));
     let output = user.ssh().key("new-of-copier").run("true");
     assert_eq!(output.status.code(), Some(255), "the key logs in");
-    // Who only reads it is told nothing.
+    // A command that only reads the file prints no message.
     assert_eq!(user.says("grep -c ssh- ~/.ssh/authorized_keys"), "1\n");
 }
 
 #[test]
-fn the_reason_of_the_last_stop_is_told_once_at_the_next_login_of_a_person() {
+fn the_reason_of_the_last_stop_is_shown_once_at_the_next_interactive_login() {
     let _world = world_alone();
     let user = User::new("told");
     user.says("true");
-    assert!(!greeting(&user).contains("sshbox:"), "nothing happened yet");
+    assert!(!greeting(&user).contains("sshbox:"), "no stop happened yet");
     let reaped = || {
         let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
         run("/usr/lib/sshbox/sshbox-reap", &[]);
@@ -291,23 +291,23 @@ fn the_reason_of_the_last_stop_is_told_once_at_the_next_login_of_a_person() {
     let reasons: [(&dyn Fn(), &str); 4] = [
         (&reaped, "nobody used it for 0s"),
         (&by_word, "you typed @stop"),
-        (&stop, "it was stopped from outside, by an admin or by Docker"),
-        (&remove, "it was removed, by an admin or by Docker"),
+        (&stop, "it was stopped from outside, by an admin or by the container engine"),
+        (&remove, "it was removed, by an admin or by the container engine"),
     ];
     for (end, reason) in reasons {
         end();
-        // A command is not a person: it hears nothing, and does not take it away.
+        // A command shows no reason, and the reason is kept for the next interactive login.
         assert_eq!(user.says("echo quiet"), "quiet\n");
         assert_eq!(json(&user)["last_stop"]["reason"], *reason);
         let shown = greeting(&user);
         assert!(shown.contains("sshbox: your box was stopped ") && shown.contains(reason), "{shown:?}");
-        assert!(!greeting(&user).contains("sshbox:"), "told twice");
+        assert!(!greeting(&user).contains("sshbox:"), "shown twice");
         assert_eq!(json(&user)["last_stop"], Value::Null);
     }
 }
 
 #[test]
-fn f6_f23_a_session_that_ends_with_its_box_says_why() {
+fn f6_f23_a_session_that_ends_with_its_box_shows_the_reason() {
     let _world = world_alone();
     let user = User::new("ending");
     user.says("true");
@@ -327,7 +327,7 @@ fn f6_f23_a_session_that_ends_with_its_box_says_why() {
         let mut terminal = user.ssh().terminal(24, 80, &[]);
         let before = terminal.modes();
         terminal.shows("$ ");
-        // A program that has the whole screen, and no time to give it back.
+        // A full-screen program that has no time to restore the screen.
         terminal.types("less /etc/passwd\n");
         terminal.shows("\u{1b}[?1049h");
         assert_ne!(terminal.modes(), before);
@@ -345,25 +345,25 @@ fn f6_f23_a_session_that_ends_with_its_box_says_why() {
 }
 
 #[test]
-fn f6_who_runs_out_of_memory_is_told() {
-    let _world = world_alone();
+fn f6_an_out_of_memory_kill_is_reported() {
+    let _world = private_world();
     let _config = Changed::config("memory = \"8GiB\"", "memory = \"128MiB\"");
     let user = User::new("starved");
     user.says("true");
     let output = user.ssh().run("exec python3 -c 'x = bytearray(512 << 20)'");
-    assert_eq!(output.status.code(), Some(255), "killed, as plain ssh says it: {output:?}");
+    assert_eq!(output.status.code(), Some(255), "killed, as with plain sshd: {output:?}");
     let error = text(&output.stderr);
     assert!(error.starts_with("sshbox: your box ran out of memory and the kernel killed this"), "{error}");
-    // The same end for another reason is not taken for that.
+    // The same signal for another reason is not reported as out of memory.
     let output = user.ssh().run("kill -9 $$");
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(255), String::new()));
     run("docker", &["rm", "-f", &user.container()]);
 }
 
 #[test]
-fn an_image_without_a_program_that_clients_call_names_the_package() {
+fn a_program_missing_in_the_image_is_reported_with_its_package() {
     let _world = world_alone();
-    // The image without a few of its programs.
+    // An image without some programs.
     run(
         "sh",
         &[
@@ -387,9 +387,9 @@ fn an_image_without_a_program_that_clients_call_names_the_package() {
         assert!(line.contains(&format!("; its image needs the package {package} (ref ")), "{line}");
     };
     let output = user.ssh().run("rsync --server --sender -e.LsfxCIvu . /etc/hostname");
-    assert_eq!(output.status.code(), Some(127), "as the shell says it");
+    assert_eq!(output.status.code(), Some(127), "as with the shell");
     refused(&output, "rsync");
-    // sshd throws the stderr of a subsystem away; what its clients show comes as an answer.
+    // sshd discards the stderr of a subsystem, so the message must be part of a protocol reply.
     let key = format!("{}/key", crate::harness::STATE);
     let options = ["-F", "/dev/null", "-P", "2200", "-i", &key, "-o", "StrictHostKeyChecking=no"];
     let call = |program: &str, arguments: &[&str]| {
@@ -402,13 +402,13 @@ fn an_image_without_a_program_that_clients_call_names_the_package() {
     let error = call("sftp", &["bare@127.0.0.1"]);
     let wanted = "sshbox: this box has no sftp server; its image needs the package openssh-sftp-server (ref ";
     assert!(error.contains(wanted), "{error}");
-    // scp asks for the file at once and shows no text of a server; it ends all the same.
+    // scp requests the file at once and shows no message of a server, but it ends.
     let error = call("scp", &["/etc/hostname", "bare@127.0.0.1:/tmp/"]);
     assert!(error.contains("Failure"), "{error}");
     let output = user.ssh().run("@sshd");
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     refused(&output, "openssh-server");
-    // A command of their own that is not there is none of our business.
+    // For any other missing command sshbox prints nothing.
     let output = user.ssh().run("nosuch");
     assert_eq!(output.status.code(), Some(127));
     assert!(!text(&output.stderr).contains("sshbox:"), "{output:?}");
@@ -416,11 +416,11 @@ fn an_image_without_a_program_that_clients_call_names_the_package() {
 }
 
 #[test]
-fn a8_nobody_stops_or_sees_the_box_of_another() {
+fn a8_users_cannot_stop_or_inspect_boxes_of_others() {
     let _world = world();
     let (alice, other) = (alice(), User::new("nosy"));
     other.says("true");
-    // The reaper's tests may have stopped it.
+    // Tests of the reaper may have stopped the box.
     alice.says("true");
     let uid = other.uid().to_string();
     for verb in ["wake", "stop", "restart", "status", "why", "keys"] {
@@ -439,7 +439,7 @@ fn a8_nobody_stops_or_sees_the_box_of_another() {
 }
 
 #[test]
-fn a8_many_words_of_one_user_leave_room_for_others() {
+fn a8_many_special_commands_of_one_user_do_not_block_others() {
     let _world = world_alone();
     let (flooder, other) = (User::new("flooder"), User::new("flooded"));
     flooder.says("true");
@@ -462,7 +462,7 @@ fn a8_many_words_of_one_user_leave_room_for_others() {
         assert_eq!((status, &*error), (0, ""), "{out}");
         assert!(out.starts_with("box        sshbox-flooder\n"), "{out}");
     }
-    // One of each user, and one that is just being replaced by the next.
+    // One process for each user, and one that the next one is just replacing.
     let most = most.join().unwrap().unwrap();
     assert!((1..=4).contains(&most), "{most} at once");
 }

@@ -1,0 +1,126 @@
+//! The program of a session: which one, and how it starts on a terminal or on the client's pipes.
+
+use super::container_user::ContainerUser;
+use super::environment::Environment;
+use super::inner_sshd;
+use super::own_cgroup;
+use super::welcome;
+use crate::process::spawn;
+use crate::texts;
+use crate::tty;
+use crate::wire::{Request, Run};
+use nix::unistd::Pid;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Where distributions install the file transfer server.
+const SFTP_SERVERS: [&str; 4] = [
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+    "/usr/libexec/sftp-server",
+];
+
+/// Starts the program of a request; returns its pid, and the master of its terminal. An error is a text
+/// for the user.
+pub fn start(
+    request: &Request,
+    fds: Vec<OwnedFd>,
+    user: &ContainerUser,
+) -> Result<(Pid, Option<OwnedFd>), String> {
+    let environment = Environment::new(std::env::vars_os(), &request.environment, user);
+    let mut command = command(&request.run, &environment, user)?;
+    command.env_clear().envs(&environment.variables);
+    let home = rustix::fs::access(&user.home, rustix::fs::Access::EXEC_OK).is_ok();
+    command.current_dir(if home { &user.home } else { Path::new("/") });
+    let started = match &request.terminal {
+        Some((size, modes)) => {
+            let notes = if request.run == Run::Shell { notes(&environment, user) } else { Vec::new() };
+            on_terminal(&mut command, size, modes, &notes)
+        }
+        None => on_pipes(&mut command, fds),
+    };
+    started.map_err(|error| start_failure(&error, command.get_program()))
+}
+
+/// What is shown before a shell. A program that waits for a prompt uses a dumb terminal: it gets none.
+fn notes(environment: &Environment, user: &ContainerUser) -> Vec<u8> {
+    if environment.variables.get(OsStr::new("TERM")).is_some_and(|kind| kind == "dumb") {
+        return Vec::new();
+    }
+    let mut notes = welcome::new_text(Path::new(welcome::TEXT), &user.home).unwrap_or_default();
+    notes
+        .extend(environment.terminal_note().map(|note| format!("{note}\n")).unwrap_or_default().into_bytes());
+    notes
+}
+
+fn on_terminal(
+    command: &mut Command,
+    size: &str,
+    modes: &str,
+    notes: &[u8],
+) -> io::Result<(Pid, Option<OwnedFd>)> {
+    let (master, slave) = tty::open(size, modes)?;
+    if !notes.is_empty() {
+        // Shorter than the queue of a new terminal, so this does not block.
+        let _ = rustix::io::write(&slave, notes);
+    }
+    command.env("SSH_TTY", OsStr::from_bytes(&tty::name(&slave)?));
+    command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
+    let pid = spawn(command, true)?;
+    // Close the copies of the slave here, or the terminal never ends.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok((pid, Some(master)))
+}
+
+fn on_pipes(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<(Pid, Option<OwnedFd>)> {
+    let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(fds) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    let pid = spawn(command, false)?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok((pid, None))
+}
+
+/// The command of a session, as sshd would run it.
+pub fn command(run: &Run, environment: &Environment, user: &ContainerUser) -> Result<Command, String> {
+    match run {
+        Run::Shell => {
+            let name = user.shell.file_name().unwrap_or_default();
+            let mut login_shell = OsString::from("-");
+            login_shell.push(name);
+            let mut command = Command::new(&user.shell);
+            command.arg0(login_shell);
+            Ok(command)
+        }
+        Run::Command(text) => {
+            let mut command = Command::new(&user.shell);
+            command.arg0(user.shell.file_name().unwrap_or_default());
+            command.arg("-c").arg(OsStr::from_bytes(text));
+            Ok(command)
+        }
+        Run::Sftp => SFTP_SERVERS
+            .iter()
+            .find(|path| Path::new(path).exists())
+            .map(Command::new)
+            .ok_or_else(|| texts::NO_SFTP_SERVER.to_owned()),
+        Run::Sshd(key) => inner_sshd::command(key, environment, user),
+    }
+}
+
+/// Why a program could not be started, for the user.
+pub fn start_failure(error: &io::Error, program: &OsStr) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => texts::too_many_tasks(own_cgroup::tasks()),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            texts::no_program(&program.to_string_lossy())
+        }
+        _ => texts::cannot_start(error),
+    }
+}

@@ -1,0 +1,220 @@
+//! Tests of the session table, with real programs as children of the test.
+
+use super::*;
+use crate::wire::{Fields, Run, goodbye, is_hello};
+use nix::sys::signal::kill;
+use nix::sys::wait::{WaitStatus, waitpid};
+use std::fs::File;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// The sessions of a container whose init is this test: the programs are its children.
+struct Init {
+    table: SessionTable,
+    listener: Socket,
+    dir: tempfile::TempDir,
+}
+
+impl Init {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = Socket::listen(&dir.path().join("init.sock")).unwrap();
+        rustix::io::ioctl_fionbio(&listener, true).unwrap();
+        let user =
+            ContainerUser { name: "user".into(), home: dir.path().to_owned(), shell: "/bin/sh".into() };
+        Self { table: SessionTable::new(user), listener, dir }
+    }
+
+    fn connect(&self) -> Socket {
+        Socket::connect(&self.dir.path().join("init.sock"), SOON).unwrap()
+    }
+
+    /// A client whose connection is accepted and that has read the greeting.
+    fn client(&mut self) -> Socket {
+        let client = self.connect();
+        self.table.accept(&self.listener);
+        assert!(is_hello(&client.receive().unwrap().unwrap().0));
+        client
+    }
+
+    /// A client whose session runs this command, and the pid of its program.
+    fn session(&mut self, command: &str) -> (Socket, Pid) {
+        let client = self.client();
+        let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+        client.send(&(&request(command)).into(), &[null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
+        self.table.serve();
+        assert_eq!(reply(&client), Some(Reply::Started));
+        let phase = self.table.open.iter().rev().find_map(|session| match session.phase {
+            Phase::Running(pid, _) => Some(pid),
+            _ => None,
+        });
+        (client, phase.unwrap())
+    }
+}
+
+fn request(command: &str) -> Request {
+    Request { run: Run::Command(command.into()), environment: vec![], terminal: None }
+}
+
+fn reply(client: &Socket) -> Option<Reply> {
+    Reply::parse(&client.receive().unwrap()?.0)
+}
+
+/// Waits until the program has done this in its home.
+fn until_there(init: &Init, file: &str) {
+    let end = Instant::now() + SOON;
+    while !init.dir.path().join(file).exists() {
+        assert!(Instant::now() < end, "{file} does not appear");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn lives(pid: Pid) -> bool {
+    kill(pid, None).is_ok()
+}
+
+fn end(pid: Pid) {
+    kill(pid, Signal::SIGKILL).unwrap();
+    waitpid(pid, None).unwrap();
+}
+
+#[test]
+fn a_connection_without_a_request_times_out() {
+    let mut init = Init::new();
+    let client = init.client();
+    init.table.serve();
+    assert_eq!(init.table.open.len(), 1);
+    let due = init.table.due().unwrap();
+    assert!(due > Instant::now() && due <= Instant::now() + GREETING);
+    init.table.open[0].phase = Phase::Greeting(Instant::now());
+    init.table.serve();
+    assert!(init.table.open.is_empty() && init.table.due().is_none());
+    assert!(client.receive().unwrap().is_none());
+}
+
+#[test]
+fn an_invalid_request_or_missing_descriptors_start_nothing() {
+    let mut init = Init::new();
+    let client = init.client();
+    client.send(&Fields::default().with("ask", b"nothing"), &[]).unwrap();
+    init.table.serve();
+    assert!(client.receive().unwrap().is_none());
+    let client = init.client();
+    client.send(&(&request("true")).into(), &[]).unwrap();
+    init.table.serve();
+    assert!(matches!(reply(&client), Some(Reply::Failed(_))));
+    assert!(init.table.open.is_empty());
+}
+
+#[test]
+fn a_client_that_hangs_up_early_starts_nothing() {
+    let mut init = Init::new();
+    let client = init.client();
+    let null = File::open("/dev/null").unwrap();
+    client.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
+    drop(client);
+    init.table.serve();
+    assert!(init.table.open.is_empty());
+    assert!(!init.dir.path().join("ran").exists());
+}
+
+#[test]
+fn the_exit_status_is_sent_and_goodbye_ends_the_session() {
+    let mut init = Init::new();
+    let (client, pid) = init.session("exit 7");
+    assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 7));
+    init.table.program_ended(pid, ProgramEnd::Exited(7));
+    assert_eq!(reply(&client), Some(Reply::Exited(7)));
+    init.table.serve();
+    assert_eq!(init.table.open.len(), 1, "the client has not said goodbye");
+    client.send(&goodbye(), &[]).unwrap();
+    init.table.serve();
+    assert!(init.table.open.is_empty() && init.table.vanished.is_empty());
+}
+
+#[test]
+fn the_program_of_a_vanished_client_gets_sighup() {
+    let mut init = Init::new();
+    let (client, pid) = init.session("touch began; exec sleep 600");
+    until_there(&init, "began");
+    init.table.serve();
+    assert!(init.table.due().is_none());
+    drop(client);
+    init.table.serve();
+    assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGHUP, _)));
+    assert!(init.table.due().unwrap() <= Instant::now() + HANG_UP);
+}
+
+#[test]
+fn a_program_that_stays_after_sighup_is_killed_unless_it_ignores_it() {
+    let mut init = Init::new();
+    let stay = |file| format!("touch {file}; while :; do sleep 0.05; done");
+    let (deaf, deaf_pid) = init.session(&format!("trap : HUP; {}", stay("deaf")));
+    let (nohup, nohup_pid) = init.session(&format!("trap '' HUP; {}", stay("nohup")));
+    until_there(&init, "deaf");
+    until_there(&init, "nohup");
+    drop((deaf, nohup));
+    init.table.serve();
+    init.table.serve();
+    assert!(lives(deaf_pid) && lives(nohup_pid), "the grace is not over");
+    for (_, at) in &mut init.table.vanished {
+        *at = Instant::now();
+    }
+    init.table.serve();
+    assert!(matches!(waitpid(deaf_pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
+    assert!(init.table.vanished.is_empty());
+    assert!(lives(nohup_pid));
+    end(nohup_pid);
+}
+
+#[test]
+fn one_connection_too_many_waits() {
+    let mut init = Init::new();
+    init.table.most = 1;
+    let first = init.client();
+    let second = init.connect();
+    assert!(!init.table.has_room());
+    init.table.accept(&init.listener);
+    assert_eq!(init.table.open.len(), 1);
+    drop(first);
+    init.table.serve();
+    assert!(init.table.has_room());
+    init.table.accept(&init.listener);
+    assert!(is_hello(&second.receive().unwrap().unwrap().0));
+}
+
+#[test]
+fn after_a_failed_accept_there_is_a_pause() {
+    let mut init = Init::new();
+    let no_listener = init.connect();
+    init.table.accept(&no_listener);
+    assert!(!init.table.has_room());
+    let due = init.table.due().unwrap();
+    assert!(due <= Instant::now() + ACCEPT_PAUSE);
+    init.table.accept_again = Some(Instant::now());
+    assert!(init.table.has_room() && init.table.due().is_none());
+}
+
+#[test]
+fn during_a_shutdown_no_session_starts_and_connections_stay() {
+    let mut init = Init::new();
+    let (ended, ended_pid) = init.session("exit 0");
+    let (gone, gone_pid) = init.session("exec sleep 600");
+    let late = init.client();
+    init.table.shut_down();
+    let null = File::open("/dev/null").unwrap();
+    late.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
+    waitpid(ended_pid, None).unwrap();
+    init.table.program_ended(ended_pid, ProgramEnd::Exited(0));
+    drop(gone);
+    init.table.serve();
+    assert!(late.receive().unwrap().is_none(), "a session has started");
+    assert!(lives(gone_pid) && init.table.vanished.is_empty());
+    // sshbox-shell gets no reply and holds the terminal until the init exits.
+    ended.set_patience(Duration::from_millis(20)).unwrap();
+    assert_eq!(ended.receive().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(init.table.poll_fds().count(), 0, "no connection is polled");
+    drop(init);
+    assert!(ended.receive().unwrap().is_none());
+    end(gone_pid);
+}
