@@ -1,5 +1,5 @@
-//! Idle connections: suspended clients, and master connections without a session. They last as long as they must,
-//! and sshd ends those whose client has vanished.
+//! Idle connections: clients on a suspended machine, and multiplexing masters without a session. They survive an
+//! hour of silence. sshd ends connections whose client is gone, and connections without a session.
 
 use crate::harness::{Changed, Ssh, Undo, User, run, until, world, world_alone};
 use crate::numbers::{ContainerCleanup, number_from_env, report, restart_sshd};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 const CONFIG: &str = "/etc/sshbox/sshd_config";
 
-/// Source address of a client that will sleep.
+/// Source address of the client whose machine is suspended: a network cut stands in for that.
 const SLEEPER: &str = "127.0.0.44";
 
-/// A client that will sleep. In batch mode Debian's client probes the server every 300 s and gives up after four
-/// probes. A suspended client does not, so the probes are switched off.
+/// The client whose machine will be suspended. Its own keepalive probes are off, because a suspended client sends
+/// none: with them, Debian's client would give up after 20 minutes.
 fn sleeper(user: &User) -> Ssh {
     user.ssh().args(&["-b", SLEEPER, "-o", "ServerAliveInterval=0"])
 }
 
-/// Drops all packets from and to the sleeper until this is dropped: nothing is refused, nothing is answered.
+/// Discards all packets from and to that client until the returned guard goes out of scope.
 fn asleep() -> Undo<impl Fn()> {
     let rules = |action: &str| {
         for side in ["--source", "--destination"] {
@@ -30,7 +30,7 @@ fn asleep() -> Undo<impl Fn()> {
     Undo(move || rules("--delete"))
 }
 
-/// A numeric setting of the shipped sshd configuration.
+/// A number in the sshd configuration.
 fn setting(name: &str) -> u64 {
     let text = fs::read_to_string(CONFIG).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).unwrap();
@@ -39,7 +39,7 @@ fn setting(name: &str) -> u64 {
 
 #[test]
 fn a_sleeping_client_keeps_its_session_and_a_master_connection_outlives_its_last_session() {
-    // Shared: only packets from and to this client's own address vanish.
+    // The shared world is enough: only packets of this client's own address are discarded.
     let _world = world();
     let user = User::new("lunch");
     let _box = ContainerCleanup(vec![user.clone()]);
@@ -61,10 +61,10 @@ fn a_sleeping_client_keeps_its_session_and_a_master_connection_outlives_its_last
     report(&format!("silence: a sleeper and a master without a session were still connected after {time:?}"));
 }
 
-/// Uses seconds in place of the shipped hours. sshd sends nothing to a client that is silent for less than the
-/// interval, and ends the connection of a client that has vanished or that no session uses.
+/// With seconds in place of the shipped hours: a client that is silent for less than the interval keeps its
+/// session, a client that is gone loses it, and a connection without a session is closed.
 #[test]
-fn a_silent_client_gets_no_probe_for_an_hour_and_a_vanished_one_is_disconnected() {
+fn the_first_probe_comes_after_an_hour_and_a_client_that_is_gone_is_disconnected() {
     let _world = world_alone();
     assert!(setting("ClientAliveInterval") >= 3600, "the first probe must not come sooner");
     assert_eq!(setting("ClientAliveCountMax"), 1);
@@ -85,7 +85,8 @@ fn a_silent_client_gets_no_probe_for_an_hour_and_a_vanished_one_is_disconnected(
     }
     session.write(b"two\n");
     assert_eq!(session.line(), "two");
-    // By default TCP gives up after 15 retransmissions, a quarter of an hour. Four take some seconds.
+    // After the interval sshd sends a probe. TCP has to find that nobody acknowledges it, which by default takes 15
+    // retransmissions, a quarter of an hour. Four take some seconds.
     let retries = "/proc/sys/net/ipv4/tcp_retries2";
     let before = fs::read_to_string(retries).unwrap();
     let _retries = Undo(|| fs::write(retries, &before).unwrap());
@@ -101,15 +102,15 @@ fn a_silent_client_gets_no_probe_for_an_hour_and_a_vanished_one_is_disconnected(
     assert!(cut.elapsed() >= Duration::from_secs(6), "sooner than the first probe: {:?}", cut.elapsed());
 
     // One connection that never has a session, and one whose last session ends.
-    let (never_used, once_used) = ("/tmp/absent-never", "/tmp/absent-spent");
-    let (mut first, mut second) = (user.connects(never_used), user.connects(once_used));
+    let (never_used, once_used) = ("/tmp/absent-never-used", "/tmp/absent-once-used");
+    let (mut unused, mut used) = (user.connects(never_used), user.connects(once_used));
     let mut open = user.ssh_over(once_used).begin(&["echo in; read line"]);
     assert_eq!(open.line(), "in");
-    until("sshd ends the connection that was never used", || first.over().is_some());
+    until("sshd ends the connection that was never used", || unused.over().is_some());
     // Longer than UnusedConnectionTimeout, but the connection has a session.
     thread::sleep(Duration::from_secs(9));
-    assert_eq!(second.over(), None);
+    assert_eq!(used.over(), None);
     open.write(b"\n");
     assert_eq!(open.wait(), 0);
-    until("sshd ends the connection that is no longer used", || second.over().is_some());
+    until("sshd ends the connection that is no longer used", || used.over().is_some());
 }

@@ -1,5 +1,5 @@
-//! Security updates that the package manager has waiting for what keeps users apart. Asks no
-//! network: it reads the package lists that this host has, and says so when they are old.
+//! Pending security updates of the packages that isolate users from each other and from the host.
+//! Uses no network: it reads the package lists of this host, and warns when they are old.
 
 use super::report::{CheckResult, ok, skip, warn};
 use super::{Checked, Doctor, SMALL};
@@ -7,7 +7,8 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-/// The packages that a login and its box depend on; a `*` stands for any end of a name.
+/// The packages that sshd, the engine and the containers depend on. A `*` at the end matches the rest
+/// of a name.
 const PACKAGES: [&str; 8] = [
     "openssh-server",
     "docker.io",
@@ -19,33 +20,35 @@ const PACKAGES: [&str; 8] = [
     "linux-image-*",
 ];
 
-/// The engine's own package repository does not tell security updates from others.
+/// Origin of the engine's own package repository. It does not mark security updates, so all of its
+/// updates count.
 const ENGINE_REPOSITORY: &str = "Docker CE:";
 
-/// Package lists older than this say nothing about security.
+/// If all package lists are older than this, it is unknown whether an update is pending.
 const LISTS_MAX_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// `updates`: does a security update wait?
+/// `updates`: is a security update pending?
 pub fn updates(doctor: &Doctor) -> Checked {
     let mut apt = Command::new("apt-get");
-    // A simulation needs no lock, and so does not fail while another apt runs.
+    // Without the lock, the simulation also works while another apt runs.
     apt.args(["--simulate", "--option", "Debug::NoLocking=true", "--with-new-pkgs", "upgrade"]);
     let ended = doctor.tool(&mut apt, "", SMALL * 3).map_err(|error| {
-        skip(format!("cannot tell ({error}): ask this host's package manager for security updates"))
+        skip(format!("no apt-get ({error}): look for security updates with this host's package manager"))
     })?;
     if !ended.status.success() {
         return Err(skip(format!("cannot tell: apt-get: {}", ended.last_words())));
     }
-    Ok(judge(&waiting(&ended.out), lists_age(SystemTime::now())))
+    Ok(judge(&pending(&ended.out), lists_age(SystemTime::now())))
 }
 
-/// The packages that wait for a security update, with the version that is offered.
-fn waiting(simulation: &str) -> Vec<(&str, &str)> {
-    simulation.lines().filter_map(waiting_package).collect()
+/// The packages with a pending security update, and the new version.
+fn pending(simulation: &str) -> Vec<(&str, &str)> {
+    simulation.lines().filter_map(parse_pending).collect()
 }
 
-/// Parses `Inst runc [1.1.5-1] (1.1.5-1+deb12u1 Debian-Security:12/stable-security [amd64]) []`.
-fn waiting_package(line: &str) -> Option<(&str, &str)> {
+/// The package and its new version, if this line is a security update of one of [`PACKAGES`]. Lines look
+/// like `Inst runc [1.1.5-1] (1.1.5-1+deb12u1 Debian-Security:12/stable-security [amd64]) []`.
+fn parse_pending(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
     let (version, origins) = rest.split_once('(')?.1.split_once(')')?.0.split_once(' ')?;
     let matters = PACKAGES.iter().any(|package| match package.strip_suffix('*') {
@@ -56,7 +59,8 @@ fn waiting_package(line: &str) -> Option<(&str, &str)> {
     (matters && security).then_some((name, version))
 }
 
-/// The age of the youngest package list; `None` when there is none.
+/// Time since a repository last signed one of the package lists of this host: apt gives the file
+/// that time. `None` if there are no lists.
 fn lists_age(now: SystemTime) -> Option<Duration> {
     let lists = fs::read_dir("/var/lib/apt/lists").ok()?.flatten();
     let lists = lists.filter(|list| list.file_name().to_string_lossy().ends_with("Release"));
@@ -64,17 +68,17 @@ fn lists_age(now: SystemTime) -> Option<Duration> {
     Some(now.duration_since(written).unwrap_or_default())
 }
 
-fn judge(waiting: &[(&str, &str)], lists_age: Option<Duration>) -> CheckResult {
-    if !waiting.is_empty() {
-        let shown: Vec<_> = waiting.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        let names: Vec<_> = waiting.iter().map(|(name, _)| *name).collect();
+fn judge(pending: &[(&str, &str)], lists_age: Option<Duration>) -> CheckResult {
+    if !pending.is_empty() {
+        let shown: Vec<_> = pending.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        let names: Vec<_> = pending.iter().map(|(name, _)| *name).collect();
         return warn(
-            format!("security updates wait: {}", shown.join(", ")),
-            format!("apt install --only-upgrade {}; restart what it upgrades", names.join(" ")),
+            format!("pending security updates: {}", shown.join(", ")),
+            format!("apt install {}; then restart these services, or the host for a new kernel", names.join(" ")),
         );
     }
     match lists_age {
-        Some(age) if age <= LISTS_MAX_AGE => ok("apt knows of no security update that waits"),
+        Some(age) if age <= LISTS_MAX_AGE => ok("no pending security update in apt's lists"),
         Some(age) => warn(
             format!("the package lists are {} days old: newer updates are not known", age.as_secs() / 86_400),
             "apt update",
@@ -105,14 +109,14 @@ mod tests {
             ("docker-ce", "5:28.5.2"),
             ("linux-image-6.1.0-40-amd64", "6.1.153-1"),
         ];
-        assert_eq!(waiting(SIMULATION), expected);
+        assert_eq!(pending(SIMULATION), expected);
         let result = judge(&expected[..2], Some(Duration::ZERO));
-        assert_eq!(result.seen, "security updates wait: libc6 2.36-9+deb12u13, runc 1.1.12");
-        assert!(result.fix.unwrap().starts_with("apt install --only-upgrade libc6 runc;"));
+        assert_eq!(result.seen, "pending security updates: libc6 2.36-9+deb12u13, runc 1.1.12");
+        assert!(result.fix.unwrap().starts_with("apt install libc6 runc"));
     }
 
     #[test]
-    fn nothing_waits_only_if_the_lists_are_young() {
+    fn no_update_is_pending_only_if_the_lists_are_recent() {
         let judge = |days: u64| judge(&[], Some(Duration::from_secs(days * 86_400)));
         assert_eq!(judge(14).state, CheckState::Ok);
         assert_eq!(judge(40).seen, "the package lists are 40 days old: newer updates are not known");

@@ -1,5 +1,6 @@
-//! The table `.recent`: the outcome of the last lookup that found no account, for a few seconds. So
-//! a login that offers several keys asks the account source once.
+//! The table `.recent`: for each user, the last lookup that found no account, and when it was made.
+//! sshd runs a lookup for every key that a client offers; with this entry, one login asks the
+//! account source once. Callers decide how long an entry counts.
 
 use super::slots;
 use identity::Login;
@@ -13,14 +14,14 @@ const TABLE: &str = ".recent";
 /// Why a lookup found no account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookupOutcome {
-    /// The account source refused the user.
+    /// The account source replied that this user may not log in.
     Refused,
-    /// The account source did not reply.
+    /// The account source gave no valid reply.
     Failed,
 }
 
-/// The outcome for this user, and when it was requested, since boot. `None` if the slot belongs to
-/// another user or is from an earlier boot.
+/// The last entry for this user, with its time on the clock that counts from boot. `None` if there is
+/// no entry, or if it is of another user or an earlier boot. `now` gives the boot, not an age.
 pub fn read(dir: &Path, login: &Login, now: &Now) -> Option<(LookupOutcome, Duration)> {
     let [user, milliseconds, outcome] = slots::read(&dir.join(TABLE), login).ok()?;
     let outcome = match outcome {
@@ -28,20 +29,20 @@ pub fn read(dir: &Path, login: &Login, now: &Now) -> Option<(LookupOutcome, Dura
         2 => LookupOutcome::Failed,
         _ => return None,
     };
-    (user == fingerprint(login, now)).then_some((outcome, Duration::from_millis(milliseconds)))
+    (user == user_and_boot(login, now)).then_some((outcome, Duration::from_millis(milliseconds)))
 }
 
-/// Store the outcome of a lookup of time `requested`.
+/// Stores the outcome of the lookup that was made at the time `requested`.
 pub fn write(dir: &Path, login: &Login, outcome: LookupOutcome, requested: &Now) -> io::Result<()> {
     let milliseconds = u64::try_from(requested.boottime.as_millis()).unwrap_or(u64::MAX);
     let outcome = match outcome {
         LookupOutcome::Refused => 1,
         LookupOutcome::Failed => 2,
     };
-    slots::write(dir, TABLE, login, [fingerprint(login, requested), milliseconds, outcome])
+    slots::write(dir, TABLE, login, [user_and_boot(login, requested), milliseconds, outcome])
 }
 
-/// Identifies the user and the boot: times of an earlier boot must not match.
-fn fingerprint(login: &Login, now: &Now) -> u64 {
+/// A hash of login name and boot, so that an entry of an earlier boot does not match.
+fn user_and_boot(login: &Login, now: &Now) -> u64 {
     slots::hash(&[&now.boot_id, login.as_str()])
 }
