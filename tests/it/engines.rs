@@ -1,18 +1,14 @@
 //! Fake engines, old and new: one whose newest API version is that of Debian 12, and one whose oldest is that of
 //! Docker 29. Both refuse an unsupported version with the real error message.
 
+use crate::fake_engine::FakeEngine;
 use host::account::Account;
 use host::config;
 use host::features::HostFeatures;
 use lifecycle::container::{Container, ContainerState};
 use lifecycle::engine::{Engine, EngineError};
 use lifecycle::spec::{BoxSpec, HostSide};
-use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::path::Path;
 use std::time::Duration;
 
 /// Oldest and newest version of the API, and how its answers look.
@@ -49,63 +45,8 @@ const KINDS: [Kind; 3] = [
     },
 ];
 
-/// A fake of one kind, at a socket of its own, and what it was asked.
-struct Fake {
-    dir: tempfile::TempDir,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Fake {
-    fn new(kind: &'static Kind) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&asked);
-        // Ends with the test program.
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let noted = Arc::clone(&noted);
-                thread::spawn(move || serve(kind, stream.unwrap(), &noted));
-            }
-        });
-        Self { dir, asked }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("docker.sock")
-    }
-}
-
-fn serve(kind: &Kind, stream: UnixStream, asked: &Mutex<Vec<String>>) {
-    let mut out = stream.try_clone().unwrap();
-    let mut lines = BufReader::new(stream);
-    loop {
-        let mut request = String::new();
-        if !lines.read_line(&mut request).is_ok_and(|count| count > 0) {
-            return;
-        }
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            lines.read_line(&mut header).unwrap();
-            if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if header.trim().is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        lines.read_exact(&mut body).unwrap();
-        asked.lock().unwrap().push(request.trim().to_owned());
-        let (status, body) = answer(kind, &request);
-        let mut reply =
-            format!("HTTP/1.1 {status} Said\r\nApi-Version: {}.{}\r\n", kind.newest.0, kind.newest.1);
-        if status != 204 && status != 304 {
-            let _ = write!(reply, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-        }
-        out.write_all(format!("{reply}\r\n{body}").as_bytes()).unwrap();
-    }
+fn fake(kind: &'static Kind) -> FakeEngine {
+    FakeEngine::new(kind.newest, |request| answer(kind, request))
 }
 
 /// A version that the path asks for, and the rest of it.
@@ -168,7 +109,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// All that sshbox ever asks an engine.
-async fn everything(fake: &Fake) -> Result<Container, EngineError> {
+async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
     let engine = Engine::connect(&config::EngineConfig { socket: fake.socket() }).await?;
     let account: Account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
     let login = identity::Login::parse(b"alice").unwrap();
@@ -196,7 +137,7 @@ async fn everything(fake: &Fake) -> Result<Container, EngineError> {
 #[test]
 fn every_engine_from_debian_12_to_docker_29_is_supported() {
     for kind in &KINDS {
-        let fake = Fake::new(kind);
+        let fake = fake(kind);
         let found = now(everything(&fake)).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
         let limits = (found.limits.cpus.nano(), found.limits.memory.0, found.limits.pids);
         assert_eq!(
@@ -206,7 +147,7 @@ fn every_engine_from_debian_12_to_docker_29_is_supported() {
             kind.name
         );
         assert_eq!(found.labels.unwrap().account, "42", "{}", kind.name);
-        let asked = fake.asked.lock().unwrap();
+        let asked = fake.asked();
         // No version is sent, so each engine takes its own newest one.
         assert!(
             asked.iter().all(|request| version(request.split(' ').nth(1).unwrap()).is_none()),

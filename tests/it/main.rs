@@ -12,7 +12,9 @@
 mod differential;
 mod documents;
 mod engines;
+mod fake_engine;
 mod journal;
 mod manuals;
+mod reaping;
 mod structure;
 mod watchdog;

@@ -2,12 +2,15 @@
 
 use super::{load_config, output};
 use clap::Args;
-use lifecycle::reap::{self, ReapError, ReapOutcome, ReapedBox};
+use lifecycle::reap::{self, ReapError, ReapMode, ReapOutcome, ReapedBox};
 use serde::Serialize;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
+use session::held_signals::HeldSignals;
+use session::process::die_by;
 use session::texts;
 use session::waiting::Waiting;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -46,9 +49,22 @@ impl From<ReapedBox> for ReapRow {
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let config = load_config(config)?;
-    let waiting = Waiting::begin(texts::ADMIN_REAPING, |_| ());
+    let signals = (!arguments.dry_run)
+        .then(HeldSignals::hold)
+        .transpose()
+        .map_err(|error| Failure::because(ExitStatus::TryAgain, "try again in a moment", &error))?;
+    let waiting = match &signals {
+        Some(_) => Waiting::begin_uncancellable(texts::ADMIN_REAPING),
+        None => Waiting::begin(texts::ADMIN_REAPING, |_| ()),
+    };
+    let show_end = || {
+        if let Some(waiting) = &waiting {
+            waiting.show_step(texts::FINISHING_STOPS);
+        }
+    };
+    let mode = signals.as_ref().map_or(ReapMode::DryRun, |signals| ReapMode::Stop(signals, &show_end));
     let (mut verdicts, mut all_succeeded) = (Vec::new(), true);
-    let reaped = reap::reap(&config, arguments.dry_run, |one| {
+    let reaped = reap::reap(&config, mode, |one| {
         all_succeeded &= !matches!(one.outcome, ReapOutcome::Failed(_));
         verdicts.push(ReapRow::from(one));
     });
@@ -68,6 +84,10 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
             .map(|ReapRow { user, verdict, reason }| vec![user, verdict.to_owned(), reason])
             .collect();
         output::print_table(&TITLES, &rows)?;
+    }
+    if let Some(signal) = signals.and_then(|signals| signals.first()) {
+        let _ = writeln!(io::stderr(), "{}", texts::CANCELLED);
+        return Ok(die_by(signal));
     }
     Ok(if all_succeeded { ExitCode::SUCCESS } else { ExitStatus::TryAgain.code().into() })
 }

@@ -20,21 +20,27 @@ use session::clock::boottime;
 use session::deadlines::{REAP, STOP};
 use session::escape::printable;
 use session::exit::{self, ExitStatus, chain};
+use session::held_signals::HeldSignals;
 use session::journal::{Event, Field, FieldValue, log};
 use session::presence::{RUN, UserRuntimeDir, reaper_at_work, reaper_lock};
-use session::process::end_after;
+use session::process::{die_by, end_after};
 use session::texts::nobody_used_it;
 use std::error::Error;
 use std::fmt;
+use std::future::{pending, ready};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 const PROGRAM: &str = "sshbox-reap";
 
 /// Boxes that are stopped at the same time. Each can take its whole grace.
 const CONCURRENT_STOPS: usize = 8;
+
+/// Time until a signal is noticed while no box is done.
+const SIGNAL_CHECK: Duration = Duration::from_millis(100);
 
 /// Stop boxes that have had no session for longer than their idle timeout
 #[derive(Debug, Parser)]
@@ -70,11 +76,19 @@ pub fn run() -> ExitCode {
             return failed(status, &error);
         }
     };
+    let signals = match (!arguments.dry_run).then(HeldSignals::hold).transpose() {
+        Ok(signals) => signals,
+        Err(error) => return failed(ExitStatus::TryAgain, &ReapError::Start(error)),
+    };
+    let mode = signals.as_ref().map_or(ReapMode::DryRun, |signals| ReapMode::Stop(signals, &|| ()));
     let mut all_succeeded = true;
-    let reaped = reap(&config, arguments.dry_run, |one| {
+    let reaped = reap(&config, mode, |one| {
         all_succeeded &= !matches!(one.outcome, ReapOutcome::Failed(_));
         let _ = writeln!(io::stdout(), "{one}");
     });
+    if let Some(signal) = signals.and_then(|signals| signals.first()) {
+        return die_by(signal);
+    }
     match reaped {
         Ok(()) if all_succeeded => ExitCode::SUCCESS,
         Ok(()) => ExitStatus::TryAgain.code().into(),
@@ -190,24 +204,55 @@ impl Error for ReapError {
     }
 }
 
+/// Whether idle boxes are stopped.
+#[derive(Clone, Copy)]
+pub enum ReapMode<'a> {
+    /// No box is stopped and no file changed.
+    DryRun,
+    /// They are. Once one of the signals has arrived, no further box is looked at, and what has begun is
+    /// finished: the engine would go on with a stop whose locks this process no longer holds. The function
+    /// is called at the signal, possibly more than once.
+    Stop(&'a HeldSignals, &'a dyn Fn()),
+}
+
+impl ReapMode<'_> {
+    fn is_dry_run(self) -> bool {
+        matches!(self, Self::DryRun)
+    }
+
+    /// Whether a signal has arrived that ends the work.
+    fn is_ending(self) -> bool {
+        let Self::Stop(signals, on_signal) = self else { return false };
+        let is_ending = signals.first().is_some();
+        if is_ending {
+            on_signal();
+        }
+        is_ending
+    }
+}
+
 /// Decides on every running box, and stops those that are idle for too long unless this is a dry
 /// run. `each` gets every box as soon as it is done. From now on this process ends at a deadline.
 ///
 /// # Errors
 /// [`ReapError`]; no box was stopped then.
-pub fn reap(config: &Config, dry_run: bool, each: impl FnMut(ReapedBox)) -> Result<(), ReapError> {
+pub fn reap(config: &Config, mode: ReapMode<'_>, each: impl FnMut(ReapedBox)) -> Result<(), ReapError> {
     let reaped = end_after(REAP, || log(PROGRAM, Event::DeadlinePassed, &[]))
         .and_then(|()| runtime::on_this_thread())
         .map_err(ReapError::Start)
-        .and_then(|runtime| runtime.block_on(reap_all(config, dry_run, each)));
+        .and_then(|runtime| runtime.block_on(reap_all(config, mode, each)));
     if let Err(error @ (ReapError::Start(_) | ReapError::Engine(_))) = &reaped {
         report(error);
     }
     reaped
 }
 
-async fn reap_all(config: &Config, dry_run: bool, mut each: impl FnMut(ReapedBox)) -> Result<(), ReapError> {
-    let run = Path::new(RUN);
+async fn reap_all(
+    config: &Config,
+    mode: ReapMode<'_>,
+    mut each: impl FnMut(ReapedBox),
+) -> Result<(), ReapError> {
+    let (run, dry_run) = (Path::new(RUN), mode.is_dry_run());
     // A dry run creates no file and holds no lock against a real one.
     let lock = if dry_run {
         reaper_at_work(run).map(|at_work| (!at_work).then_some(None))
@@ -217,10 +262,21 @@ async fn reap_all(config: &Config, dry_run: bool, mut each: impl FnMut(ReapedBox
     let _lock = lock.map_err(ReapError::Start)?.ok_or(ReapError::AtWork)?;
     let engine = Engine::connect(&config.engine).await.map_err(ReapError::Engine)?;
     let boxes = engine.running_boxes().await.map_err(ReapError::Engine)?;
-    let reaped = stream::iter(boxes).map(|listed| reap_one(&engine, config, listed, dry_run));
-    let mut reaped = reaped.buffer_unordered(CONCURRENT_STOPS);
-    while let Some(one) = reaped.next().await {
+    let boxes = stream::iter(boxes.into_iter().take_while(|_| !mode.is_ending()));
+    let reaped = boxes.map(|listed| reap_one(&engine, config, listed, dry_run));
+    let work = reaped.buffer_unordered(CONCURRENT_STOPS).for_each(|one| {
         each(one);
+        ready(())
+    });
+    let watch = async {
+        while !mode.is_ending() {
+            sleep(SIGNAL_CHECK).await;
+        }
+        pending::<()>().await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = watch => {}
     }
     Ok(())
 }

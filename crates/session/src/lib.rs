@@ -25,6 +25,7 @@ pub mod wire;
 
 // The kernel and terminals.
 pub mod clock;
+pub mod held_signals;
 pub mod process;
 pub mod procfs;
 pub mod tty;

@@ -1,7 +1,7 @@
 //! The line that a terminal shows while an operation takes long, such as the start of a container:
 //! nothing for a moment, then one line with a spinner and the current step, erased before anything
-//! else is shown. Ctrl-C ends the wait and the program. Without a terminal nothing is shown, because
-//! scp, rsync and git share the stream.
+//! else is shown. Ctrl-C ends the wait and the program, unless the program holds signals back itself.
+//! Without a terminal nothing is shown, because scp, rsync and git share the stream.
 
 use crate::texts;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,6 +29,7 @@ const CANCELLED: u8 = 130;
 pub struct Waiting {
     text: &'static str,
     line: Arc<Mutex<String>>,
+    /// Blocked until this is dropped.
     signals: SigSet,
     thread: Option<JoinHandle<()>>,
     /// Closing it tells the thread that the wait is over.
@@ -37,20 +38,36 @@ pub struct Waiting {
 
 impl Waiting {
     /// Shows `text` if this takes a while; `None` without a terminal. Before Ctrl-C ends the
-    /// program, `cancelled` is called with the exit status.
+    /// program, `cancelled` is called with the exit status. Ctrl-C does not wait for other threads:
+    /// while one changes something that must be finished, use [`Self::begin_uncancellable`].
     #[must_use]
     pub fn begin(text: &'static str, cancelled: fn(u8)) -> Option<Self> {
+        Self::with(text, Some(cancelled))
+    }
+
+    /// The same, but Ctrl-C is left to the caller, who holds it back (`held_signals`).
+    #[must_use]
+    pub fn begin_uncancellable(text: &'static str) -> Option<Self> {
+        Self::with(text, None)
+    }
+
+    fn with(text: &'static str, cancelled: Option<fn(u8)>) -> Option<Self> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return None;
         }
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
         let (reader, over) = io::pipe().ok()?;
-        let keys = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).ok()?;
+        let mut signals = SigSet::empty();
+        let mut cancel = None;
+        if let Some(cancelled) = cancelled {
+            signals.extend([Signal::SIGINT, Signal::SIGQUIT]);
+            let keys = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).ok()?;
+            cancel = Some(Cancel { keys, cancelled });
+        }
         // Before the thread begins, which inherits the mask: no other thread may take these signals.
         signals.thread_block().ok()?;
         let line = Arc::new(Mutex::new(format!("{text} ...")));
         let shown = Arc::clone(&line);
-        let thread = thread::Builder::new().spawn(move || show(&shown, &reader, &keys, cancelled)).ok();
+        let thread = thread::Builder::new().spawn(move || show(&shown, &reader, cancel.as_ref())).ok();
         Some(Self { text, line, signals, thread, over: Some(over) })
     }
 
@@ -70,13 +87,20 @@ impl Drop for Waiting {
     }
 }
 
-fn show(line: &Mutex<String>, over: &PipeReader, keys: &SignalFd, cancelled: fn(u8)) {
+/// What ends the program while it waits.
+struct Cancel {
+    keys: SignalFd,
+    cancelled: fn(u8),
+}
+
+fn show(line: &Mutex<String>, over: &PipeReader, cancel: Option<&Cancel>) {
     let mut spinner = SPINNER.iter().cycle();
     let mut wait = SHOW_AFTER;
     let mut shown = String::new();
     loop {
-        let mut fds =
-            [PollFd::new(over.as_fd(), PollFlags::POLLIN), PollFd::new(keys.as_fd(), PollFlags::POLLIN)];
+        let keys = cancel.map(|cancel| cancel.keys.as_fd());
+        let fds = [over.as_fd()].into_iter().chain(keys);
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, PollTimeout::from(wait)) {
             Ok(0) => {
                 let text = fitting(&line.lock().unwrap_or_else(PoisonError::into_inner), columns());
@@ -92,12 +116,13 @@ fn show(line: &Mutex<String>, over: &PipeReader, keys: &SignalFd, cancelled: fn(
             _ => {}
         }
         erase(&shown);
-        if fds.last().is_some_and(|fd| fd.any() == Some(true)) {
+        let pressed = fds.get(1).is_some_and(|fd| fd.any() == Some(true));
+        if let Some(Cancel { cancelled, .. }) = cancel.filter(|_| pressed) {
             let _ = writeln!(io::stderr(), "\r{}", texts::CANCELLED);
             cancelled(CANCELLED);
             #[expect(
                 clippy::exit,
-                reason = "the other thread waits for a lock or a socket and holds nothing"
+                reason = "the other thread waits or only reads, and the kernel releases its locks"
             )]
             std::process::exit(CANCELLED.into());
         }

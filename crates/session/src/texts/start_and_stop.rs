@@ -12,6 +12,9 @@ pub const ADMIN_STARTING: &str = "starting the box";
 pub const ADMIN_STOPPING: &str = "stopping the box";
 pub const ADMIN_REAPING: &str = "checking all boxes";
 
+/// After Ctrl-C; it follows "checking all boxes: ".
+pub const FINISHING_STOPS: &str = "finishing the stops that have begun";
+
 // The steps of a start, which follow "starting your box: ".
 
 pub const CREATING_NETWORK: &str = "creating the network";
@@ -85,11 +88,12 @@ mod tests {
         starting your box: removing the old container
         starting your box: waiting for its init
         ");
-        assert_snapshot!([STOPPING, ADMIN_STARTING, ADMIN_STOPPING, ADMIN_REAPING, CANCELLED].join("\n"), @"
+        assert_snapshot!([STOPPING, ADMIN_STARTING, ADMIN_STOPPING, ADMIN_REAPING, FINISHING_STOPS, CANCELLED].join("\n"), @"
         stopping your box
         starting the box
         stopping the box
         checking all boxes
+        finishing the stops that have begun
         sshbox: cancelled
         ");
     }
