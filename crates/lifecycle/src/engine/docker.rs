@@ -28,8 +28,8 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
     let oci::Capabilities { bounding, effective: _, inheritable: _, permitted: _, ambient: _ } = capabilities;
     // The bundle is Docker's own.
     let oci::Root { path: _, readonly } = root;
-    // Docker gives every container these namespaces unless it is told otherwise, and masks at least
-    // these paths. A list in the request would replace its own, which grows with its versions.
+    // By default, Docker gives every container these namespaces and masks at least these paths. A list
+    // in the request would replace Docker's own, which grows with its versions.
     let oci::Linux { namespaces: _, resources, sysctl, masked_paths: _, readonly_paths: _ } = linux;
     let oci::Resources { memory, cpu, pids } = resources;
     let mut labels: HashMap<_, _> = annotations.clone().into_iter().collect();

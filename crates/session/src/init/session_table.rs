@@ -138,7 +138,7 @@ impl SessionTable {
         }
     }
 
-    /// A child has ended; if it was the program of a session, its client is told.
+    /// Handles the end of a child: if it was the program of a session, reports it to the client.
     pub fn program_ended(&mut self, pid: Pid, end: ProgramEnd) {
         let Some((session, kills_before)) = self.open.iter_mut().find_map(|session| match session.phase {
             Phase::Running(program, kills_before) if program == pid => Some((session, kills_before)),

@@ -1,4 +1,4 @@
-//! The end of a session: what the container reports, and what the user and the journal are told.
+//! The end of a session: what the container reports, and what is then shown to the user and logged.
 
 use super::audit::{AuditOutcome, VANISHED};
 use super::connect::invalid_reply;
