@@ -1,5 +1,5 @@
-//! A signal to `sshbox reap` while the engine stops boxes. Each test has a `/run` of its own, in a mount
-//! namespace, and a terminal. Needs root.
+//! `sshbox reap` with a fake engine: a signal while boxes are being stopped, a lock file that cannot be
+//! read. Each test has a `/run` of its own, in a mount namespace, and a terminal. Needs root.
 
 use crate::fake_engine::FakeEngine;
 use nix::sys::signal::{Signal, kill};
@@ -70,11 +70,11 @@ struct Reaper {
 
 impl Reaper {
     /// Begins with boxes that have had no session since a first run of `sshbox reap`.
-    fn begin(engine: &FakeEngine, config: &tempfile::TempDir, options: &str) -> Self {
+    fn begin(engine: &FakeEngine, config: &tempfile::TempDir, idle_timeout: &str) -> Self {
         let path = config.path().join("sshbox.toml");
         let cache = config.path().display();
         let text = format!(
-            "[accounts]\nurl = \"http://127.0.0.1/{{user}}\"\ncache = \"{cache}\"\n[engine]\nsocket = \"{}\"\n[reap]\nidle_timeout = \"0s\"\n",
+            "[accounts]\nurl = \"http://127.0.0.1/{{user}}\"\ncache = \"{cache}\"\n[engine]\nsocket = \"{}\"\n[reap]\nidle_timeout = \"{idle_timeout}\"\n",
             engine.socket().display()
         );
         fs::write(&path, text).unwrap();
@@ -84,7 +84,7 @@ impl Reaper {
         let slave = ioctl_tiocgptpeer(&terminal, flags).unwrap();
         let script = format!(
             "mount -t tmpfs tmpfs /run && mkdir -p /run/sshbox/users /run/sshbox/boxes /run/sshbox/accounts /run/systemd/journal &&
-             \"$0\" --config \"$1\" reap >&2 && read -r line && exec \"$0\" --config \"$1\" reap {options}"
+             \"$0\" --config \"$1\" reap >&2 && read -r line && exec \"$0\" --config \"$1\" reap --json"
         );
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
@@ -131,7 +131,7 @@ fn p4_p7_a_signal_lets_the_stops_in_progress_finish_and_begins_no_other() {
     let (gate, config) = (Gate::default(), tempfile::tempdir().unwrap());
     let stops = gate.clone();
     let engine = FakeEngine::new((1, 41), move |request| reply(request, &stops));
-    let mut reaper = Reaper::begin(&engine, &config, "--json");
+    let mut reaper = Reaper::begin(&engine, &config, "0s");
     reaper.shows("b9");
     let log = UnixDatagram::bind(reaper.run("systemd/journal/socket")).unwrap();
     log.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -167,4 +167,22 @@ fn p4_p7_a_signal_lets_the_stops_in_progress_finish_and_begins_no_other() {
         let entry = String::from_utf8_lossy(&entry[..length]);
         assert!(entry.contains("MESSAGE=box stopped user="), "{entry}");
     }
+}
+
+#[test]
+fn f35_a_box_without_a_timeout_is_never_stopped_even_if_its_lock_file_cannot_be_read() {
+    let config = tempfile::tempdir().unwrap();
+    let engine = FakeEngine::new((1, 41), |request| reply(request, &Gate::default()));
+    let mut reaper = Reaper::begin(&engine, &config, "never");
+    reaper.shows("b9");
+    // Idle since the host started, or not even text.
+    for (user, content) in [("b0", &b"0\n"[..]), ("b1", b"\xff")] {
+        fs::write(reaper.run(&format!("sshbox/users/{user}/live.lock")), content).unwrap();
+    }
+    reaper.terminal.write_all(b"\n").unwrap();
+    let mut printed = String::new();
+    reaper.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    assert_eq!(reaper.child.wait().unwrap().code(), Some(0), "{printed}");
+    assert_eq!(printed.matches("its idle timeout is never").count(), BOXES, "{printed}");
+    assert!(!engine.asked().iter().any(|request| request.contains("/stop")));
 }

@@ -333,11 +333,13 @@ async fn judge_and_stop(
         record_presence(boottime())?;
         return kept(KeepReason::InUse);
     };
+    // A lock file that cannot be read is no error for a box that is never stopped.
+    let Some(timeout) = timeout else { return kept(KeepReason::NeverStops) };
     let (last_presence, now) = (runtime_dir.last_presence()?, boottime());
     let idle = match decide(last_presence, now, timeout) {
         ReapDecision::Keep(reason) => {
-            if reason != KeepReason::NeverStops && last_presence.is_none_or(|last| last > now) {
-                // What counts as now counts from now on.
+            if last_presence.is_none_or(|last| last > now) {
+                // The idle time of a box whose last session is not known starts now.
                 record_presence(now)?;
             }
             return kept(reason);
@@ -358,7 +360,7 @@ async fn judge_and_stop(
     Ok(ReapOutcome::Stopped(idle))
 }
 
-/// Stops one box. Its user is told why.
+/// Stops one box. The user's next session shows why.
 async fn stop(
     engine: &Engine,
     config: &Config,
@@ -373,7 +375,7 @@ async fn stop(
             Err(error) => Err(error.into()),
         };
     stopped.inspect_err(|_| {
-        // As far as is known it is still running, so there is no stop to tell of.
+        // The box may still run, and then the next session must not show a reason for its stop.
         let _ = runtime_dir.take_stop_record();
     })
 }

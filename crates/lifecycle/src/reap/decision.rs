@@ -1,6 +1,7 @@
 //! Whether an idle box is stopped, and why. A function without side effects; the times are on the
 //! clock that counts from boot.
 
+use session::times::short_duration;
 use std::fmt;
 use std::time::Duration;
 
@@ -37,11 +38,10 @@ pub struct Idle {
     pub timeout: Duration,
 }
 
-/// Decides on a running box without a session. `last_presence` is when it last had one, if that is
-/// known. Without a `timeout` a box is never stopped.
+/// Decides on a running box without a session, whose idle timeout is not `never`. `last_presence` is
+/// when it last had one, if that is known.
 #[must_use]
-pub fn decide(last_presence: Option<Duration>, now: Duration, timeout: Option<Duration>) -> ReapDecision {
-    let Some(timeout) = timeout else { return ReapDecision::Keep(KeepReason::NeverStops) };
+pub fn decide(last_presence: Option<Duration>, now: Duration, timeout: Duration) -> ReapDecision {
     // If it is not known, or in the future, it counts as now.
     match last_presence.and_then(|last| now.checked_sub(last)) {
         Some(time) if time >= timeout => ReapDecision::Stop(Idle { time, timeout }),
@@ -56,7 +56,7 @@ impl fmt::Display for KeepReason {
             Self::InUse => f.write_str("a session is open"),
             Self::NeverStops => f.write_str("its idle timeout is never"),
             Self::IdleForLess(timeout) => {
-                write!(f, "idle for less than {}", humantime::format_duration(*timeout))
+                write!(f, "idle for less than {}", short_duration(*timeout))
             }
             Self::NotRunning => f.write_str("it is not running any more"),
         }
@@ -65,8 +65,7 @@ impl fmt::Display for KeepReason {
 
 impl fmt::Display for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
-        write!(f, "idle for {}, allowed are {}", seconds(self.time), seconds(self.timeout))
+        write!(f, "idle for {}, allowed are {}", short_duration(self.time), short_duration(self.timeout))
     }
 }
 
@@ -82,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_box_is_stopped_when_it_had_no_session_for_its_timeout() {
-        let decide = |now, timeout| decide(Some(minutes(100)), minutes(now), Some(timeout));
+        let decide = |now, timeout| decide(Some(minutes(100)), minutes(now), timeout);
         let ReapDecision::Keep(reason) = decide(129, minutes(30)) else { panic!("stopped") };
         assert_eq!(reason.to_string(), "idle for less than 30m");
         let ReapDecision::Stop(idle) = decide(131, minutes(30)) else { panic!("kept") };
@@ -93,13 +92,14 @@ mod tests {
     #[test]
     fn f16_f26_unknown_and_future_moments_count_as_present() {
         let kept = ReapDecision::Keep(KeepReason::IdleForLess(MINUTE));
-        assert_eq!(decide(None, minutes(1000), Some(MINUTE)), kept);
-        assert_eq!(decide(Some(minutes(1001)), minutes(1000), Some(MINUTE)), kept);
+        assert_eq!(decide(None, minutes(1000), MINUTE), kept);
+        assert_eq!(decide(Some(minutes(1001)), minutes(1000), MINUTE), kept);
     }
 
     #[test]
-    fn f35_a_box_without_a_timeout_is_never_stopped() {
-        let kept = ReapDecision::Keep(KeepReason::NeverStops);
-        assert_eq!(decide(Some(Duration::ZERO), Duration::MAX, None), kept);
+    fn times_are_shown_in_two_units() {
+        let idle = Idle { time: Duration::from_secs(90_061), timeout: Duration::from_secs(90) };
+        assert_eq!(idle.to_string(), "idle for 1d 1h, allowed are 1m 30s");
+        assert_eq!(KeepReason::IdleForLess(idle.timeout).to_string(), "idle for less than 1m 30s");
     }
 }
