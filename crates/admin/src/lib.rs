@@ -69,11 +69,10 @@ enum Command {
 /// Runs the program.
 #[must_use]
 pub fn run() -> ExitCode {
-    exit::on_panic(PROGRAM);
-    let arguments: Arguments = match exit::arguments() {
-        Ok(arguments) => arguments,
-        Err(status) => return status,
-    };
+    exit::program(PROGRAM, |arguments| run_command(&arguments))
+}
+
+fn run_command(arguments: &Arguments) -> ExitCode {
     // The permissions of the configuration file and the journal decide who may read them. The doctor
     // checks for root itself, since its usage errors come first.
     let needs_no_root =

@@ -54,21 +54,20 @@ struct Arguments {
     dry_run: bool,
 }
 
+/// The program.
+#[must_use]
+pub fn run() -> ExitCode {
+    exit::program(PROGRAM, reap_and_print)
+}
+
 /// The command line, for the test that compares it with the manual page.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// The program.
-#[must_use]
-pub fn run() -> ExitCode {
-    exit::on_panic(PROGRAM);
-    let arguments: Arguments = match exit::arguments() {
-        Ok(arguments) => arguments,
-        Err(end) => return end,
-    };
-    let config = match config::load(&arguments.config) {
+fn reap_and_print(Arguments { config, dry_run }: Arguments) -> ExitCode {
+    let config = match config::load(&config) {
         Ok(config) => config,
         Err(error) => {
             report(&error);
@@ -76,7 +75,7 @@ pub fn run() -> ExitCode {
             return failed(status, &error);
         }
     };
-    let signals = match (!arguments.dry_run).then(HeldSignals::hold).transpose() {
+    let signals = match (!dry_run).then(HeldSignals::hold).transpose() {
         Ok(signals) => signals,
         Err(error) => return failed(ExitStatus::TryAgain, &ReapError::Start(error)),
     };

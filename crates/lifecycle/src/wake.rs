@@ -42,20 +42,19 @@ struct Arguments {
     config: PathBuf,
 }
 
+/// The program.
+#[must_use]
+pub fn run() -> ExitCode {
+    exit::program(PROGRAM, answer_caller)
+}
+
 /// The command line, for the test that compares it with the manual page.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// The program.
-#[must_use]
-pub fn run() -> ExitCode {
-    exit::on_panic(PROGRAM);
-    let arguments: Arguments = match exit::arguments() {
-        Ok(arguments) => arguments,
-        Err(end) => return end,
-    };
+fn answer_caller(Arguments { config }: Arguments) -> ExitCode {
     // For the caller the end at the deadline is a failure: the connection closes without a reply.
     if end_after(WAKE, || log(PROGRAM, Event::DeadlinePassed, &[])).is_err() {
         return ExitStatus::TryAgain.code().into();
@@ -63,7 +62,7 @@ pub fn run() -> ExitCode {
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(Socket::from_fd) else {
         return ExitStatus::Internal.code().into();
     };
-    let reply = serve(&socket, &arguments.config).unwrap_or_else(|failure| {
+    let reply = serve(&socket, &config).unwrap_or_else(|failure| {
         let fields = Fields::default()
             .with("failed", failure.advice.as_bytes())
             .with("status", failure.status.code().to_string().as_bytes())

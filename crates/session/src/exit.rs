@@ -85,6 +85,22 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A program with a command line: sets the panic hook, parses the arguments, and runs the rest. Prints
+/// help or a usage error itself.
+#[must_use]
+pub fn program<A: clap::Parser>(name: &'static str, run: impl FnOnce(A) -> ExitCode) -> ExitCode {
+    on_panic(name);
+    match A::try_parse() {
+        Ok(arguments) => run(arguments),
+        Err(error) => {
+            let is_invalid = error.use_stderr();
+            // If this fails there is no way to report it.
+            let _ = error.print();
+            if is_invalid { ExitStatus::Usage.code().into() } else { ExitCode::SUCCESS }
+        }
+    }
+}
+
 /// Makes a panic of a library one journal entry and an exit status, in place of a death by signal. A panic
 /// of another thread than the main one stops that thread only: the main thread goes on without its result.
 pub fn on_panic(program: &'static str) {
@@ -100,19 +116,6 @@ pub fn on_panic(program: &'static str) {
         #[expect(clippy::exit, reason = "a panic would otherwise end in a signal")]
         std::process::exit(ExitStatus::TryAgain.code().into());
     }));
-}
-
-/// Parses the arguments of a program. Prints help or an error itself.
-///
-/// # Errors
-/// The exit status, also after `--help` and `--version`.
-pub fn arguments<A: clap::Parser>() -> Result<A, ExitCode> {
-    A::try_parse().map_err(|error| {
-        let invalid = error.use_stderr();
-        // If this fails there is no way to report it.
-        let _ = error.print();
-        if invalid { ExitStatus::Usage.code().into() } else { ExitCode::SUCCESS }
-    })
 }
 
 /// An error with all its causes, outermost first.

@@ -68,13 +68,12 @@ pub fn command() -> clap::Command {
 /// The program.
 #[must_use]
 pub fn run() -> ExitCode {
-    exit::on_panic(PROGRAM);
     // The token will be in memory: no core dump, and no ptrace by another process of this user.
     let _ = nix::sys::prctl::set_dumpable(false);
-    let arguments: Arguments = match exit::arguments() {
-        Ok(arguments) => arguments,
-        Err(status) => return status,
-    };
+    exit::program(PROGRAM, perform)
+}
+
+fn perform(arguments: Arguments) -> ExitCode {
     let Arguments { config, check, explain, without_token, fingerprint, user, .. } = arguments;
     let user = user.unwrap_or_default();
     if check {
