@@ -176,6 +176,9 @@ fn each_outside_party_is_known_in_one_place() {
         assert!(found, "{word}");
     };
     only("bollard::", &["crates/lifecycle/src/engine"]);
+    for advice in ["status docker", "journalctl -u docker", "docker rm", "docker inspect", "daemon.json"] {
+        only(advice, &["crates/lifecycle/src/engine/advice"]);
+    }
     only("ureq::", &["crates/site/src/source"]);
     only("format!(\"/proc/{", &["crates/session/src/procfs"]);
     only("read_to_string(\"/proc", &["crates/session/src/procfs", "crates/admin/src/doctor"]);

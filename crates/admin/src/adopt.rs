@@ -16,7 +16,7 @@ use host::home;
 use identity::Login;
 use lifecycle::adoption;
 use lifecycle::container::ContainerState;
-use lifecycle::engine::{Engine, EngineError};
+use lifecycle::engine::{Engine, EngineError, advice};
 use session::deadlines::TRANSITION;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure, chain};
@@ -186,5 +186,5 @@ fn engine_failure(error: EngineError) -> Failure {
         EngineError::Timeout(..) => ExitStatus::TryAgain,
         _ => ExitStatus::Unavailable,
     };
-    Failure::because(status, "check the container engine: systemctl status docker", &error)
+    Failure::because(status, advice::CHECK, &error)
 }

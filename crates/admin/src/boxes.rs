@@ -3,6 +3,7 @@
 
 use host::config::Config;
 use identity::Login;
+use lifecycle::engine::advice;
 use lifecycle::observe::{ObserveError, ObservedBox, Observer, measure_now};
 use session::exit::{ExitStatus, Failure};
 use std::slice;
@@ -40,10 +41,7 @@ pub async fn exists(config: &Config, login: &Login) -> Result<bool, Failure> {
 
 pub fn failed(error: ObserveError) -> Failure {
     match error {
-        ObserveError::Engine(error) => {
-            let advice = "check whether the container engine runs: systemctl status docker";
-            Failure::because(ExitStatus::Unavailable, advice, &error)
-        }
+        ObserveError::Engine(error) => Failure::because(ExitStatus::Unavailable, advice::CHECK, &error),
         ObserveError::Foreign { .. } => {
             Failure::because(ExitStatus::Refused, "rename or remove it, or see `sshbox adopt`", &error)
         }

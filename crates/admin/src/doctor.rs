@@ -20,7 +20,7 @@ use crate::tool::{self, Ended, Interrupt, ToolError};
 use clap::Args;
 use host::config::{self, Config, ConfigError};
 use identity::Login;
-use lifecycle::engine::{About, Engine, EngineError};
+use lifecycle::engine::{About, Engine, EngineError, advice};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
@@ -265,7 +265,7 @@ impl Doctor {
     fn about(&self) -> Result<&About, CheckResult> {
         let engine = self.engine()?;
         let about = self.about.get_or_init(|| self.wait(engine.about())).as_ref();
-        about.map_err(|error| fail(chain(error), "see its log: journalctl -u docker"))
+        about.map_err(|error| fail(chain(error), advice::SEE_LOG))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{load_config, output};
 use clap::Args;
+use lifecycle::engine::advice;
 use lifecycle::reap::{self, ReapError, ReapMode, ReapOutcome, ReapedBox};
 use serde::Serialize;
 use session::escape::printable;
@@ -72,7 +73,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     reaped.map_err(|error| {
         let advice = match error {
             ReapError::AtWork | ReapError::Start(_) => "try again in a moment",
-            ReapError::Engine(_) => "check whether the container engine runs: systemctl status docker",
+            ReapError::Engine(_) => advice::CHECK,
         };
         Failure::because(error.status(), advice, &error)
     })?;

@@ -157,7 +157,7 @@ impl TryFrom<f64> for Cpus {
     type Error = &'static str;
 
     fn try_from(cores: f64) -> Result<Self, Self::Error> {
-        // The lower bound of Docker, and below any use.
+        // The least that container engines accept, and below any use.
         if (0.01..=4096.0).contains(&cores) { Ok(Self(cores)) } else { Err("expected 0.01 to 4096 cores") }
     }
 }

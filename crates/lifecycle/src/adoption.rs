@@ -2,47 +2,16 @@
 //! same home. An admin learns of everything that would be lost with the container. Functions without
 //! side effects.
 
-use crate::container::ContainerState;
+use crate::container::{ContainerState, ForeignContainer, ForeignMount};
+use crate::engine::{ENGINE_INIT, advice};
 use host::config::UidGid;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// In the name of a container that was set aside: between its earlier name and the time.
 const ASIDE: &str = ".before-sshbox-";
 
-/// Paths whose content need not be kept: directories for temporary files, and Docker's init.
-const TEMPORARY: [&str; 5] = ["/run", "/tmp", "/var/tmp", "/sbin/docker-init", "/usr/sbin/docker-init"];
-
-/// A container that has the name of a box and need not be one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ForeignContainer {
-    /// Id that the engine gave it.
-    pub id: String,
-    /// What it does.
-    pub state: ContainerState,
-    /// Whether sshbox created it.
-    pub is_box: bool,
-    /// Name of its image.
-    pub image: String,
-    /// Its restart policy; `no` if the engine never starts it by itself.
-    pub restart: String,
-    /// Whether the engine removes it when it stops.
-    pub auto_remove: bool,
-    /// Its mounts, without tmpfs.
-    pub mounts: Vec<ForeignMount>,
-}
-
-/// A mount of such a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignMount {
-    /// `bind`, `volume` …
-    pub kind: String,
-    /// The path on the host; for a volume, its name.
-    pub source: PathBuf,
-    /// Mount point in the container.
-    pub target: PathBuf,
-    /// Whether it is mounted read-write.
-    pub writable: bool,
-}
+/// Directories for temporary files: their content need not be kept.
+const TEMPORARY: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
 
 /// The box that replaces the container.
 #[derive(Clone, Copy, Debug)]
@@ -63,13 +32,10 @@ pub fn objections(container: &ForeignContainer, target: &AdoptionTarget) -> Vec<
         objections.push("it is being restarted or removed; try again when that is over".to_owned());
     }
     if container.state == ContainerState::Dead {
-        objections
-            .push("the container engine cannot remove it and reports it as dead; try docker rm".to_owned());
+        objections.push(advice::REMOVE_DEAD.to_owned());
     }
     if container.auto_remove {
-        let text = "it was started with --rm: stopping removes it and all that is only in it; \
-                    save what is needed, then docker stop it yourself";
-        objections.push(text.to_owned());
+        objections.push(advice::SAVE_BEFORE_STOP.to_owned());
     }
     let (homes, others): (Vec<_>, Vec<_>) =
         container.mounts.iter().partition(|mount| mount.target == target.mount);
@@ -130,7 +96,8 @@ pub fn changes_worth_keeping(mut changes: Vec<String>, mounts: &[ForeignMount]) 
         .zip(followers)
         .filter(|(path, follower)| !follower.is_some_and(|follower| Path::new(follower).starts_with(path)))
         .map(|(path, _)| path);
-    let is_temporary = |path: &Path| TEMPORARY.iter().any(|temporary| path.starts_with(temporary));
+    let is_temporary =
+        |path: &Path| TEMPORARY.iter().chain(&ENGINE_INIT).any(|ignored| path.starts_with(ignored));
     let is_mount = |path: &Path| mounts.iter().any(|mount| mount.target.starts_with(path));
     leaves.filter(|path| !is_temporary(Path::new(path)) && !is_mount(Path::new(path))).cloned().collect()
 }

@@ -1,6 +1,7 @@
 //! A container that exists, as an engine reports it. Knows no engine.
 
 use host::limits::CgroupLimits;
+use std::path::PathBuf;
 
 /// A container, as far as it concerns sshbox.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +36,38 @@ impl Container {
     pub fn is_box_of(&self, user: &str) -> bool {
         self.labels.as_ref().is_some_and(|labels| labels.user == user)
     }
+}
+
+/// A container that has the name of a box and need not be one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForeignContainer {
+    /// Id that the engine gave it.
+    pub id: String,
+    /// What it does.
+    pub state: ContainerState,
+    /// Whether sshbox created it.
+    pub is_box: bool,
+    /// Name of its image.
+    pub image: String,
+    /// Its restart policy; `no` if the engine never starts it by itself.
+    pub restart: String,
+    /// Whether the engine removes it when it stops.
+    pub auto_remove: bool,
+    /// Its mounts, without tmpfs.
+    pub mounts: Vec<ForeignMount>,
+}
+
+/// A mount of such a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignMount {
+    /// `bind`, `volume` …
+    pub kind: String,
+    /// The path on the host; for a volume, its name.
+    pub source: PathBuf,
+    /// Mount point in the container.
+    pub target: PathBuf,
+    /// Whether it is mounted read-write.
+    pub writable: bool,
 }
 
 /// Label with the login name of the user.

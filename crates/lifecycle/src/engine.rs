@@ -4,10 +4,12 @@
 
 mod about;
 mod adoption;
+pub mod advice;
 mod docker;
 mod error;
 
 pub use about::About;
+pub use docker::ENGINE_INIT;
 pub use error::EngineError;
 
 use crate::container::{Container, LABEL_USER};

@@ -5,8 +5,9 @@ use super::account;
 use host::config::Config;
 use host::home::{self, HomeError};
 use identity::Login;
-use lifecycle::adoption::{self, AdoptionTarget, ForeignContainer};
+use lifecycle::adoption::{self, AdoptionTarget};
 use lifecycle::container::ContainerState;
+use lifecycle::container::ForeignContainer;
 use lifecycle::engine::{Engine, EngineError};
 use session::escape::printable;
 use session::exit::chain;
@@ -187,7 +188,7 @@ fn count_and_examples(items: Option<&[String]>, text: &str) -> String {
 mod tests {
     use super::*;
     use insta::assert_snapshot;
-    use lifecycle::adoption::ForeignMount;
+    use lifecycle::container::ForeignMount;
 
     fn candidate() -> Candidate {
         let home = ForeignMount {

@@ -2,19 +2,15 @@
 
 use super::report::{CheckResult, fail, ok, warn};
 use super::{Checked, Doctor};
-use lifecycle::engine::EngineError;
+use lifecycle::engine::{EngineError, advice};
 use session::exit::chain;
 
 /// `docker`: does the engine answer?
 pub fn docker(doctor: &Doctor) -> Checked {
     if let Err(error) = doctor.connected()? {
         let fix = match error {
-            EngineError::Timeout(..) => {
-                "it hangs: journalctl -u docker; sessions in running boxes continue meanwhile"
-            }
-            _ => {
-                "install it (apt install docker.io), start it (systemctl start docker), or set engine.socket"
-            }
+            EngineError::Timeout(..) => advice::HANGS,
+            _ => advice::INSTALL,
         };
         return Ok(fail(chain(error), fix));
     }
@@ -27,10 +23,7 @@ pub fn live_restore(doctor: &Doctor) -> Checked {
     if doctor.about()?.live_restore {
         return Ok(ok("on: sessions survive a restart of the container engine"));
     }
-    Ok(warn(
-        "off: a restart or upgrade of the container engine ends all sessions",
-        "set \"live-restore\": true in /etc/docker/daemon.json, then systemctl reload docker",
-    ))
+    Ok(warn("off: a restart or upgrade of the container engine ends all sessions", advice::SET_LIVE_RESTORE))
 }
 
 /// `cgroups`: can boxes be limited?
@@ -77,13 +70,9 @@ pub fn network(doctor: &Doctor) -> Checked {
     Ok(match apart {
         Some(true) => ok(format!("{name} keeps boxes apart")),
         None => ok(format!("{name} is not there yet: the first box creates it")),
-        Some(false) => fail(
-            format!("{name} lets boxes reach each other"),
-            format!(
-                "create it again while no box runs: docker network rm {name}; \
-                 docker network create -o com.docker.network.bridge.enable_icc=false {name}"
-            ),
-        ),
+        Some(false) => {
+            fail(format!("{name} lets boxes reach each other"), advice::create_network_again(name))
+        }
     })
 }
 

@@ -3,6 +3,7 @@
 use super::logins::{LOOK, first_login};
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::{Checked, Doctor, SMALL, missing};
+use lifecycle::engine::advice;
 use session::deadlines::LOGIN;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -45,26 +46,17 @@ fn judge_box(look: &str, owner: u32) -> CheckResult {
         wrong.push(format!("its user is {uid}, not {owner} (box.user)"));
     }
     if !wrong.is_empty() {
-        return fail(
-            wrong.join("; "),
-            "compare docker inspect of a box with SECURITY.md; the runtime or daemon.json may weaken it",
-        );
+        return fail(wrong.join("; "), advice::COMPARE_RIGHTS);
     }
     let shown = format!("uid {uid}, no capability, no new privileges, seccomp");
     match field("Profile") {
-        "" => warn(
-            format!("{shown}, but neither AppArmor nor SELinux"),
-            "apt install apparmor and restart docker: it still confines boxes if another limit fails",
-        ),
+        "" => warn(format!("{shown}, but neither AppArmor nor SELinux"), advice::INSTALL_APPARMOR),
         // A context of SELinux has colons.
         profile if profile.contains(':') && !profile.contains("unconfined") => {
             ok(format!("{shown}, SELinux {profile}"))
         }
         profile if profile.ends_with(" (enforce)") => ok(format!("{shown}, AppArmor {profile}")),
-        profile => warn(
-            format!("{shown}, AppArmor {profile}"),
-            "AppArmor does not confine boxes: aa-enforce docker-default; see docker info",
-        ),
+        profile => warn(format!("{shown}, AppArmor {profile}"), advice::ENFORCE_PROFILE),
     }
 }
 
@@ -181,8 +173,7 @@ fn judge_reach(answers: &str, neighbour: &[IpAddr], gateway: Option<Ipv4Addr>) -
     }
     warn(
         format!("another box is out of reach; a box reaches {}", reached.join(", and ")),
-        "filter what comes from the boxes' bridge: for the host in INPUT, for other destinations in DOCKER-USER \
-         (SECURITY.md)",
+        advice::FILTER_BRIDGE,
     )
 }
 

@@ -3,7 +3,7 @@
 use super::docker::{foreign_container, no_restart};
 use super::error::{EngineError, call};
 use super::{CHANGE, Engine, LOOK};
-use crate::adoption::ForeignContainer;
+use crate::container::ForeignContainer;
 use bollard::models::ContainerUpdateBody;
 use bollard::query_parameters::{ListContainersOptions, RenameContainerOptions, TopOptions};
 

@@ -1,8 +1,10 @@
 //! Translates between sshbox's values and those of the Docker API: a box to be created, and
 //! containers that exist. A change of the first needs a higher `VERSION` in `spec.rs`.
 
-use crate::adoption::{ForeignContainer, ForeignMount};
-use crate::container::{BoxLabels, Container, ContainerState, LABEL_ACCOUNT, LABEL_SPEC, LABEL_USER};
+use crate::container::{
+    BoxLabels, Container, ContainerState, ForeignContainer, ForeignMount, LABEL_ACCOUNT, LABEL_SPEC,
+    LABEL_USER,
+};
 use crate::oci;
 use crate::spec::BoxSpec;
 use bollard::models::{
@@ -15,6 +17,9 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Option of a bridge that keeps its containers from each other, and its value.
 pub const NO_TRAFFIC_BETWEEN_CONTAINERS: (&str, &str) = ("com.docker.network.bridge.enable_icc", "false");
+
+/// Where the engine puts an init of its own into a container.
+pub const ENGINE_INIT: [&str; 2] = ["/sbin/docker-init", "/usr/sbin/docker-init"];
 
 /// Docker takes the size of this mount alone; the options are always the same.
 const SHM: &str = "/dev/shm";
