@@ -192,7 +192,7 @@ fn record_end(runtime_dir: &UserRuntimeDir, login: &Login, container: Option<&Co
 
 fn write_end(runtime_dir: &UserRuntimeDir, login: &Login, moment: Duration, reason: &str) {
     log_end(login, reason);
-    // The start does not depend on it: its user would not read why the box had stopped.
+    // The start does not depend on it. After an error the user is not told why the box stopped.
     let _ = runtime_dir.write_stop_record(moment, reason);
 }
 
