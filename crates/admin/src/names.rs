@@ -11,8 +11,9 @@ use std::time::Duration;
 /// The configuration file of sshbox's sshd; its path tells this sshd from others in `/proc`.
 pub const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
-/// Exit status of getent(1) if the database has no such entry.
-const GETENT_NOT_FOUND: i32 = 2;
+/// Exit status of nsenter(1) if it cannot enter the namespace, for example because the process has ended.
+/// getent(1) has another one for a name that does not resolve.
+const NSENTER_FAILED: i32 = 1;
 
 /// The file that sshbox's sshd sees as `/etc/nsswitch.conf`.
 const NSSWITCH: &str = "/usr/share/sshbox/nsswitch.conf";
@@ -54,7 +55,7 @@ pub fn look_up(pid: Option<i32>, login: &Login) -> Result<NameLookup, String> {
         let mut in_running_sshd = Command::new("nsenter");
         in_running_sshd.arg(format!("--mount=/proc/{pid}/ns/mnt"));
         let ended = getent(&mut in_running_sshd, login)?;
-        if !matches!(ended.status.code(), Some(0 | GETENT_NOT_FOUND)) {
+        if ended.status.code() == Some(NSENTER_FAILED) {
             return Err(format!("the sshd with pid {pid}: {}", ended.last_words()));
         }
         if is_entry_of(&ended.out, login) {
