@@ -2,7 +2,7 @@
 //! container's own memory and processors.
 //!
 //! Opening a file of a FUSE file system can block for ever. So a thread opens it, and the caller waits for
-//! at most [`TIMEOUT`].
+//! at most `TIMEOUT`.
 
 use session::procfs;
 use std::fs;
