@@ -82,12 +82,11 @@ impl Reaper {
         let terminal = openpt(flags).unwrap();
         unlockpt(&terminal).unwrap();
         let slave = ioctl_tiocgptpeer(&terminal, flags).unwrap();
-        let script = format!(
-            "mount -t tmpfs tmpfs /run && mkdir -p /run/sshbox/users /run/sshbox/boxes /run/sshbox/accounts /run/systemd/journal &&
-             \"$0\" --config \"$1\" reap >&2 && read -r line && exec \"$0\" --config \"$1\" reap --json"
-        );
+        let script = "mount -t tmpfs tmpfs /run &&
+             mkdir -p /run/sshbox/users /run/sshbox/boxes /run/sshbox/accounts /run/systemd/journal &&
+             \"$0\" --config \"$1\" reap >&2 && read -r line && exec \"$0\" --config \"$1\" reap --json";
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
         command.arg(env!("CARGO_BIN_EXE_sshbox")).arg(path).stdout(Stdio::piped());
         let child = command.stdin(slave.try_clone().unwrap()).stderr(slave).spawn().unwrap();
         Self { child, terminal: File::from(terminal) }

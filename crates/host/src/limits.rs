@@ -95,8 +95,8 @@ impl ContainerLimits {
     }
 }
 
-/// The limits that the kernel enforces through the cgroup of a container. Zero is "unlimited",
-/// which only a container of other origin can have.
+/// The limits that the kernel enforces through the cgroup of a container. Zero means "unlimited", which only
+/// a container that another program created can have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct CgroupLimits {
     /// CPU time, in cores.
@@ -157,7 +157,7 @@ impl TryFrom<f64> for Cpus {
     type Error = &'static str;
 
     fn try_from(cores: f64) -> Result<Self, Self::Error> {
-        // The least that container engines accept, and below any use.
+        // Container engines accept no less, and no user needs less.
         if (0.01..=4096.0).contains(&cores) { Ok(Self(cores)) } else { Err("expected 0.01 to 4096 cores") }
     }
 }

@@ -1,19 +1,19 @@
-//! Whether a container of an earlier gateway can be set aside, so that its user gets a box on the
-//! same home. An admin learns of everything that would be lost with the container. Functions without
-//! side effects.
+//! Whether `sshbox adopt` can set aside a user's container that another program created: stop and rename
+//! it, so that the user gets a box with the same home. The reasons against it tell the admin what would be
+//! lost. Functions without side effects.
 
 use crate::container::{ContainerState, ForeignContainer, ForeignMount};
 use crate::engine::{ENGINE_INIT, advice};
 use host::config::UidGid;
 use std::path::Path;
 
-/// In the name of a container that was set aside: between its earlier name and the time.
+/// The part of the name of a container that was set aside, between the earlier name and the time.
 const ASIDE: &str = ".before-sshbox-";
 
-/// Directories for temporary files: their content need not be kept.
+/// Directories for temporary files: an admin need not keep their content.
 const TEMPORARY: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
 
-/// The box that replaces the container.
+/// The box that replaces a foreign container.
 #[derive(Clone, Copy, Debug)]
 pub struct AdoptionTarget<'a> {
     /// Home on the host.
@@ -24,7 +24,7 @@ pub struct AdoptionTarget<'a> {
     pub owner: UidGid,
 }
 
-/// Why it cannot be set aside, each reason with what to do; empty if it can.
+/// Why the container cannot be set aside, each reason with what to do. Empty if it can be.
 #[must_use]
 pub fn objections(container: &ForeignContainer, target: &AdoptionTarget) -> Vec<String> {
     let mut objections = Vec::new();
@@ -54,7 +54,7 @@ pub fn objections(container: &ForeignContainer, target: &AdoptionTarget) -> Vec<
     objections
 }
 
-/// The home must be the same directory before and after.
+/// Why the mounts of the container do not fit: the home must be the same directory in the box.
 fn home_objection(home: Option<&ForeignMount>, target: &AdoptionTarget) -> Option<String> {
     let (mount, expected) = (target.mount.display(), target.home.display());
     match home {
@@ -84,11 +84,11 @@ pub fn owner_objection(owner: (u32, u32), target: &AdoptionTarget) -> Option<Str
     })
 }
 
-/// Of all paths that differ from the image, those whose content may be needed: not the parents of
-/// other such paths, no temporary files, no mount points.
+/// The paths of `changes`, which differ from the image, whose content the user may need: without parent
+/// directories of other such paths, temporary files and mount points.
 #[must_use]
 pub fn changes_worth_keeping(mut changes: Vec<String>, mounts: &[ForeignMount]) -> Vec<String> {
-    // Sorted as paths, the content of a directory follows it.
+    // In the order of paths, a directory is directly before its content.
     changes.sort_unstable_by(|one, other| Path::new(one).cmp(Path::new(other)));
     let followers = changes.iter().skip(1).map(Some).chain([None]);
     let leaves = changes
@@ -108,7 +108,7 @@ pub fn name_aside(name: &str, time: &str) -> String {
     format!("{name}{ASIDE}{}", time.replace(':', ""))
 }
 
-/// Whether a container of this name was set aside.
+/// Whether this is the name of a container that was set aside.
 #[must_use]
 pub fn is_aside(name: &str) -> bool {
     name.contains(ASIDE)

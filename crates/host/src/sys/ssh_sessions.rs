@@ -13,7 +13,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The program of every session.
+/// The program that sshd starts for every session.
 const SHELL: &str = "/usr/lib/sshbox/sshbox-shell";
 
 /// The kernel appends this to the path of a program that an upgrade has replaced.
@@ -118,7 +118,7 @@ pub fn end(id: SessionId) -> io::Result<Option<Session>> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// Whether the process exits in time.
+/// Waits until the process exits. Returns `false` if it does not exit in time.
 fn wait_for_exit(process: &OwnedFd) -> io::Result<bool> {
     Ok(poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::from(EXIT_TIMEOUT))? > 0)
 }

@@ -10,7 +10,7 @@ pub const CHECK: &str = "check whether the container engine runs: systemctl stat
 pub const SEE_LOG: &str = "see its log: journalctl -u docker";
 
 /// When it does not answer in time.
-pub const HANGS: &str = "it hangs: journalctl -u docker; sessions in running boxes continue meanwhile";
+pub const HANGS: &str = "journalctl -u docker shows why it hangs; open sessions are not affected";
 
 /// When nothing listens at its socket.
 pub const INSTALL: &str =

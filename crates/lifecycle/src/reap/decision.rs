@@ -5,7 +5,7 @@ use session::times::short_duration;
 use std::fmt;
 use std::time::Duration;
 
-/// What is to be done with one box.
+/// What the reaper must do with one box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReapDecision {
     /// Leave it running.
@@ -23,13 +23,13 @@ pub enum KeepReason {
     InUse,
     /// Its idle timeout is `never`.
     NeverStops,
-    /// It has had no session, but not for as long as this timeout.
+    /// It has no session, but its last one is more recent than this timeout.
     IdleForLess(Duration),
     /// It stopped after it was listed.
     NotRunning,
 }
 
-/// How long a box has had no session, and how long that is allowed.
+/// How long a box has had no session, and its idle timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idle {
     /// Time since the last session.
@@ -38,11 +38,11 @@ pub struct Idle {
     pub timeout: Duration,
 }
 
-/// Decides on a running box without a session, whose idle timeout is not `never`. `last_presence` is
-/// when it last had one, if that is known.
+/// Decides about a running box without a session, whose idle timeout is not `never`. `last_presence` is
+/// when the box last had a session; `None` if that is unknown.
 #[must_use]
 pub fn decide(last_presence: Option<Duration>, now: Duration, timeout: Duration) -> ReapDecision {
-    // If it is not known, or in the future, it counts as now.
+    // An unknown time, or one in the future, counts as now.
     match last_presence.and_then(|last| now.checked_sub(last)) {
         Some(time) if time >= timeout => ReapDecision::Stop(Idle { time, timeout }),
         _ => ReapDecision::Keep(KeepReason::IdleForLess(timeout)),
