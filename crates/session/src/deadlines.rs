@@ -129,6 +129,11 @@ mod tests {
                 REAP,
                 unit("sshbox-reap.service", "TimeoutStartSec"),
             ),
+            (
+                "after a signal, sshbox-reap finishes the stops that have begun",
+                ENGINE_LOOK + STOP,
+                unit("sshbox-reap.service", "TimeoutStopSec"),
+            ),
             ("sshbox-reap stops one box", ENGINE_LOOK + STOP, REAP),
             ("the doctor's login starts a box", WAKING + BEGIN, LOGIN),
             ("a reason is looked for", ENDING, WHY),
