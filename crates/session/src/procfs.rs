@@ -1,6 +1,10 @@
 //! The one reader of `/proc`: each function reads one file and returns parsed values. What they mean
 //! for sshbox is the caller's to decide. Formats: proc(5) and the page named at each item.
 
+mod sockets;
+
+pub use sockets::{has_unix_listener, tcp_listeners};
+
 use nix::sys::signal::Signal;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
@@ -86,9 +90,11 @@ impl Stat {
 
 /// Fields of `proc_pid_status(5)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct ProcessStatus {
     /// The real uid.
     pub real_uid: Option<u32>,
+    /// The effective uid.
+    pub effective_uid: Option<u32>,
     /// Signals that the process handles.
     pub caught: SignalMask,
     /// Signals that it ignores.
@@ -109,7 +115,7 @@ impl SignalMask {
     }
 }
 
-impl Status {
+impl ProcessStatus {
     /// Reads that of one process; `None` when there is no such process.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
@@ -125,8 +131,10 @@ impl Status {
         let mask = |name: &str| {
             SignalMask(value(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default())
         };
+        let uid = |nth| value("Uid:").and_then(|uids| uids.split_ascii_whitespace().nth(nth)?.parse().ok());
         Self {
-            real_uid: value("Uid:").and_then(|uids| uids.split_ascii_whitespace().next()?.parse().ok()),
+            real_uid: uid(0),
+            effective_uid: uid(1),
             caught: mask("SigCgt:"),
             ignored: mask("SigIgn:"),
             blocked: mask("SigBlk:"),
@@ -155,17 +163,24 @@ pub fn in_our_pid_namespace(pid: i32) -> Option<bool> {
 /// # Errors
 /// The error of the system call.
 pub fn environment(pid: i32, longest: u64) -> io::Result<Vec<u8>> {
-    let mut environment = Vec::new();
-    File::open(file(pid, "environ"))?.take(longest).read_to_end(&mut environment)?;
-    Ok(environment)
+    read_at_most(pid, "environ", longest)
 }
 
-/// The arguments of a process as one text: each ended by a NUL, or what it has put in their place.
+/// The arguments of a process, cut after `longest` bytes: each ended by a NUL, or what the process has
+/// put in their place.
 ///
 /// # Errors
-/// The error of the system call; `InvalidData` when it is not UTF-8.
-pub fn command_line(pid: i32) -> io::Result<String> {
-    fs::read_to_string(file(pid, "cmdline"))
+/// The error of the system call.
+pub fn command_line(pid: i32, longest: u64) -> io::Result<Vec<u8>> {
+    read_at_most(pid, "cmdline", longest)
+}
+
+/// The mount namespace of a process. The open file keeps naming it when the pid is used again.
+///
+/// # Errors
+/// The error of the system call.
+pub fn mount_namespace(pid: i32) -> io::Result<File> {
+    File::open(file(pid, "ns/mnt"))
 }
 
 /// The cgroups of a process, see [`cgroup_path`].
@@ -263,6 +278,12 @@ pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
+fn read_at_most(pid: i32, name: &str, longest: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(file(pid, name))?.take(longest).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 fn file(pid: i32, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{name}"))
 }
@@ -303,13 +324,13 @@ mod tests {
     fn status_is_parsed_and_missing_masks_are_empty() {
         let text =
             b"Name:\t\xff\nUid:\t1000\t0\t0\t0\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000384004\n";
-        let status = Status::parse(text);
-        assert_eq!(status.real_uid, Some(1000));
+        let status = ProcessStatus::parse(text);
+        assert_eq!((status.real_uid, status.effective_uid), (Some(1000), Some(0)));
         assert!(status.blocked.has(Signal::SIGHUP) && !status.blocked.has(Signal::SIGINT));
         assert!(status.ignored.has(Signal::SIGQUIT) && status.ignored.has(Signal::SIGTSTP));
         assert_eq!(status.caught, SignalMask::default());
-        assert_eq!(Status::parse(b""), Status::default());
-        assert_eq!(Status::parse(b"Uid:\tx\nSigCgt:\tx\n"), Status::default());
+        assert_eq!(ProcessStatus::parse(b""), ProcessStatus::default());
+        assert_eq!(ProcessStatus::parse(b"Uid:\tx\nSigCgt:\tx\n"), ProcessStatus::default());
     }
 
     #[test]
@@ -319,11 +340,13 @@ mod tests {
         let stat = Stat::of(pid).unwrap();
         assert_eq!(stat.pid, pid);
         assert!(stat.start().unwrap() > Duration::ZERO);
-        assert_eq!(Status::of(pid).unwrap().real_uid, Some(nix::unistd::getuid().as_raw()));
+        assert_eq!(ProcessStatus::of(pid).unwrap().real_uid, Some(nix::unistd::getuid().as_raw()));
         assert_eq!(program(pid).unwrap(), std::env::current_exe().unwrap());
         assert_eq!(in_our_pid_namespace(pid), Some(true));
+        assert_eq!(command_line(pid, 3).unwrap().len(), 3);
+        assert!(mount_namespace(pid).is_ok() && mount_namespace(i32::MAX).is_err());
         assert!(environment(pid, 1 << 20).unwrap().len() > environment(pid, 3).unwrap().len());
-        assert!(!command_line(pid).unwrap().is_empty() && !cgroups(pid).unwrap().is_empty());
+        assert!(!command_line(pid, 4096).unwrap().is_empty() && !cgroups(pid).unwrap().is_empty());
         let table = mount_table(Some(pid)).unwrap();
         assert_eq!(table, mount_table(None).unwrap());
         assert!(mounts(&table).any(|mount| mount.mount_point == "/proc"));
@@ -332,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_process_that_does_not_exist_has_nothing() {
-        assert_eq!((Stat::of(i32::MAX), Status::of(i32::MAX)), (None, None));
+        assert_eq!((Stat::of(i32::MAX), ProcessStatus::of(i32::MAX)), (None, None));
         assert!(program(i32::MAX).is_err() && cgroups(i32::MAX).is_err());
         assert_eq!(in_our_pid_namespace(i32::MAX), None);
     }

@@ -4,7 +4,7 @@
 use identity::{Login, UID_BASE, UID_MASK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use session::procfs::{self, Stat, Status};
+use session::procfs::{self, ProcessStatus, Stat};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -130,7 +130,7 @@ fn session_of(pid: i32) -> Option<Session> {
         return None;
     }
     let began = Stat::of(pid)?.start()?;
-    let uid = Status::of(pid)?.real_uid?;
+    let uid = ProcessStatus::of(pid)?.real_uid?;
     let environment = procfs::environment(pid, ENVIRONMENT_MAX).ok()?;
     from_environment(SessionId { pid, began }, uid, &environment)
 }
