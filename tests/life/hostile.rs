@@ -126,7 +126,7 @@ impl HostileInit {
         let path = runtime_dir.init_socket();
         let _ = fs::remove_file(&path);
         let listener = Socket::listen(&path).unwrap();
-        runtime_dir.give_init_socket().unwrap();
+        runtime_dir.set_init_socket_owner().unwrap();
         listener.set_patience(Duration::from_millis(100)).unwrap();
         let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let listening = {

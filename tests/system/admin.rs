@@ -425,7 +425,7 @@ fn keys_shows_each_step_and_changes_nothing() {
     let fingerprint = run("ssh-keygen", &["-lf", &format!("{STATE}/key.pub")]);
     assert_eq!(steps["prints"][0]["fingerprint"], fingerprint.split(' ').nth(1).unwrap());
     let said = output_of(&["keys", &user.name]);
-    for wanted in ["runs as  sshbox-keys (uid ", "\nserves   the answer", "\nprints   for SHA256:"] {
+    for wanted in ["runs as  sshbox-keys (uid ", "\nuses     the answer", "\nprints   for SHA256:"] {
         assert!(said.contains(wanted), "{said}");
     }
     assert!(!said.contains(token.trim()) && !steps.to_string().contains(token.trim()), "A16");
@@ -437,7 +437,7 @@ fn keys_shows_each_step_and_changes_nothing() {
     let steps = json(&["keys", &user.name]);
     assert_eq!((&steps["answer"]["is"], &steps["serves"]), (&"nothing".into(), &"cache".into()), "{steps}");
     assert_eq!(steps["prints"].as_array().unwrap().len(), 1);
-    assert!(output_of(&["keys", "nobody-knows"]).contains("\nserves   nothing: the login is refused\n"));
+    assert!(output_of(&["keys", "nobody-knows"]).contains("\nuses     nothing: a login would be refused\n"));
     drop(back);
     until("the web app replies", || json(&["keys", "nobody-knows"])["answer"]["is"] == "refusal");
     assert!(output_of(&["keys", "nobody-knows"]).contains("\nanswer   no: HTTP 404 (after "));

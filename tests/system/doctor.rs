@@ -160,7 +160,7 @@ fn an_invalid_configuration() {
     {
         let _changed = Changed::config("url = ", "urll = ");
         check("config").says("fail", "line ", "sshbox.toml(5)");
-        check("site").says("skip", "see config", "");
+        check("site").says("skip", "see check config", "");
     }
     let _mode = mode("/etc/sshbox/sshbox.toml", 0o666);
     check("config").says(
@@ -178,7 +178,7 @@ fn missing_system_users() {
     {
         let _changed = Changed::file("/etc/passwd", "sshbox-keys:", "sshbox-kees:");
         check("users").says("fail", "there is no user sshbox-keys", "systemd-sysusers sshbox.conf");
-        check("token").says("skip", "see users", "");
+        check("token").says("skip", "see check users", "");
     }
     {
         let _changed = Changed::file("/etc/group", "sshbox:x:1879048192", "sshbox:x:1879048193");
@@ -216,7 +216,7 @@ fn missing_files_directories_and_packages() {
     {
         let _gone = without(SSHD_CONFIG);
         check("sshd-config").says("fail", "is missing", "reinstall");
-        check("sshd-settings").says("skip", "see sshd-config", "");
+        check("sshd-settings").says("skip", "see check sshd-config", "");
     }
     {
         let _gone = without(TOKEN);
@@ -343,7 +343,7 @@ fn a_login_that_cannot_start_a_box() {
         let _mode = mode("/run/sshbox/wake.sock", 0o600);
         check("wake-socket").says("fail", "with mode 0600", "systemctl restart sshbox-wake.socket");
         check("login").says("fail", "(ref ", "journalctl --grep");
-        check("sftp").says("skip", "see login", "");
+        check("sftp").says("skip", "see check login", "");
     }
     let _mode = mode("/usr/lib/sshbox/sshbox-keys", 0o644);
     check("login").says("fail", "Permission denied", "journalctl -t sshbox-keys");
@@ -375,7 +375,7 @@ fn a_network_on_which_boxes_reach_each_other() {
             "sshbox-open lets boxes reach each other",
             "enable_icc=false sshbox-open",
         );
-        check("isolation").says("fail", "a box reaches another box", "see network");
+        check("isolation").says("fail", "a box reaches another box", "see check network");
     }
     let _changed = Changed::config("network = \"sshbox\"", "network = \"sshbox-new\"");
     check("network").says("ok", "sshbox-new is not there yet", "");
@@ -420,7 +420,7 @@ fn an_engine_that_does_not_run_hangs_or_stops_boxes_when_it_ends() {
         });
         until("dockerd has ended", || !answers());
         check("docker").says("fail", "cannot reach the engine at /run/docker.sock", "systemctl start docker");
-        check("live-restore").says("skip", "see docker", "");
+        check("live-restore").says("skip", "see check docker", "");
     }
     check("live-restore").says("warn", "off", "\"live-restore\": true");
     run("tests/system/engine", &["stop"]);
@@ -476,7 +476,7 @@ fn a_web_app_that_does_not_reply_or_does_not_accept_the_token() {
     {
         let _changed = Changed::config("127.0.0.1:8000", "127.0.0.1:9");
         check("site").says("fail", "Connection refused", "check accounts.url");
-        check("site-token").says("skip", "see site", "");
+        check("site-token").says("skip", "see check site", "");
     }
     {
         let _changed = Changed::config("/sshbox/accounts/{user}", "/elsewhere/{user}");
@@ -494,7 +494,7 @@ fn a_web_app_that_redirects_fails_or_has_an_account_for_every_name() {
     for (head, seen) in [
         ("302 Found\r\nLocation: /elsewhere", "redirects (HTTP 302)"),
         ("500 Oops", "HTTP 500"),
-        ("200 OK", "an account for a name that nobody has"),
+        ("200 OK", "an account for a name that no user has"),
     ] {
         let site = TcpListener::bind("127.0.0.1:0").unwrap();
         let here = format!("127.0.0.1:{}", site.local_addr().unwrap().port());
@@ -533,7 +533,7 @@ fn an_untrusted_certificate_and_an_unencrypted_connection() {
         check("tls").says("ok", "has verified the certificate", "");
     }
     check("site").says("fail", "certificate", "check accounts.url");
-    check("tls").says("skip", "see site", "");
+    check("tls").says("skip", "see check site", "");
     let _clear = Changed::config("https://localhost:8443", "http://10.0.0.1:8000");
     check("tls").says("warn", "in the clear", "use https://");
 }
@@ -591,7 +591,7 @@ fn an_interrupted_doctor_cleans_up_and_a_killed_one_leaves_it_to_the_next() {
     assert!(traces().contains("/var/lib/sshbox/homes/sshbox-doctor-"));
     // The client that it had started ends by itself.
     until("its client has ended", || !traces().contains("StrictHostKeyChecking"));
-    check("leftovers").says("ok", "2 of a doctor that was killed are removed", "");
+    check("leftovers").says("ok", "2 of a doctor that was killed, too", "");
     assert_eq!(traces(), "");
 }
 
@@ -608,17 +608,17 @@ fn a_temporary_user_is_no_other_user_and_only_root_can_create_one() {
     let _world = world_alone();
     let _folder = folder("/var/lib/sshbox/doctor");
     let key = fs::read_to_string(format!("{STATE}/key.pub")).unwrap();
-    let invite = |name: &str| {
+    let write_key_file = |name: &str| {
         let path = format!("/var/lib/sshbox/doctor/{name}");
         fs::write(&path, &key).unwrap();
         path
     };
     let user = |name: &str| User { name: name.to_owned() };
     // A key file for a name that is not a temporary user's opens nothing.
-    invite("mallory");
+    write_key_file("mallory");
     assert_eq!(user("mallory").ssh().status("true"), 255);
     // Neither does a file that other users can write, or a link to one.
-    let path = invite("sshbox-doctor-00000000");
+    let path = write_key_file("sshbox-doctor-00000000");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(user("sshbox-doctor-00000000").ssh().status("true"), 255);
     symlink("/etc/passwd", "/var/lib/sshbox/doctor/sshbox-doctor-00000001").unwrap();
@@ -627,7 +627,7 @@ fn a_temporary_user_is_no_other_user_and_only_root_can_create_one() {
     let registered = User::new("sshbox-doctor-00000002");
     assert_eq!(registered.says("echo in"), "in\n");
     // The doctor does not remove such a user as one of its own.
-    check("leftovers").says("ok", "nothing is left of the visit; 2 of a doctor", "");
+    check("leftovers").says("ok", "the temporary users are removed; 2 of a doctor", "");
     assert!(Path::new(&registered.home()).exists());
     assert_eq!(registered.says("echo still in"), "still in\n");
     run("docker", &["rm", "--force", &registered.container()]);

@@ -1,6 +1,6 @@
-//! `sshbox doctor`: makes each step of a login in order, and prints what to do about each that fails.
-//! Whatever it creates for that is removed when it ends, by a signal too; the next doctor removes
-//! what a killed one left.
+//! `sshbox doctor`: checks each step of a login in order, and prints what to do if one fails. It removes
+//! what it creates for that, also if a signal ends it. What a killed doctor did not remove, the next one
+//! removes.
 //!
 //! A check collects facts and passes them to a function that judges them and does nothing else.
 #![expect(clippy::unnecessary_wraps, reason = "all checks have one signature, those that cannot fail too")]
@@ -12,9 +12,9 @@ mod logins;
 mod report;
 mod site;
 mod ssh;
+mod temporary_users;
 mod units;
 mod updates;
-mod visit;
 
 use crate::tool::{self, Ended, Interrupt, ToolError};
 use clap::Args;
@@ -26,7 +26,7 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
 use report::{CheckResult, CheckState, DoctorReport, Remedy, fail, skip};
 use session::exit::{ExitStatus, Failure, chain};
-use session::presence::VISITOR_PREFIX;
+use session::presence::TEMPORARY_USER_PREFIX;
 use session::process::die_by;
 use site::SourceAnswers;
 use std::cell::OnceCell;
@@ -35,9 +35,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
-use visit::Visit;
+use temporary_users::TemporaryUsers;
 
-/// Longest time for a program of the host that has little to do.
+/// Timeout of a program of the host that has little to do.
 const SMALL: Duration = Duration::from_secs(10);
 
 /// Proves each step of a login and says what to do about those that fail
@@ -55,7 +55,8 @@ pub struct Arguments {
     checks: Vec<String>,
 }
 
-/// The result of a check; an error is the result when something that the check needs has failed.
+/// The result of a check. `Err` is also a result, so that `?` can end a check early: most often it says
+/// that something which the check needs has failed.
 type Checked = Result<CheckResult, CheckResult>;
 
 /// A check.
@@ -74,7 +75,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("sshd-service", units::sshd),
     ("nss", ssh::nss),
     ("token", files::token),
-    // Before the checks that invite a visitor: for one with an invitation the site is not asked.
+    // Before the checks that create a key file for the temporary user: for a user with a key file, the
+    // account source is not asked.
     ("site", site::site),
     ("site-token", site::token),
     ("tls", site::tls),
@@ -91,22 +93,22 @@ const CHECKS: &[(&str, Check)] = &[
     ("box", isolation::confined),
     ("isolation", isolation::isolation),
     ("reap-timer", units::reap),
-    ("leftovers", visit::leftovers),
+    ("leftovers", temporary_users::leftovers),
 ];
 
-/// What the checks share; the first check that needs a value finds it out.
+/// What the checks share. The first check that needs a value computes it.
 struct Doctor {
     config_path: PathBuf,
     interrupt: Interrupt,
     runtime: tokio::runtime::Runtime,
-    /// A name that nobody has.
-    visitor: Login,
+    /// A random name, which no user has. The checks from `port` on create the user.
+    temporary_user: Login,
     config: OnceCell<Result<Config, ConfigError>>,
     settings: OnceCell<Result<String, String>>,
     answers: SourceAnswers,
     engine: OnceCell<Result<Engine, EngineError>>,
     about: OnceCell<Result<About, EngineError>>,
-    visit: OnceCell<Result<Visit, CheckResult>>,
+    temporary_users: OnceCell<Result<TemporaryUsers, CheckResult>>,
 }
 
 /// The subcommand.
@@ -120,11 +122,11 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let doctor = Doctor::new(config)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, "the doctor cannot start", &error))?;
     let report = doctor.examine(arguments);
-    // Before anything else, whatever happened until here.
-    let left = visit::leave(&doctor);
+    // Before any output, which can block.
+    let left = temporary_users::remove_users(&doctor);
     if let Some(signal) = doctor.interrupt.came() {
         for problem in left {
-            let _ = writeln!(io::stderr(), "sshbox: left behind: {problem}");
+            let _ = writeln!(io::stderr(), "sshbox: not removed: {problem}");
         }
         return Ok(die_by(signal));
     }
@@ -139,23 +141,23 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 
 impl Doctor {
     fn new(config: &Path) -> io::Result<Self> {
-        let name = format!("{VISITOR_PREFIX}{}", session::journal::Reference::random());
+        let name = format!("{TEMPORARY_USER_PREFIX}{}", session::journal::Reference::random());
         Ok(Self {
             config_path: config.to_owned(),
             // Before there are other threads: they must not receive the signals.
             interrupt: Interrupt::watch()?,
             runtime: lifecycle::runtime::on_this_thread()?,
-            visitor: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
+            temporary_user: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
             config: OnceCell::new(),
             settings: OnceCell::new(),
             answers: SourceAnswers::default(),
             engine: OnceCell::new(),
             about: OnceCell::new(),
-            visit: OnceCell::new(),
+            temporary_users: OnceCell::new(),
         })
     }
 
-    /// Runs the checks, and prints each for people as soon as it is done.
+    /// Runs the checks. Unless JSON is wanted, prints each result as soon as its check has ended.
     fn examine(&self, arguments: &Arguments) -> DoctorReport {
         let people = !arguments.json;
         let colour = people && crate::output::use_colours();
@@ -197,7 +199,7 @@ impl Doctor {
     }
 
     fn apply(&self, remedy: &Remedy) -> Result<(), String> {
-        // No symbolic link is followed: the file that was checked is the one that is changed.
+        // Follow no symbolic link, so that the file that was checked is changed, and no other.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = |path: &Path| open(path, flags, Mode::empty());
         let changed = match remedy {
@@ -223,7 +225,7 @@ impl Doctor {
         tool::run(command, input, deadline, Some(&self.interrupt))
     }
 
-    /// Runs a program without which the check has no result.
+    /// Runs a program that the check needs; the error is the result of the check.
     fn must(&self, command: &mut Command, deadline: Duration) -> Result<Ended, CheckResult> {
         self.tool(command, "", deadline).map_err(|error| missing(&error))
     }
@@ -235,33 +237,35 @@ impl Doctor {
     /// The configuration, for checks that need it.
     fn config(&self) -> Result<&Config, CheckResult> {
         let config = self.config.get_or_init(|| config::load(&self.config_path)).as_ref();
-        config.map_err(|_| skip("the configuration cannot be used, see config"))
+        config.map_err(|_| skip("the configuration cannot be used, see check config"))
     }
 
-    /// The settings of our sshd as `sshd -T` prints them.
+    /// The settings of sshbox's sshd as `sshd -T` prints them.
     fn settings(&self) -> Result<&str, CheckResult> {
         let settings = self.settings.get_or_init(|| {
             let mut command = Command::new(ssh::SSHD);
-            match self.tool(command.args(["-T", "-f", ssh::CONFIG]), "", SMALL) {
+            match self.tool(command.args(["-T", "-f", ssh::SSHD_CONFIG]), "", SMALL) {
                 Ok(ended) if ended.status.success() => Ok(ended.out),
                 Ok(ended) => Err(ended.last_words()),
                 Err(error) => Err(error.to_string()),
             }
         });
-        settings.as_deref().map_err(|_| skip("sshd rejects its configuration, see sshd-config"))
+        settings.as_deref().map_err(|_| skip("sshd rejects its configuration, see check sshd-config"))
     }
 
-    fn connected(&self) -> Result<Result<&Engine, &EngineError>, CheckResult> {
+    /// The connection to the container engine, or why there is none. The outer error is the result of a
+    /// check if there is no valid configuration.
+    fn connection(&self) -> Result<Result<&Engine, &EngineError>, CheckResult> {
         let config = self.config()?;
         Ok(self.engine.get_or_init(|| self.wait(Engine::connect(&config.engine))).as_ref())
     }
 
-    /// The container engine.
+    /// The container engine, for checks that need it.
     fn engine(&self) -> Result<&Engine, CheckResult> {
-        self.connected()?.map_err(|_| skip("the container engine does not answer, see docker"))
+        self.connection()?.map_err(|_| skip("the container engine does not answer, see check docker"))
     }
 
-    /// The engine's description of itself.
+    /// What the engine reports about itself.
     fn about(&self) -> Result<&About, CheckResult> {
         let engine = self.engine()?;
         let about = self.about.get_or_init(|| self.wait(engine.about())).as_ref();
@@ -269,7 +273,7 @@ impl Doctor {
     }
 }
 
-/// A program that does not exist, or does not end.
+/// The result of a check whose program does not exist or does not end.
 fn missing(error: &ToolError) -> CheckResult {
     match error {
         ToolError::Start(program, _) => skip(format!("{program} is not installed")),

@@ -1,7 +1,9 @@
-//! `sshbox keys`: how `sshbox-keys` would decide about the keys of a user now, step by step.
-//! `sshbox-keys` itself explains it; this command adds what the login name is to sshd.
+//! The subcommand `sshbox keys` shows how the program `sshbox-keys` would decide about the keys of a user
+//! now, step by step. It runs `sshbox-keys --explain`, and also checks whether the running sshd resolves
+//! the login name. It changes nothing.
 
-use super::{explain, names, output, parse_login};
+use super::names::{self, NameLookup};
+use super::{explain, output, parse_login};
 use clap::Args;
 use host::account::Account;
 use host::explanation::{CachedAnswer, Explanation, FailedLookup, KeySource, PrintedKey, SourceAnswer};
@@ -26,111 +28,126 @@ pub struct Arguments {
     json: bool,
 }
 
-/// All steps.
+/// The output.
 #[derive(Debug, Serialize)]
-struct Steps {
-    name: Resolved,
+struct KeysReport {
+    #[serde(rename = "name")]
+    resolution: NameResolution,
     #[serde(flatten)]
-    keys: Explanation,
+    explanation: Explanation,
 }
 
-/// What the login name is to the running sshd. Where it is unknown, no key is ever asked for.
+/// Whether the running sshd resolves the login name. For a name that does not resolve, sshd does not run
+/// `sshbox-keys`.
 #[derive(Debug, Serialize)]
-struct Resolved {
-    /// `known`, `unknown`, or `untested` when no sshd runs or the look-up failed.
-    is: &'static str,
+struct NameResolution {
+    /// `known`, `unknown`, or `untested` if no sshd runs or the lookup failed.
+    #[serde(rename = "is")]
+    state: &'static str,
+    /// The uid that sshbox computes for the name, even if the name does not resolve.
     uid: u32,
-    /// What went wrong, or what to do.
+    /// What the admin should do about an unknown name, or why the name was not tested.
     advice: Option<String>,
 }
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
-    let keys = explain::explain(config, &arguments.user, &[], None)?;
-    let steps = Steps { name: resolved(&arguments.user), keys };
-    if arguments.json { output::print_json(&steps) } else { output::print(&text(&steps)) }
+    let (no_options, no_interrupt) = (&[], None);
+    let explanation = explain::explain(config, &arguments.user, no_options, no_interrupt)?;
+    let report = KeysReport { resolution: resolve(&arguments.user), explanation };
+    if arguments.json { output::print_json(&report) } else { output::print(&text(&report)) }
 }
 
-fn resolved(user: &Login) -> Resolved {
-    let (is, advice) = match names::listener() {
+fn resolve(user: &Login) -> NameResolution {
+    let (state, advice) = match names::listener() {
         None => ("untested", Some("sshbox-sshd does not run".to_owned())),
-        Some(pid) => match names::look_up(Some(pid), user) {
-            Ok(name) => (name.fix().map_or("known", |_| "unknown"), name.fix().map(str::to_owned)),
+        Some(pid) => match names::look_up(Some(pid), user).map(NameLookup::advice) {
+            Ok(None) => ("known", None),
+            Ok(Some(advice)) => ("unknown", Some(advice.to_owned())),
             Err(error) => ("untested", Some(error)),
         },
     };
-    Resolved { is, uid: user.uid(), advice }
+    NameResolution { state, uid: user.uid(), advice }
 }
 
-fn text(steps: &Steps) -> String {
-    let seconds = |seconds: u64| short_duration(Duration::from_secs(seconds));
-    let Steps { name: Resolved { is, uid, advice }, keys } = steps;
+fn text(report: &KeysReport) -> String {
+    let duration = |seconds: u64| short_duration(Duration::from_secs(seconds));
+    let KeysReport { resolution: NameResolution { state, uid, advice }, explanation } = report;
     let advice = advice.as_deref().unwrap_or_default();
     let mut lines = vec![(
         "name",
-        match *is {
+        match *state {
             "known" => format!("resolves to uid {uid} in the running sshd"),
             "unknown" => format!(
-                "does not resolve in the running sshd, which refuses every login as an invalid user: {advice}"
+                "does not resolve in the running sshd, which refuses logins with it as an invalid user: {advice}"
             ),
             _ => format!("not tested: {advice}"),
         },
     )];
-    lines.push(("runs as", keys.runs_as.clone()));
+    lines.push(("runs as", explanation.runs_as.clone()));
     lines.push((
         "cache",
-        match &keys.cache {
+        match &explanation.cache {
             None => "holds no answer".to_owned(),
             Some(CachedAnswer { seconds_ago, serves, account }) => format!(
-                "answered {}: {}; {}",
-                seconds_ago.map_or("in the future".to_owned(), |ago| format!("{} ago", seconds(ago))),
+                "answer received {}: {}; {}",
+                // `None`: the wall clock has been set back, and the host has rebooted.
+                seconds_ago.map_or("in the future".to_owned(), |ago| format!("{} ago", duration(ago))),
                 described(account),
-                if *serves { "serves if there is no answer now" } else { "too old to serve" }
+                match (seconds_ago, serves) {
+                    (_, true) => "used if there is no answer now",
+                    (Some(_), false) => "too old to be used",
+                    (None, false) => "not used",
+                }
             ),
         },
     ));
-    if let Some(FailedLookup { outcome, seconds_ago }) = &keys.recent {
-        lines
-            .push(("", format!("the last login without an account {outcome} {} ago", seconds(*seconds_ago))));
+    if let Some(FailedLookup { outcome, seconds_ago }) = &explanation.recent {
+        let ago = duration(*seconds_ago);
+        lines.push(("", format!("last lookup that found no account: {outcome}, {ago} ago")));
     }
-    lines.push(("asks", keys.url.clone()));
-    let token = keys.token_file.as_ref().map(|path| format!("with the token in {}", path.display()));
+    lines.push(("asks", explanation.url.clone()));
+    let token = explanation.token_file.as_ref().map(|path| format!("with the token in {}", path.display()));
     lines.push((
         "",
-        format!("{}, for at most {} ms", token.as_deref().unwrap_or("without a token"), keys.timeout_ms),
+        format!(
+            "{}, for at most {} ms",
+            token.as_deref().unwrap_or("without a token"),
+            explanation.timeout_ms
+        ),
     ));
-    let (answer, left_out) = match &keys.answer {
+    let (answer, left_out) = match &explanation.answer {
         SourceAnswer::Account { account, left_out, .. } => (described(account), &**left_out),
         SourceAnswer::Refusal { reason, left_out } => (format!("no: {reason}"), &**left_out),
         SourceAnswer::Nothing { error } => (format!("none: {error}"), &[][..]),
     };
-    lines.push(("answer", format!("{answer} (after {} ms)", keys.took_ms)));
+    lines.push(("answer", format!("{answer} (after {} ms)", explanation.took_ms)));
     lines.extend(left_out.iter().map(|reason| ("", format!("left out: {reason}"))));
-    if let SourceAnswer::Account { bounded: Some(reason), .. } = &keys.answer {
+    if let SourceAnswer::Account { bounded: Some(reason), .. } = &explanation.answer {
         lines.push(("", reason.clone()));
     }
     lines.push((
-        "serves",
-        match (keys.serves, &keys.answer) {
+        "uses",
+        match (explanation.serves, &explanation.answer) {
             (KeySource::Answer, _) => "the answer; a login would write it to the cache".to_owned(),
             (KeySource::Cache, _) => "the answer in the cache".to_owned(),
             (_, SourceAnswer::Refusal { .. }) => {
-                "nothing: the login is refused, and the cache forgets".to_owned()
+                "nothing: a login would be refused, and remove the answer from the cache".to_owned()
             }
-            _ => "nothing: the login is refused".to_owned(),
+            _ => "nothing: a login would be refused".to_owned(),
         },
     ));
-    if keys.prints.is_empty() {
-        lines.push(("prints", "nothing, for any key".to_owned()));
+    if explanation.prints.is_empty() {
+        lines.push(("prints", "no key".to_owned()));
     }
     let text = lines.into_iter().fold(String::new(), |mut text, (name, value)| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<8} {}", printable(value.as_bytes()));
         text
     });
-    // `printable` would cut a key line.
+    // Not `printable`, which cuts long text: a key line is longer.
     let show = |text: &str| visible(text.as_bytes());
-    keys.prints.iter().fold(text, |mut text, PrintedKey { fingerprint, line }| {
+    explanation.prints.iter().fold(text, |mut text, PrintedKey { fingerprint, line }| {
         let _ = writeln!(text, "{:<8} for {}\n{:<8} {}", "prints", show(fingerprint), "", show(line));
         text
     })
@@ -157,10 +174,10 @@ mod tests {
         serde_json::from_str(&format!(r#"{{"user":"alice","id":42,"keys":["{KEY}"]}}"#)).unwrap()
     }
 
-    fn steps(answer: SourceAnswer, cache: Option<CachedAnswer>, serves: KeySource) -> Steps {
+    fn report(answer: SourceAnswer, cache: Option<CachedAnswer>, serves: KeySource) -> KeysReport {
         let user = parse_login("alice").unwrap();
         let key = PrintedKey { fingerprint: FINGERPRINT.to_owned(), line: format!("restrict,pty {KEY}") };
-        let keys = Explanation {
+        let explanation = Explanation {
             user: user.to_string(),
             config: "/etc/sshbox/sshbox.toml".into(),
             runs_as: "sshbox-keys (uid 998)".to_owned(),
@@ -177,7 +194,8 @@ mod tests {
             prints: if serves == KeySource::Nothing { vec![] } else { vec![key] },
             offered: None,
         };
-        Steps { name: Resolved { is: "known", uid: user.uid(), advice: None }, keys }
+        let resolution = NameResolution { state: "known", uid: user.uid(), advice: None };
+        KeysReport { resolution, explanation }
     }
 
     fn cached(serves: bool) -> CachedAnswer {
@@ -185,10 +203,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_serves_with_the_keys_that_are_keys() {
+    fn an_answer_is_used_and_its_invalid_keys_are_left_out() {
         let left_out = vec!["key 2: not 'type base64 [comment]' (options are not taken)".to_owned()];
         let answer = SourceAnswer::Account { account: account(), left_out, bounded: None };
-        assert_snapshot!(text(&steps(answer, None, KeySource::Answer)), @"
+        assert_snapshot!(text(&report(answer, None, KeySource::Answer)), @"
         name     resolves to uid 2098369249 in the running sshd
         runs as  sshbox-keys (uid 998)
         cache    holds no answer
@@ -196,44 +214,44 @@ mod tests {
                  with the token in /etc/sshbox/token, for at most 1500 ms
         answer   id 42, 1 key (after 12 ms)
                  left out: key 2: not 'type base64 [comment]' (options are not taken)
-        serves   the answer; a login would write it to the cache
+        uses     the answer; a login would write it to the cache
         prints   for SHA256:/wqoxesgZdYhWspI+0Zta65yzER0nk0AyJ32fjuf1gs
                  restrict,pty ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI
         ");
     }
 
     #[test]
-    fn without_an_answer_the_cache_serves_unless_it_is_too_old() {
+    fn without_an_answer_the_text_shows_that_the_cache_is_used_or_too_old() {
         let error = "the web app cannot be asked: \x1b[31mrefused".to_owned();
         let nothing = || SourceAnswer::Nothing { error: error.clone() };
-        assert_snapshot!(text(&steps(nothing(), Some(cached(true)), KeySource::Cache)), @r"
+        assert_snapshot!(text(&report(nothing(), Some(cached(true)), KeySource::Cache)), @r"
         name     resolves to uid 2098369249 in the running sshd
         runs as  sshbox-keys (uid 998)
-        cache    answered 5m 10s ago: id 42, 1 key; serves if there is no answer now
+        cache    answer received 5m 10s ago: id 42, 1 key; used if there is no answer now
         asks     https://site.example/alice
                  with the token in /etc/sshbox/token, for at most 1500 ms
         answer   none: the web app cannot be asked: \x1b[31mrefused (after 12 ms)
-        serves   the answer in the cache
+        uses     the answer in the cache
         prints   for SHA256:/wqoxesgZdYhWspI+0Zta65yzER0nk0AyJ32fjuf1gs
                  restrict,pty ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI
         ");
-        let refused = text(&steps(nothing(), Some(cached(false)), KeySource::Nothing));
-        assert!(refused.contains("id 42, 1 key; too old to serve\n"), "{refused}");
-        assert!(refused.contains("\nserves   nothing: the login is refused\n"), "{refused}");
+        let refused = text(&report(nothing(), Some(cached(false)), KeySource::Nothing));
+        assert!(refused.contains("id 42, 1 key; too old to be used\n"), "{refused}");
+        assert!(refused.contains("\nuses     nothing: a login would be refused\n"), "{refused}");
     }
 
     #[test]
-    fn p3_a_no_is_an_answer() {
-        let no = SourceAnswer::Refusal { reason: "HTTP 404".to_owned(), left_out: vec![] };
-        assert_snapshot!(text(&steps(no, Some(cached(true)), KeySource::Nothing)), @"
+    fn p3_a_refusal_is_an_answer_so_the_cache_is_not_used() {
+        let refusal = SourceAnswer::Refusal { reason: "HTTP 404".to_owned(), left_out: vec![] };
+        assert_snapshot!(text(&report(refusal, Some(cached(true)), KeySource::Nothing)), @"
         name     resolves to uid 2098369249 in the running sshd
         runs as  sshbox-keys (uid 998)
-        cache    answered 5m 10s ago: id 42, 1 key; serves if there is no answer now
+        cache    answer received 5m 10s ago: id 42, 1 key; used if there is no answer now
         asks     https://site.example/alice
                  with the token in /etc/sshbox/token, for at most 1500 ms
         answer   no: HTTP 404 (after 12 ms)
-        serves   nothing: the login is refused, and the cache forgets
-        prints   nothing, for any key
+        uses     nothing: a login would be refused, and remove the answer from the cache
+        prints   no key
         ");
     }
 }

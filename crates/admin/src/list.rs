@@ -59,6 +59,7 @@ mod tests {
 
     #[test]
     fn one_row_for_each_kind_of_box() {
+        // None of them has an idle timeout. Only a box with a start time is running for `never_stops`.
         let now = humantime::parse_rfc3339("2026-03-01T12:00:00Z").unwrap();
         let stopped = BoxStatus {
             state: "stopped".to_owned(),
@@ -82,15 +83,18 @@ mod tests {
             ..running.clone()
         };
         let busy = BoxStatus { sessions: 2, idle_since: None, ..running };
+        // A container with sshbox's labels that another program created: they can contain any text.
         let foreign =
             BoxStatus { state: "running".to_owned(), image: "x\x1b[31m".to_owned(), ..BoxStatus::default() };
-        let kept = BoxStatus {
-            started_at: Some("2026-03-01T10:00:00Z".to_owned()),
-            idle_timeout_seconds: None,
-            stops_at: None,
-            ..idle.clone()
-        };
-        let boxes = [("alice", busy), ("bob", idle), ("carol", stopped), ("dora", kept), ("../bad", foreign)];
+        let never_stopped =
+            BoxStatus { started_at: Some("2026-03-01T10:00:00Z".to_owned()), stops_at: None, ..idle.clone() };
+        let boxes = [
+            ("alice", busy),
+            ("bob", idle),
+            ("carol", stopped),
+            ("dora", never_stopped),
+            ("../bad", foreign),
+        ];
         let rows = boxes.map(|(user, status)| {
             row(&ObservedBox { user: user.to_owned(), status, ..ObservedBox::default() }, now)
         });

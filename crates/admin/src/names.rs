@@ -1,86 +1,98 @@
-//! How the running sshd resolves a login name. sshd has its own `nsswitch.conf` in a mount namespace
-//! of its own, so the look-up runs there. sshd refuses a name that does not resolve as an invalid user
-//! and never runs `sshbox-keys` for it.
+//! How sshbox's running sshd resolves a login name. That sshd has a mount namespace with its own
+//! `nsswitch.conf`, so the lookup runs in that namespace. sshd refuses a name that does not resolve as
+//! an invalid user, and does not run `sshbox-keys` for it.
 
-use super::tool;
+use super::tool::{self, Ended};
 use identity::{GID, Login};
 use session::procfs;
 use std::process::Command;
 use std::time::Duration;
 
 /// The configuration file of sshbox's sshd; its path tells this sshd from others in `/proc`.
-pub const CONFIG: &str = "/etc/sshbox/sshd_config";
+pub const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
+
+/// Exit status of getent(1) if the database has no such entry.
+const GETENT_NOT_FOUND: i32 = 2;
 
 /// The file that sshbox's sshd sees as `/etc/nsswitch.conf`.
 const NSSWITCH: &str = "/usr/share/sshbox/nsswitch.conf";
 
-/// Timeout of one look-up.
-const LOOKUP: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The result of looking up a login name.
+/// Whether a login name resolves to the uid that sshbox computes for it. A local account of the same name
+/// does not count: it has another uid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Name {
-    /// It resolves to the uid of this login.
-    Known,
+pub enum NameLookup {
+    /// It resolves in the running sshd; if none runs, it would in an sshd started now.
+    Resolves,
     /// It does not resolve in the running sshd, but would in an sshd started now.
-    UnknownUntilRestart,
+    ResolvesAfterRestart,
     /// It would not resolve in an sshd started now either.
-    Unknown,
+    Unresolved,
 }
 
-impl Name {
-    /// The commands that mend it.
-    pub const fn fix(self) -> Option<&'static str> {
+impl NameLookup {
+    /// What the admin should do. `None` if the name resolves.
+    pub const fn advice(self) -> Option<&'static str> {
         match self {
-            Self::Known => None,
-            Self::UnknownUntilRestart => Some("systemctl restart sshbox-sshd, which ends no session"),
-            Self::Unknown => Some(
+            Self::Resolves => None,
+            Self::ResolvesAfterRestart => Some("systemctl restart sshbox-sshd, which ends no session"),
+            Self::Unresolved => Some(
                 "apt install --reinstall sshbox, then systemctl restart sshbox-sshd, which ends no session",
             ),
         }
     }
 }
 
-/// Looks up `login` in the sshd with this pid or, without one, as an sshd started now would.
+/// Looks up `login` in the mount namespace of the sshd with this pid. If it does not resolve, or without
+/// a pid, looks it up in a new mount namespace like that of an sshd started now.
 ///
 /// # Errors
-/// A clause that says why the look-up itself failed.
-pub fn look_up(pid: Option<i32>, login: &Login) -> Result<Name, String> {
+/// Why the lookup could not be made, as part of a sentence.
+pub fn look_up(pid: Option<i32>, login: &Login) -> Result<NameLookup, String> {
     if let Some(pid) = pid {
-        let mut running = Command::new("nsenter");
-        running.arg(format!("--mount=/proc/{pid}/ns/mnt"));
-        if is_known(&mut running, login)? {
-            return Ok(Name::Known);
+        let mut in_running_sshd = Command::new("nsenter");
+        in_running_sshd.arg(format!("--mount=/proc/{pid}/ns/mnt"));
+        let ended = getent(&mut in_running_sshd, login)?;
+        if !matches!(ended.status.code(), Some(0 | GETENT_NOT_FOUND)) {
+            return Err(format!("the sshd with pid {pid}: {}", ended.last_words()));
+        }
+        if is_entry_of(&ended.out, login) {
+            return Ok(NameLookup::Resolves);
         }
     }
-    let mut restarted = Command::new("unshare");
+    let mut in_new_namespace = Command::new("unshare");
+    // $0 is NSSWITCH, and $@ the getent command.
     let script = "mount --bind -o ro \"$0\" /etc/nsswitch.conf && exec \"$@\"";
-    restarted.args(["--mount", "--propagation", "private", "sh", "-c", script, NSSWITCH]);
-    Ok(match (is_known(&mut restarted, login)?, pid) {
-        (true, None) => Name::Known,
-        (true, Some(_)) => Name::UnknownUntilRestart,
-        (false, _) => Name::Unknown,
+    in_new_namespace.args(["--mount", "--propagation", "private", "sh", "-c", script, NSSWITCH]);
+    // If the mount fails, the name is unresolved: an sshd started now could not mount the file either.
+    let resolves = is_entry_of(&getent(&mut in_new_namespace, login)?.out, login);
+    Ok(match (resolves, pid) {
+        (true, None) => NameLookup::Resolves,
+        (true, Some(_)) => NameLookup::ResolvesAfterRestart,
+        (false, _) => NameLookup::Unresolved,
     })
 }
 
-fn is_known(view: &mut Command, login: &Login) -> Result<bool, String> {
-    let command = view.args(["getent", "passwd", login.as_str()]);
-    let ended = tool::run(command, "", LOOKUP, None).map_err(|error| error.to_string())?;
-    Ok(is_entry_of(&ended.out, login))
+/// Runs getent by way of `prefix`, a command that runs the command at its end in some mount namespace.
+fn getent(prefix: &mut Command, login: &Login) -> Result<Ended, String> {
+    let command = prefix.args(["getent", "passwd", login.as_str()]);
+    tool::run(command, "", LOOKUP_TIMEOUT, None).map_err(|error| error.to_string())
 }
 
+/// Whether this is the passwd(5) line of `login`, with the uid and gid that sshbox computes.
 fn is_entry_of(line: &str, login: &Login) -> bool {
     line.starts_with(&format!("{login}:")) && line.contains(&format!(":{}:{GID}:", login.uid()))
 }
 
-/// The pid of the listening process of sshbox's sshd, if it runs.
+/// The pid of the listening process of sshbox's sshd. `None` if it does not run.
 pub fn listener() -> Option<i32> {
     procfs::pids().ok()?.find(|pid| procfs::command_line(*pid).is_ok_and(|line| is_listener(&line)))
 }
 
 /// Whether this is the process title of the listener: `sshd: /usr/sbin/sshd -D -f FILE [listener] 0 of 150-300 startups`.
 fn is_listener(line: &str) -> bool {
-    line.starts_with("sshd: ") && line.contains(CONFIG) && line.contains("[listener]")
+    line.starts_with("sshd: ") && line.contains(SSHD_CONFIG) && line.contains("[listener]")
 }
 
 #[cfg(test)]
@@ -92,8 +104,17 @@ mod tests {
         assert!(is_listener(
             "sshd: /usr/sbin/sshd -D -f /etc/sshbox/sshd_config [listener] 0 of 150-300 startups"
         ));
+        assert!(!is_listener("sshd: alice [priv]"));
         assert!(!is_listener("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"));
         assert!(!is_listener("vi /etc/sshbox/sshd_config"));
+    }
+
+    #[test]
+    fn a_lookup_that_cannot_be_made_is_no_unresolved_name() {
+        let login = Login::parse(b"alice").unwrap();
+        // No process has this pid: it is larger than any pid_max.
+        let error = look_up(Some(i32::MAX), &login).unwrap_err();
+        assert!(error.starts_with("the sshd with pid 2147483647: nsenter: "), "{error}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! `sshbox reap`: decides on all running boxes now, as the timer does, and shows each decision.
+//! `sshbox reap`: does now what the timer of `sshbox-reap` does. It stops all running boxes that are idle
+//! for too long, and shows for each box what was done and why.
 
 use super::{load_config, output};
 use clap::Args;
-use lifecycle::reap::{self, ReapError, ReapOutcome, ReapedBox};
+use lifecycle::reap::{self, JudgedBox, ReapError, ReapOutcome};
 use serde::Serialize;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
@@ -11,7 +12,7 @@ use session::waiting::Waiting;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Stop all boxes that are idle for too long, now, as the timer does
+/// Stop now all boxes that are idle for too long, as the timer does
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Say what would be done and why, and change nothing
@@ -24,7 +25,8 @@ pub struct Arguments {
 
 const TITLES: [&str; 3] = ["USER", "VERDICT", "REASON"];
 
-/// What was done with one box, as text.
+/// What was done with one box, or would be done without `--dry-run`. A row of the table and an object of
+/// the JSON list; its text is printable.
 #[derive(Debug, PartialEq, Serialize)]
 struct ReapRow {
     user: String,
@@ -33,8 +35,8 @@ struct ReapRow {
     reason: String,
 }
 
-impl From<ReapedBox> for ReapRow {
-    fn from(ReapedBox { user, outcome }: ReapedBox) -> Self {
+impl From<JudgedBox> for ReapRow {
+    fn from(JudgedBox { user, outcome }: JudgedBox) -> Self {
         Self {
             user: printable(user.as_bytes()),
             verdict: outcome.name(),
@@ -47,27 +49,28 @@ impl From<ReapedBox> for ReapRow {
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let config = load_config(config)?;
     let waiting = Waiting::begin(texts::ADMIN_REAPING, |_| ());
-    let (mut verdicts, mut all_succeeded) = (Vec::new(), true);
-    let reaped = reap::reap(&config, arguments.dry_run, |one| {
-        all_succeeded &= !matches!(one.outcome, ReapOutcome::Failed(_));
-        verdicts.push(ReapRow::from(one));
+    let (mut rows, mut all_succeeded) = (Vec::new(), true);
+    let reaped = reap::reap(&config, arguments.dry_run, |judged| {
+        all_succeeded &= !matches!(judged.outcome, ReapOutcome::Failed(_));
+        rows.push(ReapRow::from(judged));
     });
     drop(waiting);
     reaped.map_err(|error| {
         let advice = match error {
-            ReapError::AtWork | ReapError::Start(_) => "try again in a moment",
+            ReapError::AnotherRuns => "try again in a moment",
+            ReapError::Setup(_) => "try again in a moment; if that does not help, run sshbox doctor",
             ReapError::Engine(_) => "check whether the container engine runs: systemctl status docker",
         };
         Failure::because(error.status(), advice, &error)
     })?;
     if arguments.json {
-        output::print_json(&verdicts)?;
+        output::print_json(&rows)?;
     } else {
-        let rows: Vec<_> = verdicts
+        let cells: Vec<_> = rows
             .into_iter()
             .map(|ReapRow { user, verdict, reason }| vec![user, verdict.to_owned(), reason])
             .collect();
-        output::print_table(&TITLES, &rows)?;
+        output::print_table(&TITLES, &cells)?;
     }
     Ok(if all_succeeded { ExitCode::SUCCESS } else { ExitStatus::TryAgain.code().into() })
 }
@@ -79,12 +82,12 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_verdict_is_text_that_a_terminal_can_show() {
+    fn a_row_is_text_that_a_terminal_can_show() {
         let idle = Idle { time: Duration::from_secs(7200), timeout: Duration::from_secs(1800) };
-        let one = ReapedBox { user: "alice\x1b".to_owned(), outcome: ReapOutcome::WouldStop(idle) };
-        let verdict = ReapRow::from(one);
+        let judged = JudgedBox { user: "alice\x1b".to_owned(), outcome: ReapOutcome::WouldStop(idle) };
+        let row = ReapRow::from(judged);
         assert_eq!(
-            (&*verdict.user, verdict.verdict, &*verdict.reason),
+            (&*row.user, row.verdict, &*row.reason),
             (r"alice\x1b", "would stop", "idle for 2h, allowed are 30m")
         );
     }

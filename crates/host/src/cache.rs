@@ -1,8 +1,10 @@
-//! The account cache: the last reply for each user, `NAME.json` in `/var/cache/sshbox/`. A file that
-//! cannot be parsed counts as absent, and the next reply replaces it.
+//! The account cache. For each user, `NAME.json` in `/var/cache/sshbox/` holds the account of the last
+//! reply of the account source. A reply that refuses the user removes the file. A file that cannot be
+//! parsed counts as absent, and the next reply replaces it.
 //!
-//! While that directory cannot be written, `/run/sshbox/accounts/` holds the records, as `.NAME.json`,
-//! until the next boot. So logins go on with a directory that is missing, read-only or full.
+//! While `/var/cache/sshbox/` cannot be written, `/run/sshbox/accounts/` holds the records until the next
+//! boot, so that users can log in even if the cache directory is missing, read-only or full. There they
+//! are named `.NAME.json`: `NAME` is the login account note of the same user.
 
 mod open;
 mod outcomes;
@@ -29,33 +31,34 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a lock that another login holds is tried again.
+/// Time between two attempts to take a lock that another login holds.
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 
-/// Directory for what cannot be written to the cache. A tmpfs.
+/// Directory for the records that cannot be written to the cache directory. A tmpfs.
 const FALLBACK: &str = "/run/sshbox/accounts";
 
-/// The cache.
+/// The account cache, in a directory and a fallback directory.
 #[derive(Debug)]
 pub struct Cache {
     dir: PathBuf,
     fallback: PathBuf,
 }
 
-/// The right to ask the account source about one user. Released on drop and when the process ends.
+/// A lock that allows a login to ask the account source about one user. It is released on drop and when
+/// the process ends.
 #[derive(Debug)]
 pub struct LookupLock {
     _file: File,
 }
 
 impl Cache {
-    /// The cache in `dir`.
+    /// The cache in `dir`, with the fallback directory [`FALLBACK`]. Opens nothing.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), fallback: FALLBACK.into() }
     }
 
-    /// Check that a record can be written to the directory, by writing a file and removing it.
+    /// Check that a record can be written to the cache directory, by writing a file and removing it.
     ///
     /// # Errors
     /// As the file system reports.
@@ -64,22 +67,28 @@ impl Cache {
         fs::remove_file(self.dir.join(".check"))
     }
 
-    /// Whether this is the first call since a record was last written to the directory, so that the
-    /// caller logs a failure once. Without `/run/sshbox` every call counts as the first.
+    /// Create the mark that a record could not be written to the cache directory. Returns whether the mark
+    /// is new, so that the caller logs the failure once: [`Self::write`] removes the mark when it succeeds.
+    /// If the mark cannot be created, every failure is new.
     #[must_use]
-    pub fn is_first_failure(&self) -> bool {
+    pub fn mark_first_failure(&self) -> bool {
         let mark = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.failure_mark());
         mark.is_ok() || !self.failure_mark().exists()
     }
 
-    /// Wait until no other login of this user asks the account source, for at most `timeout`.
+    /// Take the lock that allows to ask the account source about this user. Wait for at most `timeout`
+    /// while another login of the user holds it.
     ///
     /// # Errors
-    /// `TimedOut` if another login held the lock all the time. Else as the file system reports.
+    /// `TimedOut` if another login held the lock all the time. Otherwise the error of the cache directory;
+    /// then the lock file can be opened in neither directory.
     pub fn lock_lookup(&self, login: &Login, timeout: Duration) -> io::Result<LookupLock> {
+        // A login that opened the file just before the cache directory became unusable or usable again
+        // does not exclude this one. Then both ask the account source, as logins do without a lock file.
+        // Records stay whole without the lock: see `atomic`.
         let file = open::read_write(&self.dir, ".lock")
             .or_else(|error| open::read_write(&self.fallback, ".lock").map_err(|_| error))?;
-        // One byte per user, at the offset of the uid. The file stays empty.
+        // Locks one byte per user, at the offset of the uid, which may lie beyond the end of the file.
         #[expect(clippy::cast_possible_truncation, reason = "the C library's own constants for these fields")]
         let lock = libc::flock {
             l_type: libc::F_WRLCK as libc::c_short,
@@ -103,20 +112,23 @@ impl Cache {
         }
     }
 
-    /// The record of this user. `None` if there is none, or an invalid or revoked one.
+    /// The record of this user. `None` if there is none, or if it is invalid or revoked.
     #[must_use]
     pub fn read(&self, login: &Login) -> Option<AccountRecord> {
-        // A record in the fallback directory is newer: it could not be written to the other one.
+        // A record in the fallback directory is newer: it could not be written to the cache directory. It
+        // needs no revocation: `sshbox-keys` owns that directory, on a tmpfs, and can always remove a file
+        // there. So the revocation of one user does not cost another user this record.
         AccountRecord::read(&self.fallback_path(login), login).or_else(|| {
             AccountRecord::read(&self.path(login), login)
                 .filter(|record| !revocations::covers(&self.fallback, login, record))
         })
     }
 
-    /// Replace the record of this user. If that fails, the record serves from the fallback directory.
+    /// Replace the record of this user. If that fails, write the new record to the fallback directory, from
+    /// which [`Self::read`] returns it. The caller holds the lookup lock of the user if it could get it.
     ///
     /// # Errors
-    /// As the file system reports, `ENOSPC` above all.
+    /// The error of the cache directory, most often `ENOSPC`, even if the fallback directory has the record.
     pub fn write(&self, login: &Login, new: &AccountRecord) -> io::Result<()> {
         let text = serde_json::to_vec(new)?;
         let written = replace(&self.dir, &format!("{login}.json"), &text);
@@ -125,8 +137,9 @@ impl Cache {
             let _ = fs::remove_file(self.failure_mark());
             return written;
         }
-        // The old record must not serve again if it says something else, such as a removed key. The
-        // fallback directory does not prevent that: it may be full too, and a reboot clears it.
+        // Remove an old record that differs, so that for example a key which the user has deleted is not
+        // accepted again. A new record in the fallback directory does not suffice: that directory may be
+        // full, too, and a reboot empties it.
         if AccountRecord::read(&self.path(login), login).is_some_and(|old| old.account != new.account) {
             let _ = fs::remove_file(self.path(login));
         }
@@ -136,40 +149,43 @@ impl Cache {
         written
     }
 
-    /// Remove the record of this user, because the reply to a request of time `requested` refused the
-    /// user. A record that cannot be removed no longer counts.
+    /// Remove the record of this user from both directories, because the account source refused the user
+    /// in its reply to a request of time `requested`. If a record may remain in the cache directory, store a
+    /// revocation, so that [`Self::read`] returns no record there that was requested up to that time.
     ///
     /// # Errors
-    /// As the file system reports if a record may remain. If there was none, that is no error.
+    /// An error if a record may remain: that of the file system, or `NotFound` if the whole cache directory
+    /// does not exist. A user who had no record is no error.
     pub fn revoke(&self, login: &Login, requested: &Now) -> io::Result<()> {
         let removed = self.remove(login);
         if open::is_absent(&self.path(login)) && self.dir.is_dir() {
             return if open::is_absent(&self.fallback_path(login)) { Ok(()) } else { removed };
         }
-        // The record remains, or the whole directory is gone and may be mounted again with the record.
+        // The record remains, or the whole directory is absent and may be mounted again with the record.
         let _ = revocations::add(&self.fallback, login, requested);
         removed?;
         Err(io::ErrorKind::NotFound.into())
     }
 
-    /// Remove the record of a login name that is not used again. Root may call this.
+    /// Remove the record of this user from both directories. Of the functions that change the cache, only
+    /// this one may run as root: the others create files, which must belong to `sshbox-keys`.
     ///
     /// # Errors
-    /// As the file system reports. If there is no record, that is no error.
+    /// As the file system reports. A user who had no record is no error.
     pub fn remove(&self, login: &Login) -> io::Result<()> {
-        let remove = |path| match fs::remove_file(path) {
+        let remove_file = |path| match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        let fallback_removed = remove(self.fallback_path(login));
-        remove(self.path(login)).and(fallback_removed)
+        let fallback_removed = remove_file(self.fallback_path(login));
+        remove_file(self.path(login)).and(fallback_removed)
     }
 
-    /// The outcome of the last lookup that found no account for this user, and when it was requested,
-    /// since boot.
+    /// The outcome of this user's last lookup that found no account, and the time of its request on the
+    /// clock that counts from boot. `None` if there was no such lookup since boot.
     #[must_use]
     pub fn last_outcome(&self, login: &Login, now: &Now) -> Option<(LookupOutcome, Duration)> {
-        // Both directories may have one: the cache may have failed and recovered.
+        // Both directories have one if the cache directory was unusable for a while.
         [&self.dir, &self.fallback]
             .into_iter()
             .filter_map(|dir| outcomes::read(dir, login, now))
@@ -179,7 +195,7 @@ impl Cache {
     /// Store the outcome of a lookup of time `requested` that found no account.
     ///
     /// # Errors
-    /// As the file system reports. The only consequence is another request.
+    /// As the file system reports. The only consequence of an error is another request.
     pub fn store_outcome(&self, login: &Login, outcome: LookupOutcome, requested: &Now) -> io::Result<()> {
         outcomes::write(&self.dir, login, outcome, requested)
             .or_else(|error| outcomes::write(&self.fallback, login, outcome, requested).map_err(|_| error))
@@ -193,13 +209,12 @@ impl Cache {
         self.fallback.join(format!(".{login}.json"))
     }
 
-    /// Exists from the first failed write until a write succeeds.
+    /// Created by [`Self::mark_first_failure`], removed by a successful [`Self::write`].
     fn failure_mark(&self) -> PathBuf {
         self.fallback.join(".told")
     }
 }
 
-/// The caller holds the lookup lock of the user, so no other process writes this record.
 fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     atomic::replace(atomic::directory(dir)?, name, text, 0o600, None)
 }

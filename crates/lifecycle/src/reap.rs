@@ -1,6 +1,6 @@
 //! `sshbox-reap`: stops boxes that have had no session for longer than their idle timeout. A timer
-//! runs it, as root and hardened. An error with one box does not keep it from the others, and what
-//! it does not know counts as an open session.
+//! runs it as root, in a hardened unit. After an error with one box it continues with the others. If it
+//! does not know when a box last had a session, it assumes that the box has one now.
 
 mod decision;
 
@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "sshbox-reap";
 
-/// Boxes that are stopped at the same time. Each can take its whole grace.
+/// The most boxes that are stopped at the same time. A stop can take as long as `reap.grace`.
 const CONCURRENT_STOPS: usize = 8;
 
 /// Stop boxes that have had no session for longer than their idle timeout
@@ -78,8 +78,8 @@ pub fn run() -> ExitCode {
     match reaped {
         Ok(()) if all_succeeded => ExitCode::SUCCESS,
         Ok(()) => ExitStatus::TryAgain.code().into(),
-        // The first one does the work.
-        Err(error @ ReapError::AtWork) => {
+        // No failure: the other reaper stops the idle boxes.
+        Err(error @ ReapError::AnotherRuns) => {
             let _ = writeln!(io::stdout(), "{error}");
             ExitCode::SUCCESS
         }
@@ -96,12 +96,12 @@ fn report(error: &dyn Error) {
     log(PROGRAM, Event::ReaperFailed, &[(Field::Error, &chain(error))]);
 }
 
-/// One box, and what was done with it.
+/// A running box about which the reaper has decided: kept or stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReapedBox {
-    /// Its user: the label, which need not be a login name.
+pub struct JudgedBox {
+    /// The user that the container's label names. It need not be a login name.
     pub user: String,
-    /// What was done.
+    /// What was done with the box.
     pub outcome: ReapOutcome,
 }
 
@@ -112,14 +112,14 @@ pub enum ReapOutcome {
     Kept(KeepReason),
     /// It was stopped.
     Stopped(Idle),
-    /// It was left running for a dry run.
+    /// It would have been stopped without `--dry-run`.
     WouldStop(Idle),
     /// The decision or the stop failed, with this chain of causes.
     Failed(String),
 }
 
 impl ReapOutcome {
-    /// What was done, as people and programs read it.
+    /// The word for it in the output of `sshbox-reap` and in JSON.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ impl ReapOutcome {
         }
     }
 
-    /// Why.
+    /// Why it was done, or the error.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
@@ -141,30 +141,30 @@ impl ReapOutcome {
     }
 }
 
-impl fmt::Display for ReapedBox {
+impl fmt::Display for JudgedBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (user, reason) = (printable(self.user.as_bytes()), printable(self.outcome.reason().as_bytes()));
         write!(f, "{user}: {}: {reason}", self.outcome.name())
     }
 }
 
-/// Why no box could be judged.
+/// Why the reaper has decided about no box.
 #[derive(Debug)]
 pub enum ReapError {
-    /// Another reaper holds the lock.
-    AtWork,
-    /// The process cannot start to work.
-    Start(io::Error),
-    /// The engine does not list the boxes.
+    /// Another reaper runs: it holds the lock.
+    AnotherRuns,
+    /// The thread for the deadline, the runtime or the lock file cannot be created.
+    Setup(io::Error),
+    /// The engine cannot be reached, or does not list the boxes.
     Engine(EngineError),
 }
 
 impl ReapError {
-    /// What a program exits with.
+    /// The exit status of a program that ends with this error.
     #[must_use]
     pub fn status(&self) -> ExitStatus {
         match self {
-            Self::AtWork | Self::Start(_) => ExitStatus::TryAgain,
+            Self::AnotherRuns | Self::Setup(_) => ExitStatus::TryAgain,
             Self::Engine(_) => ExitStatus::Unavailable,
         }
     }
@@ -173,8 +173,8 @@ impl ReapError {
 impl fmt::Display for ReapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AtWork => f.write_str("another reaper is at work"),
-            Self::Start(_) => f.write_str("cannot start to reap"),
+            Self::AnotherRuns => f.write_str("another reaper is at work"),
+            Self::Setup(_) => f.write_str("cannot start to reap"),
             Self::Engine(_) => f.write_str("cannot list the boxes"),
         }
     }
@@ -183,38 +183,39 @@ impl fmt::Display for ReapError {
 impl Error for ReapError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::AtWork => None,
-            Self::Start(error) => Some(error),
+            Self::AnotherRuns => None,
+            Self::Setup(error) => Some(error),
             Self::Engine(error) => Some(error),
         }
     }
 }
 
-/// Decides on every running box, and stops those that are idle for too long unless this is a dry
-/// run. `each` gets every box as soon as it is done. From now on this process ends at a deadline.
+/// Decides about every running box, and stops those that are idle for too long unless this is a dry
+/// run. Calls `each` for each box as soon as the decision is carried out. Also sets a deadline, at which
+/// the whole process ends.
 ///
 /// # Errors
-/// [`ReapError`]; no box was stopped then.
-pub fn reap(config: &Config, dry_run: bool, each: impl FnMut(ReapedBox)) -> Result<(), ReapError> {
+/// [`ReapError`]; then no box was stopped, and `each` was not called.
+pub fn reap(config: &Config, dry_run: bool, each: impl FnMut(JudgedBox)) -> Result<(), ReapError> {
     let reaped = end_after(REAP, || log(PROGRAM, Event::DeadlinePassed, &[]))
         .and_then(|()| runtime::on_this_thread())
-        .map_err(ReapError::Start)
+        .map_err(ReapError::Setup)
         .and_then(|runtime| runtime.block_on(reap_all(config, dry_run, each)));
-    if let Err(error @ (ReapError::Start(_) | ReapError::Engine(_))) = &reaped {
+    if let Err(error @ (ReapError::Setup(_) | ReapError::Engine(_))) = &reaped {
         report(error);
     }
     reaped
 }
 
-async fn reap_all(config: &Config, dry_run: bool, mut each: impl FnMut(ReapedBox)) -> Result<(), ReapError> {
+async fn reap_all(config: &Config, dry_run: bool, mut each: impl FnMut(JudgedBox)) -> Result<(), ReapError> {
     let run = Path::new(RUN);
-    // A dry run creates no file and holds no lock against a real one.
+    // A dry run creates no lock file, and does not keep another reaper from running.
     let lock = if dry_run {
         reaper_at_work(run).map(|at_work| (!at_work).then_some(None))
     } else {
         reaper_lock(run).map(|lock| lock.map(Some))
     };
-    let _lock = lock.map_err(ReapError::Start)?.ok_or(ReapError::AtWork)?;
+    let _lock = lock.map_err(ReapError::Setup)?.ok_or(ReapError::AnotherRuns)?;
     let engine = Engine::connect(&config.engine).await.map_err(ReapError::Engine)?;
     let boxes = engine.running_boxes().await.map_err(ReapError::Engine)?;
     let reaped = stream::iter(boxes).map(|listed| reap_one(&engine, config, listed, dry_run));
@@ -225,8 +226,8 @@ async fn reap_all(config: &Config, dry_run: bool, mut each: impl FnMut(ReapedBox
     Ok(())
 }
 
-/// Decides on one box, does what follows, and logs it.
-async fn reap_one(engine: &Engine, config: &Config, listed: ListedBox, dry_run: bool) -> ReapedBox {
+/// Decides about one box, stops it if it is idle for too long, and logs a stop or an error.
+async fn reap_one(engine: &Engine, config: &Config, listed: ListedBox, dry_run: bool) -> JudgedBox {
     let began = Instant::now();
     let outcome = match Login::parse(listed.user.as_bytes()) {
         Ok(login) => judge_and_stop(engine, config, &listed, &login, dry_run).await,
@@ -246,10 +247,10 @@ async fn reap_one(engine: &Engine, config: &Config, listed: ListedBox, dry_run: 
         ReapOutcome::Failed(error) if !dry_run => {
             log(PROGRAM, Event::StopFailed, &[(Field::User, &listed.user), (Field::Error, error)]);
         }
-        // No event: an entry for each kept box, every five minutes, would bury the others.
+        // Not logged: an entry for each kept box every five minutes would hide the other entries.
         ReapOutcome::Kept(_) | ReapOutcome::WouldStop(_) | ReapOutcome::Failed(_) => {}
     }
-    ReapedBox { user: listed.user, outcome }
+    JudgedBox { user: listed.user, outcome }
 }
 
 async fn judge_and_stop(
@@ -266,7 +267,8 @@ async fn judge_and_stop(
     if !dry_run {
         runtime_dir.prepare()?;
     } else if !runtime_dir.is_prepared() {
-        // Nothing is known of it, and a dry run writes nothing down.
+        // The box has no runtime directory, so the time of its last session is unknown. A real run would
+        // create the directory and keep the box; a dry run creates nothing.
         return kept(timeout.map_or(KeepReason::NeverStops, KeepReason::IdleForLess));
     }
     let Some(_state_lock) = runtime_dir.try_lock_state()? else {
@@ -281,14 +283,14 @@ async fn judge_and_stop(
     let idle = match decide(last_presence, now, timeout) {
         ReapDecision::Keep(reason) => {
             if reason != KeepReason::NeverStops && last_presence.is_none_or(|last| last > now) {
-                // What counts as now counts from now on.
+                // `decide` assumed a session at this time. The idle timeout counts from it.
                 record_presence(now)?;
             }
             return kept(reason);
         }
         ReapDecision::Stop(idle) => idle,
     };
-    // The listing is older than the locks.
+    // The box was listed before the locks were taken, and may have been stopped since.
     let is_running = engine.find(&listed.id).await?.is_some_and(|container| {
         container.state == ContainerState::Running && container.is_box_of(&listed.user)
     });
@@ -302,7 +304,7 @@ async fn judge_and_stop(
     Ok(ReapOutcome::Stopped(idle))
 }
 
-/// Stops one box. Its user is told why.
+/// Stops one box. The next session tells the user why.
 async fn stop(
     engine: &Engine,
     config: &Config,
@@ -317,7 +319,7 @@ async fn stop(
             Err(error) => Err(error.into()),
         };
     stopped.inspect_err(|_| {
-        // As far as is known it is still running, so there is no stop to tell of.
+        // The box may still be running. Then the next session must not report a stop.
         let _ = runtime_dir.take_stop_record();
     })
 }

@@ -74,9 +74,9 @@ impl<'a> BoxSockets<'a> {
     /// Creates both. To be called before the container starts: its init connects at once.
     pub fn listen(runtime_dir: &'a UserRuntimeDir) -> io::Result<Self> {
         let sessions = listen(&runtime_dir.init_socket())?;
-        runtime_dir.give_init_socket()?;
+        runtime_dir.set_init_socket_owner()?;
         let boot = UntrustedSocket::new(listen(&runtime_dir.boot_socket())?);
-        runtime_dir.give_boot_socket()?;
+        runtime_dir.set_boot_socket_mode()?;
         boot.0.set_patience(CHECK)?;
         Ok(Self { runtime_dir, sessions, boot })
     }

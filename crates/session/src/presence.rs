@@ -1,4 +1,4 @@
-//! `/run/sshbox`: the directories, sockets, locks and notes of each user. Root creates them;
+//! `/run/sshbox`: the directories, sockets, locks and small files of each user. Root creates them;
 //! `docs/src/protocols.md` lists every file with its owner and mode.
 //!
 //! Locks are flock(2) locks: the kernel releases them when their process ends.
@@ -8,13 +8,13 @@ mod locks;
 mod runtime_dir;
 mod session_count;
 mod stop_record;
-mod visitor;
+mod temporary_user;
 
 pub use account_note::AccountNoteError;
 pub use locks::{LockGuard, WakeTurn, doctor_lock, host_lock, reaper_at_work, reaper_lock};
 pub use runtime_dir::UserRuntimeDir;
 pub use stop_record::StopRecord;
-pub use visitor::{VISITOR_KEYS, VISITOR_PREFIX, visitor_key};
+pub use temporary_user::{TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, temporary_user_key};
 
 /// The runtime directory of sshbox.
 pub const RUN: &str = "/run/sshbox";

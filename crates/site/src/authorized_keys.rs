@@ -16,7 +16,7 @@ use identity::Login;
 use session::authorized_key::AuthorizedKey;
 use session::exit::{self, ExitStatus, chain};
 use session::journal::{Event, Field, FieldValue, log};
-use session::presence::{RUN, UserRuntimeDir, visitor_key};
+use session::presence::{RUN, UserRuntimeDir, temporary_user_key};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -162,7 +162,7 @@ fn load_config(path: &Path, login: &Login) -> Result<AccountsConfig, ExitCode> {
 /// The account source of this login: that of the configuration, or the key file of a temporary user
 /// of `sshbox doctor`.
 fn account_source(config: Config, login: &Login) -> AccountsConfig {
-    match visitor_key(login) {
+    match temporary_user_key(login) {
         Some(key_file) => config.accounts.for_doctor(&key_file),
         None => config.accounts,
     }

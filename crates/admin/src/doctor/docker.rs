@@ -1,16 +1,22 @@
-//! The container engine: whether it answers, and whether it can create and limit boxes.
+//! The container engine: whether it answers, whether it can create, limit and isolate boxes, and whether
+//! they survive its restart.
 
 use super::report::{CheckResult, fail, ok, warn};
 use super::{Checked, Doctor};
 use lifecycle::engine::EngineError;
 use session::exit::chain;
 
+/// Length of an image id that is shown: `sha256:` and 12 digits.
+const SHORT_ID: usize = 19;
+
 /// `docker`: does the engine answer?
 pub fn docker(doctor: &Doctor) -> Checked {
-    if let Err(error) = doctor.connected()? {
+    // Two results: `?` returns if there is no valid configuration; the inner error is the engine's.
+    let connection = doctor.connection()?;
+    if let Err(error) = connection {
         let fix = match error {
             EngineError::Timeout(..) => {
-                "it hangs: journalctl -u docker; sessions in running boxes continue meanwhile"
+                "journalctl -u docker shows why it hangs; open sessions are not affected"
             }
             _ => {
                 "install it (apt install docker.io), start it (systemctl start docker), or set engine.socket"
@@ -36,16 +42,16 @@ pub fn live_restore(doctor: &Doctor) -> Checked {
 /// `cgroups`: can boxes be limited?
 pub fn cgroups(doctor: &Doctor) -> Checked {
     let about = doctor.about()?;
-    Ok(judge_cgroups(&about.cgroups, &about.no_limits))
+    Ok(judge_cgroups(&about.cgroup_version, &about.unsupported_limits))
 }
 
-fn judge_cgroups(version: &str, no_limits: &[&str]) -> CheckResult {
-    match no_limits {
+fn judge_cgroups(version: &str, unsupported_limits: &[&str]) -> CheckResult {
+    match unsupported_limits {
         [] => ok(format!("version {version}")),
-        // Without swap accounting a box may swap; every other limit holds.
+        // A box can then use any amount of swap; every other limit holds.
         ["swap"] => warn(
             format!("version {version}; no limit on swap"),
-            "boot with swapaccount=1, or without swap: a box may use more than its memory",
+            "boot with swapaccount=1 or turn swap off; until then a box can use swap beyond its memory limit",
         ),
         missing => fail(
             format!("version {version}; the container engine cannot limit {}", missing.join(", ")),
@@ -58,11 +64,11 @@ fn judge_cgroups(version: &str, no_limits: &[&str]) -> CheckResult {
 pub fn image(doctor: &Doctor) -> Checked {
     let (config, engine) = (doctor.config()?, doctor.engine()?);
     let image = &config.container.image;
-    let id = doctor.wait(engine.image_id(image)).map_err(|error| fail(chain(&error), "see docker"))?;
+    let id = doctor.wait(engine.image_id(image)).map_err(|error| fail(chain(&error), "see check docker"))?;
     Ok(match id {
-        Some(id) => ok(format!("{image}, {}", id.chars().take(19).collect::<String>())),
+        Some(id) => ok(format!("{image}, {}", id.chars().take(SHORT_ID).collect::<String>())),
         None => fail(
-            format!("{image} is not on this host, and is never pulled"),
+            format!("{image} is not on this host, and sshbox pulls no image"),
             "build it (packaging/image/build), pull it by hand, or set box.image",
         ),
     })
@@ -72,9 +78,11 @@ pub fn image(doctor: &Doctor) -> Checked {
 pub fn network(doctor: &Doctor) -> Checked {
     let (config, engine) = (doctor.config()?, doctor.engine()?);
     let name = &config.container.network;
-    let apart =
-        doctor.wait(engine.isolates_containers(name)).map_err(|error| fail(chain(&error), "see docker"))?;
-    Ok(match apart {
+    // `None`: there is no such network.
+    let isolates = doctor
+        .wait(engine.isolates_containers(name))
+        .map_err(|error| fail(chain(&error), "see check docker"))?;
+    Ok(match isolates {
         Some(true) => ok(format!("{name} keeps boxes apart")),
         None => ok(format!("{name} is not there yet: the first box creates it")),
         Some(false) => fail(

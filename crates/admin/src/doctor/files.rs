@@ -31,29 +31,29 @@ const TMPFILES: Remedy = Remedy::Run(&["systemd-tmpfiles", "--create", "sshbox.c
 /// Owner and mode of a file, found without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileState {
-    /// A directory, and no symbolic link to one.
+    /// Whether it is a directory. A symbolic link to a directory is none.
     pub directory: bool,
-    /// Owner.
+    /// Its owner.
     pub uid: u32,
-    /// Group.
+    /// Its group.
     pub gid: u32,
-    /// Permissions alone.
+    /// Its permissions, without the file type.
     pub mode: u32,
 }
 
 impl FileState {
-    /// Of the file at this path; `None` when there is none.
+    /// Owner and mode of the file at this path; `None` if there is no file.
     pub fn at(path: &Path) -> Option<Self> {
         let meta = fs::symlink_metadata(path).ok()?;
         Some(Self { directory: meta.is_dir(), uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o7777 })
     }
 
-    /// Whether nobody but root can change it.
+    /// Whether only root can change the file.
     pub fn is_roots(self) -> bool {
         self.uid == 0 && self.mode & 0o022 == 0
     }
 
-    /// Whether nobody but root can read or change it.
+    /// Whether only root can read or change the file.
     pub fn is_roots_alone(self) -> bool {
         self.uid == 0 && self.mode & OTHERS == 0
     }
@@ -65,7 +65,7 @@ impl fmt::Display for FileState {
     }
 }
 
-/// A failure that owner and mode correct.
+/// A failure that `--fix` corrects by setting owner and mode.
 pub fn mend_file(path: &Path, found: FileState, uid: u32, gid: u32, mode: u32) -> CheckResult {
     let mut remedies = Vec::new();
     if (found.uid, found.gid) != (uid, gid) {
@@ -82,7 +82,7 @@ pub fn config(doctor: &Doctor) -> Checked {
     if let Some(found) = FileState::at(path).filter(|found| !found.is_roots()) {
         return Ok(mend_file(path, found, 0, 0, 0o644));
     }
-    // Read again each time: a remedy may have corrected it.
+    // Not `doctor.config()`, which is read once: `--fix` may have corrected the file since.
     Ok(match config::load(path) {
         Ok(_) => ok(path.display().to_string()),
         Err(error) => fail(
@@ -92,7 +92,7 @@ pub fn config(doctor: &Doctor) -> Checked {
     })
 }
 
-/// A text of several lines without the excerpt that points at the mistake.
+/// Joins the lines of an error, without those of the excerpt of the file.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|'));
     lines.collect::<Vec<_>>().join("; ")
@@ -117,10 +117,10 @@ pub fn keys_user() -> Option<(u32, u32)> {
     User::from_name(KEYS_USER).ok().flatten().map(|user| (user.uid.as_raw(), user.gid.as_raw()))
 }
 
-/// `directories`: are the directories as tmpfiles.d makes them, and can the cache be written?
+/// `directories`: do the directories have owner and mode of tmpfiles.d, and can the cache be written?
 pub fn directories(doctor: &Doctor) -> Checked {
     let expected = packaged_directories()
-        .ok_or_else(|| skip("a user or group of the directories is missing, see users"))?;
+        .ok_or_else(|| skip("a user or group of the directories is missing, see check users"))?;
     let wrong: Vec<_> = expected
         .iter()
         .filter_map(|(path, expected)| differs(path, FileState::at(path), *expected))
@@ -138,7 +138,7 @@ pub fn directories(doctor: &Doctor) -> Checked {
     })
 }
 
-/// The directories of the package, by its tmpfiles.d(5); `None` when a user or group is missing.
+/// The directories in the package's tmpfiles.d(5) file. `None` if a user or group of them is missing.
 fn packaged_directories() -> Option<Vec<(PathBuf, FileState)>> {
     let lines = include_str!("../../../../systemd/tmpfiles.conf").lines();
     let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -163,7 +163,7 @@ fn differs(path: &Path, found: Option<FileState>, expected: FileState) -> Option
     }
 }
 
-/// `programs`: are the programs there, and can nobody but root change them?
+/// `programs`: do the programs exist, and can only root change them?
 pub fn programs(_doctor: &Doctor) -> Checked {
     for path in PROGRAMS.map(Path::new) {
         if let Some(above) = path.ancestors().skip(1).find(|above| !is_roots(above)) {
@@ -190,13 +190,13 @@ fn is_roots(path: &Path) -> bool {
     FileState::at(path).is_some_and(FileState::is_roots)
 }
 
-/// `token`: can `sshbox-keys` read the token, and nobody else?
+/// `token`: can only `sshbox-keys` and root read the token?
 pub fn token(doctor: &Doctor) -> Checked {
     let path = &doctor.config()?.accounts.token_file;
     if path.as_os_str().is_empty() {
         return Ok(ok("accounts.token_file is empty: no token is sent"));
     }
-    let keys = keys_user().ok_or_else(|| skip(format!("there is no user {KEYS_USER}, see users")))?;
+    let keys = keys_user().ok_or_else(|| skip(format!("there is no user {KEYS_USER}, see check users")))?;
     Ok(judge_token(path, FileState::at(path), keys))
 }
 
@@ -221,9 +221,9 @@ fn judge_token(path: &Path, found: Option<FileState>, (uid, gid): (u32, u32)) ->
     mend_file(path, found, uid, gid, 0o400)
 }
 
-/// `homes`: is there a directory for homes that nobody else can change?
+/// `homes`: is there a directory for homes that only root can change?
 pub fn homes(doctor: &Doctor) -> Checked {
-    let home = PathBuf::from(doctor.config()?.container.home.fill(&doctor.visitor));
+    let home = PathBuf::from(doctor.config()?.container.home.fill(&doctor.temporary_user));
     let base = home.parent().ok_or_else(|| skip("box.home has no parent"))?;
     let shown = base.display();
     Ok(match FileState::at(base).filter(|found| found.directory) {

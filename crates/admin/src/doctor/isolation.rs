@@ -1,6 +1,6 @@
-//! What a box may do and reach, found from inside it.
+//! What a program in a box may do and reach. Found with commands that run in a box.
 
-use super::logins::{LOOK, first_login};
+use super::logins::{INSPECT, first_login};
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::{Checked, Doctor, SMALL, missing};
 use session::deadlines::LOGIN;
@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The most ports of the host that are tried.
-const PORTS: usize = 12;
+/// The most ports of the host to which a connection is tried.
+const MAX_PORTS: usize = 12;
 
-/// Where cloud providers keep secrets of the host.
+/// The metadata service of cloud providers, which gives out credentials of the host.
 const METADATA: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
 /// `box`: is the box confined as it should be?
@@ -21,14 +21,14 @@ pub fn confined(doctor: &Doctor) -> Checked {
     Ok(judge_box(first_login(doctor)?.1, owner))
 }
 
-/// A field in the form of `proc_pid_status(5)`; "" when there is none.
-fn field<'a>(look: &'a str, name: &str) -> &'a str {
+/// The value of a field in the form of `proc_pid_status(5)`, or "" if the output has none.
+fn field<'a>(output: &'a str, name: &str) -> &'a str {
     let of_name = |line: &'a str| line.split_once(":\t").filter(|(key, _)| *key == name);
-    look.lines().find_map(of_name).map_or("", |(_, value)| value)
+    output.lines().find_map(of_name).map_or("", |(_, value)| value)
 }
 
-fn judge_box(look: &str, owner: u32) -> CheckResult {
-    let field = |name: &str| field(look, name);
+fn judge_box(output: &str, owner: u32) -> CheckResult {
+    let field = |name: &str| field(output, name);
     let mut wrong = Vec::new();
     for (name, expected, why) in [
         ("CapEff", "0000000000000000", "it has capabilities"),
@@ -68,11 +68,11 @@ fn judge_box(look: &str, owner: u32) -> CheckResult {
     }
 }
 
-/// `isolation`: what does a box reach that it should not?
+/// `isolation`: can a box reach another box, the host's ports or the metadata service?
 pub fn isolation(doctor: &Doctor) -> Checked {
-    let (visit, own) = first_login(doctor)?;
-    let [name, other] = &visit.names;
-    let theirs = doctor.must(&mut visit.client.ssh(&[], other, "key", LOOK), LOGIN)?;
+    let (users, own) = first_login(doctor)?;
+    let [name, other] = &users.names;
+    let theirs = doctor.must(&mut users.client.ssh(&[], other, "key", INSPECT), LOGIN)?;
     let neighbour = addresses_of(&theirs.out, &doctor.config()?.container.hostname.fill(other));
     if neighbour.is_empty() {
         return Err(skip("the second box has no address to try"));
@@ -85,7 +85,7 @@ pub fn isolation(doctor: &Doctor) -> Checked {
         let ports = listening(&tables.concat(), gateway);
         targets.extend(ports.into_iter().map(|port| (IpAddr::V4(gateway), port)));
     }
-    let mut client = visit.client.ssh(&[], name, "key", "bash -s");
+    let mut client = users.client.ssh(&[], name, "key", "bash -s");
     let ended = doctor.tool(&mut client, &script(&targets), SMALL * 3).map_err(|error| missing(&error))?;
     if !ended.status.success() {
         return Ok(skip(format!("the image has no bash and timeout to try with: {}", ended.last_words())));
@@ -93,7 +93,7 @@ pub fn isolation(doctor: &Doctor) -> Checked {
     Ok(judge_reach(&ended.out, &neighbour, gateway))
 }
 
-/// What bash in the box runs: all connections at once, each for two seconds at most.
+/// The script that bash runs in the box: it tries all connections at once, each for at most two seconds.
 fn script(targets: &[(IpAddr, u16)]) -> String {
     let mut script = r#"
 command -v timeout >/dev/null || exit 3
@@ -114,19 +114,19 @@ try() {
     script + "wait\n"
 }
 
-/// The addresses of a box by its own `/etc/hosts`: one, or two with IPv6.
-fn addresses_of(look: &str, name: &str) -> Vec<IpAddr> {
+/// The addresses of the box with this host name in its own `/etc/hosts`: one, or two with IPv6.
+fn addresses_of(output: &str, name: &str) -> Vec<IpAddr> {
     let of_name = |line: &str| {
         let mut words = line.split_whitespace();
         let address = words.next()?.parse().ok()?;
         words.any(|word| word == name).then_some(address)
     };
-    look.lines().filter_map(of_name).collect()
+    output.lines().filter_map(of_name).collect()
 }
 
-/// The default gateway in a `/proc/net/route`: the host, as its boxes see it.
-fn gateway(look: &str) -> Option<Ipv4Addr> {
-    look.lines().find_map(|line| {
+/// The default gateway in `/proc/net/route` of a box. It is the host's address on the boxes' network.
+fn gateway(output: &str) -> Option<Ipv4Addr> {
+    output.lines().find_map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();
         let [_, "00000000", gateway, ..] = words.as_slice() else { return None };
         // Network byte order, printed as a number of this machine.
@@ -135,7 +135,8 @@ fn gateway(look: &str) -> Option<Ipv4Addr> {
     })
 }
 
-/// Ports on which programs of the host listen on every address, or on this one, by `/proc/net/tcp`.
+/// The ports at which programs of the host listen, on every address or on `at`. `table` has the form of
+/// `/proc/net/tcp`.
 fn listening(table: &str, at: Ipv4Addr) -> Vec<u16> {
     let parse = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
@@ -146,7 +147,7 @@ fn listening(table: &str, at: Ipv4Addr) -> Vec<u16> {
         (*state == "0A" && here).then(|| u16::from_str_radix(port, 16).ok()).flatten()
     };
     let ports: BTreeSet<_> = table.lines().filter_map(parse).collect();
-    ports.into_iter().take(PORTS).collect()
+    ports.into_iter().take(MAX_PORTS).collect()
 }
 
 fn judge_reach(answers: &str, neighbour: &[IpAddr], gateway: Option<Ipv4Addr>) -> CheckResult {
@@ -158,9 +159,9 @@ fn judge_reach(answers: &str, neighbour: &[IpAddr], gateway: Option<Ipv4Addr>) -
         let [address, port, answer] = words.as_slice() else { continue };
         let Ok(address) = address.parse::<IpAddr>() else { continue };
         if neighbour.contains(&address) {
-            // Packets between boxes are dropped without an answer: a refusal came from the other box.
+            // The engine drops packets between boxes without an answer. So a refusal came from the other box.
             if *answer != "closed" {
-                return fail("a box reaches another box", "see network");
+                return fail("a box reaches another box", "see check network");
             }
             tried += 1;
         } else if *answer == "open" && address == METADATA.0 {
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     const OUTPUT: &str = "Name:\tcat\nUid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n\
-        CapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n127.0.0.1\tlocalhost\n172.18.0.2\tvisitor\n\
+        CapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n127.0.0.1\tlocalhost\n172.18.0.2\ttempuser\n\
         Iface\tDestination\tGateway \tFlags\neth0\t00000000\t010012AC\t0003\neth0\t000012AC\t00000000\t0001\n\
         Profile:\tdocker-default (enforce)\n";
 
@@ -230,8 +231,8 @@ mod tests {
 
     #[test]
     fn the_addresses_of_a_box_and_of_the_host() {
-        assert_eq!(addresses_of(OUTPUT, "visitor"), ["172.18.0.2".parse::<IpAddr>().unwrap()]);
-        assert_eq!(addresses_of(&format!("{OUTPUT}fd00::2\tvisitor\n"), "visitor").len(), 2);
+        assert_eq!(addresses_of(OUTPUT, "tempuser"), ["172.18.0.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(addresses_of(&format!("{OUTPUT}fd00::2\ttempuser\n"), "tempuser").len(), 2);
         assert_eq!(addresses_of(OUTPUT, "nobody"), [] as [IpAddr; 0]);
         assert_eq!(gateway(OUTPUT), Some(Ipv4Addr::new(172, 18, 0, 1)));
         assert_eq!(gateway("eth0\t000012AC\t00000000\t0001\n"), None);

@@ -1,22 +1,22 @@
-//! Logins of a visitor: at the port, into a box, with sftp.
+//! Logins of the temporary users: with a wrong key, into a box, and with sftp.
 
 use super::report::{CheckResult, fail, ok, skip};
-use super::visit::{Visit, visit};
+use super::temporary_users::{TemporaryUsers, temporary_users};
 use super::{Checked, Doctor, SMALL, missing};
 use session::deadlines::LOGIN;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-/// What a visitor's first login prints: the limits of the process, the addresses of the box, and
-/// its security profile.
-pub const LOOK: &str = "cat /proc/self/status /etc/hosts /proc/net/route; \
+/// The command of the first login into a box. It prints the privileges of its process, the addresses and
+/// routes of the box, and the security profile.
+pub const INSPECT: &str = "cat /proc/self/status /etc/hosts /proc/net/route; \
     printf 'Profile:\\t%s\\n' \"$(cat /proc/self/attr/current 2>/dev/null)\"";
 
-/// `port`: does our sshd answer, with its own host keys, and refuse an unknown key?
+/// `port`: does sshbox's sshd answer at its port, with its own host keys, and refuse an unknown key?
 pub fn port(doctor: &Doctor) -> Checked {
-    let visit = visit(doctor)?;
-    let server = visit.client.server;
+    let users = temporary_users(doctor)?;
+    let server = users.client.server;
     let banner = match banner(server) {
         Ok(banner) if banner.starts_with("SSH-2.0-") => banner,
         Ok(other) => {
@@ -32,8 +32,8 @@ pub fn port(doctor: &Doctor) -> Checked {
             ));
         }
     };
-    let [name, _] = &visit.names;
-    let ended = doctor.must(&mut visit.client.ssh(&[], name, "stranger", "true"), SMALL * 3)?;
+    let [name, _] = &users.names;
+    let ended = doctor.must(&mut users.client.ssh(&[], name, "stranger", "true"), SMALL * 3)?;
     Ok(judge_stranger(server, &banner, ended.status.code(), &ended.last_words()))
 }
 
@@ -53,7 +53,7 @@ fn judge_stranger(server: SocketAddr, banner: &str, status: Option<i32>, words: 
     match status {
         Some(0) => fail(
             format!("{server} accepts an unknown key"),
-            "stop it at once (systemctl stop sshbox-sshd), and see sshd-settings",
+            "stop it at once (systemctl stop sshbox-sshd), and see check sshd-settings",
         ),
         _ if words.contains("Permission denied") => {
             ok(format!("{server} is {banner}, and refuses an unknown key"))
@@ -66,14 +66,14 @@ fn judge_stranger(server: SocketAddr, banner: &str, status: Option<i32>, words: 
     }
 }
 
-/// `login`: does a visitor get a box, without a terminal and with one?
+/// `login`: can the temporary user log in and get a box, without a terminal and with one?
 pub fn login(doctor: &Doctor) -> Checked {
-    let visit = visit(doctor)?;
-    let [name, _] = &visit.names;
+    let users = temporary_users(doctor)?;
+    let [name, _] = &users.names;
     let began = Instant::now();
-    let first = doctor.must(&mut visit.client.ssh(&[], name, "key", LOOK), LOGIN)?;
+    let first = doctor.must(&mut users.client.ssh(&[], name, "key", INSPECT), LOGIN)?;
     let took = began.elapsed().as_millis();
-    let output = visit.first_login.get_or_init(|| {
+    let output = users.first_login.get_or_init(|| {
         if first.status.success() {
             Ok(first.out)
         } else {
@@ -81,14 +81,14 @@ pub fn login(doctor: &Doctor) -> Checked {
         }
     });
     output.as_ref().map_err(Clone::clone)?;
-    let second = doctor.must(&mut visit.client.ssh(&["-tt"], name, "key", "tty"), SMALL * 3)?;
+    let second = doctor.must(&mut users.client.ssh(&["-tt"], name, "key", "tty"), SMALL * 3)?;
     if !second.status.success() {
         return Ok(refused("with a terminal: ", second.status.code(), &second.last_words()));
     }
     Ok(ok(format!("{name} had a box after {took} ms, and a terminal in it")))
 }
 
-/// Why a login failed, by the status of the client and its last line.
+/// Why a login failed, by the exit status of the client and its last line.
 fn refused(how: &str, status: Option<i32>, words: &str) -> CheckResult {
     let fix = match status {
         _ if words.contains("Permission denied") => {
@@ -103,25 +103,25 @@ fn refused(how: &str, status: Option<i32>, words: &str) -> CheckResult {
     fail(format!("{how}{words}"), fix)
 }
 
-/// The visit and the output of its first login, for checks that look into the box.
-pub fn first_login(doctor: &Doctor) -> Result<(&Visit, &str), CheckResult> {
-    let visit = visit(doctor)?;
-    if visit.first_login.get().is_none() {
-        // Whether the login works is for its own check to report.
+/// The temporary users and the output of their first login, for checks of the box.
+pub fn first_login(doctor: &Doctor) -> Result<(&TemporaryUsers, &str), CheckResult> {
+    let users = temporary_users(doctor)?;
+    if users.first_login.get().is_none() {
+        // A failure is in `first_login` then; the check `login` reports it.
         drop(login(doctor));
     }
-    match visit.first_login.get() {
-        Some(Ok(output)) => Ok((visit, output)),
-        _ => Err(skip("no test user could log in, see login")),
+    match users.first_login.get() {
+        Some(Ok(output)) => Ok((users, output)),
+        _ => Err(skip("the temporary user could not log in, see check login")),
     }
 }
 
 /// `sftp`: can files be transferred?
 pub fn sftp(doctor: &Doctor) -> Checked {
-    let (visit, _) = first_login(doctor)?;
-    let [name, _] = &visit.names;
+    let (users, _) = first_login(doctor)?;
+    let [name, _] = &users.names;
     let ended =
-        doctor.tool(&mut visit.client.sftp(name), "pwd\n", SMALL * 3).map_err(|error| missing(&error))?;
+        doctor.tool(&mut users.client.sftp(name), "pwd\n", SMALL * 3).map_err(|error| missing(&error))?;
     Ok(if ended.status.success() {
         ok("the image has an sftp-server")
     } else {

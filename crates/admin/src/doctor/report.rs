@@ -1,4 +1,4 @@
-//! The result of a check, what corrects it, and how both are shown. Knows no check.
+//! The results of checks, what `--fix` does about a failure, and how both are printed. Knows no check.
 
 use serde::Serialize;
 use session::escape::printable;
@@ -9,19 +9,19 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckState {
-    /// Not checked: it does not apply here, or something that the check needs has failed.
+    /// Not checked: the check does not apply to this host, or something that it needs has failed.
     Skip,
     /// As it should be.
     Ok,
-    /// Works, and the admin should know of it.
+    /// Logins work, but the admin should know this.
     Warn,
     /// Logins fail, or something is unsafe.
     Fail,
 }
 
 impl CheckState {
-    /// The word for the state, and its colour on a terminal.
-    const fn shown(self) -> (&'static str, &'static str) {
+    /// The word for the state, and the escape sequence of its colour.
+    const fn word_and_colour(self) -> (&'static str, &'static str) {
         match self {
             Self::Skip => ("skip", "\x1b[2m"),
             Self::Ok => ("ok", "\x1b[32m"),
@@ -80,24 +80,24 @@ pub fn skip(seen: impl Into<String>) -> CheckResult {
     CheckResult { state: CheckState::Skip, ..ok(seen) }
 }
 
-/// Works, and the admin should know of it.
+/// Logins work, but the admin should know this.
 pub fn warn(seen: impl Into<String>, fix: impl Into<String>) -> CheckResult {
     CheckResult { state: CheckState::Warn, fix: Some(fix.into()), ..ok(seen) }
 }
 
-/// Does not work, or is unsafe.
+/// Logins fail, or something is unsafe.
 pub fn fail(seen: impl Into<String>, fix: impl Into<String>) -> CheckResult {
     CheckResult { state: CheckState::Fail, fix: Some(fix.into()), ..ok(seen) }
 }
 
-/// A failure that remedies alone correct; their commands are the advice.
+/// A failure that `--fix` corrects with these remedies. The advice is their commands.
 pub fn mend(seen: impl Into<String>, remedies: Vec<Remedy>) -> CheckResult {
     let commands: Vec<_> = remedies.iter().map(ToString::to_string).collect();
     CheckResult { remedies, ..fail(seen, commands.join("; ")) }
 }
 
 impl CheckResult {
-    /// The result of the check with this name, with all its text printable.
+    /// Sets the name of the check and what `--fix` did, and makes all text printable.
     pub fn of(self, id: &'static str, fixed: Option<String>) -> Self {
         // Quotes and backslashes stay as they are: these lines go into no log.
         let show =
@@ -107,7 +107,7 @@ impl CheckResult {
 
     /// Lines for people.
     pub fn text(&self, colour: bool) -> String {
-        let (word, on) = self.state.shown();
+        let (word, on) = self.state.word_and_colour();
         let (on, off) = if colour { (on, "\x1b[0m") } else { ("", "") };
         let mut text = format!("{on}{word:<4}{off}  {:<16}{}\n", self.id, self.seen);
         for (word, line) in [("did", &self.fixed), ("fix", &self.fix)] {

@@ -1,5 +1,5 @@
-//! The account source: whether it answers, whether it accepts the token, and whether the
-//! connection is safe. `sshbox-keys` asks it, as at a login.
+//! The account source: whether it answers, whether it accepts the token, and whether the connection is
+//! safe. As at a login, `sshbox-keys` asks it; this program runs `sshbox-keys --explain`.
 
 use super::files::keys_user;
 use super::report::{CheckResult, fail, ok, skip, warn};
@@ -11,13 +11,13 @@ use std::net::IpAddr;
 
 const LOGS: &str = "look at the web app and its log; journalctl -t sshbox-keys shows what logins receive";
 
-/// The answers of the account source for a name that nobody has.
+/// What the account source answers for a name that no user has.
 #[derive(Default)]
 pub struct SourceAnswers {
-    /// Asked as logins ask.
-    with: OnceCell<Result<Explanation, String>>,
-    /// Asked without a token.
-    without: OnceCell<Result<Explanation, String>>,
+    /// To a request like that of a login.
+    with_token: OnceCell<Result<Explanation, String>>,
+    /// To a request without the token.
+    without_token: OnceCell<Result<Explanation, String>>,
 }
 
 fn ask<'a>(
@@ -26,19 +26,19 @@ fn ask<'a>(
     options: &[&str],
 ) -> Result<&'a Result<Explanation, String>, CheckResult> {
     doctor.config()?;
-    keys_user().ok_or_else(|| skip("there is no user sshbox-keys, see users"))?;
+    keys_user().ok_or_else(|| skip("there is no user sshbox-keys, see check users"))?;
     Ok(answer.get_or_init(|| {
-        // The name has no invitation yet: the checks that visit come later.
-        explain(&doctor.config_path, &doctor.visitor, options, Some(&doctor.interrupt))
+        // The name has no key file yet, so the account source is asked: see the order of CHECKS.
+        explain(&doctor.config_path, &doctor.temporary_user, options, Some(&doctor.interrupt))
             .map_err(|failure| failure.cause)
     }))
 }
 
-/// HTTP status of the answer that logins get; `None` for a file.
+/// HTTP status of the answer to a request like that of a login; `None` if the account source is a file.
 fn status(doctor: &Doctor) -> Result<Option<u16>, CheckResult> {
-    match ask(doctor, &doctor.answers.with, &[])? {
+    match ask(doctor, &doctor.answers.with_token, &[])? {
         Ok(Explanation { status: None, answer: SourceAnswer::Nothing { .. }, .. }) | Err(_) => {
-            Err(skip("the account source does not answer, see site"))
+            Err(skip("the account source does not answer, see check site"))
         }
         Ok(explanation) => Ok(explanation.status),
     }
@@ -47,7 +47,7 @@ fn status(doctor: &Doctor) -> Result<Option<u16>, CheckResult> {
 /// `site`: does the account source answer?
 pub fn site(doctor: &Doctor) -> Checked {
     let url = doctor.config()?.accounts.url.as_str();
-    Ok(match ask(doctor, &doctor.answers.with, &[])? {
+    Ok(match ask(doctor, &doctor.answers.with_token, &[])? {
         Ok(explanation) => judge_site(url, explanation.status, &explanation.answer),
         Err(error) => fail(error, "try it: sshbox keys NAME"),
     })
@@ -60,11 +60,11 @@ fn judge_site(url: &str, status: Option<u16>, answer: &SourceAnswer) -> CheckRes
             format!("check accounts.url, accounts.token_file and the network; {LOGS}"),
         ),
         (None, SourceAnswer::Refusal { .. }) => {
-            ok(format!("{url}: no file for a name that nobody has, as it should be"))
+            ok(format!("{url}: no file for a name that no user has, as it should be"))
         }
         (Some(status @ (401 | 403 | 404 | 410)), _) => ok(format!("{url} answers (HTTP {status})")),
         (None | Some(200), _) => fail(
-            format!("{url} has an account for a name that nobody has"),
+            format!("{url} has an account for a name that no user has"),
             "accounts.url must lead to the account of {user}, and to 404 where there is none",
         ),
         (Some(status @ 300..=399), _) => fail(
@@ -83,7 +83,7 @@ pub fn token(doctor: &Doctor) -> Checked {
     let sent = !doctor.config()?.accounts.token_file.as_os_str().is_empty();
     let status = status(doctor)?;
     let without = || {
-        let answer = ask(doctor, &doctor.answers.without, &["--without-token"]).ok()?;
+        let answer = ask(doctor, &doctor.answers.without_token, &["--without-token"]).ok()?;
         answer.as_ref().ok().and_then(|explanation| explanation.status)
     };
     // An unknown name and a wrong URL both give 404; only the first asks for a token.
@@ -101,14 +101,14 @@ fn judge_token(status: Option<u16>, without: Option<u16>, sent: bool) -> CheckRe
         Some(404 | 410) if sent => ok("accepted: without the token the answer is another"),
         Some(404 | 410) => ok("the web app needs none"),
         Some(403) => warn(
-            "HTTP 403 for a name that nobody has: it may refuse the token or the name",
+            "HTTP 403 for a name that no user has: it may refuse the token or the name",
             "answer 401 to a wrong token and 404 to an unknown name",
         ),
         Some(401) => fail(
             "the web app does not accept our token (HTTP 401)",
             "put the same text into accounts.token_file and into the web app (SSHBOX_TOKEN_FILE in Django)",
         ),
-        Some(status) => skip(format!("HTTP {status} does not tell, see site")),
+        Some(status) => skip(format!("HTTP {status} does not tell, see check site")),
     }
 }
 

@@ -1,20 +1,20 @@
-//! Our sshd: its host keys, its configuration, and the names it knows.
+//! sshbox's sshd: its host keys, its configuration, and the names that it resolves.
 
 use super::files::{FileState, mend_file};
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::{Checked, Doctor, SMALL};
-use crate::names::{self, Name};
+use crate::names::{self, NameLookup};
 use session::variables::ACCEPTED;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
-/// The server.
+/// The sshd of the host; sshbox runs it with its own configuration.
 pub const SSHD: &str = "/usr/sbin/sshd";
 
-pub use crate::names::CONFIG;
+pub use crate::names::SSHD_CONFIG;
 
-/// What `sshd -T` must print, and what is unsafe otherwise, for the admin.
+/// Each setting, the value that `sshd -T` must print, and what happens with another value.
 const SETTINGS: &[(&str, &str, &str)] = &[
     ("forcecommand", "/usr/lib/sshbox/sshbox-shell", "users would get a shell on this host"),
     ("authorizedkeyscommanduser", "sshbox-keys", "only that user can read the token"),
@@ -53,7 +53,7 @@ pub fn values<'a>(settings: &'a str, name: &str) -> Vec<&'a str> {
     settings.lines().filter_map(of_name).map(|(_, value)| value.trim()).collect()
 }
 
-/// `host-keys`: has the server keys that nobody else can read?
+/// `host-keys`: does the server have host keys that only root can read?
 pub fn host_keys(doctor: &Doctor) -> Checked {
     let keys = values(doctor.settings()?, "hostkey");
     let found: Vec<_> = keys.iter().map(|path| (*path, FileState::at(Path::new(path)))).collect();
@@ -80,30 +80,30 @@ fn judge_keys(keys: &[(&str, Option<FileState>)]) -> CheckResult {
     warn(format!("missing: {}", missing.join(", ")), format!("{create}, or remove its HostKey line"))
 }
 
-/// `sshd-config`: does sshd accept its configuration, and can nobody else change it?
+/// `sshd-config`: does sshd accept its configuration file, and can only root change the file?
 pub fn config(doctor: &Doctor) -> Checked {
-    let path = Path::new(CONFIG);
+    let path = Path::new(SSHD_CONFIG);
     let Some(found) = FileState::at(path) else {
         return Ok(fail(
-            format!("{CONFIG} is missing"),
+            format!("{SSHD_CONFIG} is missing"),
             "apt install --reinstall -o Dpkg::Options::=--force-confmiss sshbox",
         ));
     };
     if !found.is_roots() {
         return Ok(mend_file(path, found, 0, 0, 0o644));
     }
-    let ended = doctor.must(Command::new(SSHD).args(["-t", "-f", CONFIG]), SMALL)?;
+    let ended = doctor.must(Command::new(SSHD).args(["-t", "-f", SSHD_CONFIG]), SMALL)?;
     Ok(if ended.status.success() {
-        ok(format!("sshd accepts {CONFIG}"))
+        ok(format!("sshd accepts {SSHD_CONFIG}"))
     } else {
         fail(
             format!("sshd rejects it: {}", ended.err.lines().collect::<Vec<_>>().join("; ")),
-            format!("correct it until {SSHD} -t -f {CONFIG} prints nothing; sshd_config(5)"),
+            format!("correct it until {SSHD} -t -f {SSHD_CONFIG} prints nothing; sshd_config(5)"),
         )
     })
 }
 
-/// `sshd-settings`: are the settings in force that keep users off this host?
+/// `sshd-settings`: are the settings in force that keep users from running programs on this host?
 pub fn settings(doctor: &Doctor) -> Checked {
     Ok(judge_settings(doctor.settings()?))
 }
@@ -128,27 +128,27 @@ fn judge_settings(settings: &str) -> CheckResult {
     if wrong.is_empty() {
         return ok(format!("all {} settings that matter are in force", SETTINGS.len() + 2));
     }
-    fail(wrong.join("; "), format!("set them in {CONFIG} as shipped, then systemctl reload sshbox-sshd"))
+    fail(wrong.join("; "), format!("set them in {SSHD_CONFIG} as shipped, then systemctl reload sshbox-sshd"))
 }
 
-/// `nss`: does every name resolve for our sshd, and for no other program?
+/// `nss`: does every login name resolve in sshbox's sshd, and in no other program?
 pub fn nss(doctor: &Doctor) -> Checked {
-    let name = doctor.visitor.as_str();
-    let here = doctor.must(Command::new("getent").args(["passwd", name]), SMALL)?;
+    let name = doctor.temporary_user.as_str();
+    let on_host = doctor.must(Command::new("getent").args(["passwd", name]), SMALL)?;
     let running = names::listener();
-    let there = names::look_up(running, &doctor.visitor).map_err(skip)?;
-    Ok(judge_nss(&here.out, there, running.is_some()))
+    let in_sshd = names::look_up(running, &doctor.temporary_user).map_err(skip)?;
+    Ok(judge_nss(&on_host.out, in_sshd, running.is_some()))
 }
 
-fn judge_nss(here: &str, there: Name, runs: bool) -> CheckResult {
-    if !here.trim().is_empty() {
+fn judge_nss(entry_on_host: &str, in_sshd: NameLookup, sshd_runs: bool) -> CheckResult {
+    if !entry_on_host.trim().is_empty() {
         return fail(
             "every program on this host resolves any name to a user",
             "take sshbox out of /etc/nsswitch.conf: only sshbox-sshd may use it",
         );
     }
-    let whose = if runs { "the running sshd" } else { "an sshd with its nsswitch.conf" };
-    match there.fix() {
+    let whose = if sshd_runs { "the running sshd" } else { "an sshd with its nsswitch.conf" };
+    match in_sshd.advice() {
         None => ok(format!("a name has its uid in {whose}, and nowhere else")),
         Some(fix) => {
             fail(format!("{whose} knows no login name: every login is refused as an invalid user"), fix)
@@ -156,7 +156,7 @@ fn judge_nss(here: &str, there: Name, runs: bool) -> CheckResult {
     }
 }
 
-/// An address and port at which our sshd listens.
+/// An address and port at which sshbox's sshd listens.
 pub fn listen_address(settings: &str) -> Result<(IpAddr, u16), CheckResult> {
     let all = values(settings, "listenaddress");
     let parse = |text: &&str| text.parse::<std::net::SocketAddr>().ok();
@@ -210,14 +210,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_known_to_our_sshd_and_to_nobody_else() {
-        assert_eq!(judge_nss("", Name::Known, true).state, CheckState::Ok);
-        assert_eq!(judge_nss("", Name::Known, false).state, CheckState::Ok);
-        let stale = judge_nss("", Name::UnknownUntilRestart, true);
+    fn a_name_resolves_in_our_sshd_and_in_no_other_program() {
+        assert_eq!(judge_nss("", NameLookup::Resolves, true).state, CheckState::Ok);
+        assert_eq!(judge_nss("", NameLookup::Resolves, false).state, CheckState::Ok);
+        let stale = judge_nss("", NameLookup::ResolvesAfterRestart, true);
         assert_eq!(stale.state, CheckState::Fail);
         assert!(stale.seen.contains("running sshd") && stale.fix.unwrap().starts_with("systemctl restart"));
-        assert!(judge_nss("", Name::Unknown, true).fix.unwrap().contains("--reinstall sshbox"));
-        let known_to_all = judge_nss("alice:*:2098369249:1879048192::/:/bin/sh\n", Name::Known, true);
+        assert!(judge_nss("", NameLookup::Unresolved, true).fix.unwrap().contains("--reinstall sshbox"));
+        let known_to_all =
+            judge_nss("alice:*:2098369249:1879048192::/:/bin/sh\n", NameLookup::Resolves, true);
         assert!(known_to_all.fix.unwrap().contains("/etc/nsswitch.conf"));
     }
 

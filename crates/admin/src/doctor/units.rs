@@ -1,4 +1,4 @@
-//! The units of sshbox: the server, the socket and the timer.
+//! The systemd units of sshbox: its sshd, the socket of `sshbox-wake` and the timer of `sshbox-reap`.
 
 use super::files::FileState;
 use super::report::{CheckResult, Remedy, fail, mend, ok, skip, warn};
@@ -21,7 +21,7 @@ fn properties(doctor: &Doctor, unit: &str) -> Result<String, CheckResult> {
     Ok(doctor.must(Command::new("systemctl").args(["show", names, unit]), SMALL)?.out)
 }
 
-/// Whether the unit is active and starts at boot; `off` is the result when it is not active.
+/// Whether the unit is active and starts at boot. `off` makes the result for a unit that is not active.
 fn judge_unit(unit: &str, properties: &str, off: impl Fn(String) -> CheckResult) -> CheckResult {
     let get = |name: &str| {
         let of_name = |line| str::split_once(line, '=').filter(|(key, _)| *key == name);
@@ -38,7 +38,7 @@ fn judge_unit(unit: &str, properties: &str, off: impl Fn(String) -> CheckResult)
     }
 }
 
-/// `sshd-service`: does our sshd run, and start at boot?
+/// `sshd-service`: does sshbox's sshd run, and start at boot?
 pub fn sshd(doctor: &Doctor) -> Checked {
     let unit = "sshbox-sshd.service";
     let start = "systemctl enable --now sshbox-sshd.service; journalctl -u sshbox-sshd shows why it ended";
@@ -52,7 +52,7 @@ pub fn reap(doctor: &Doctor) -> Checked {
     Ok(judge_unit(unit, &properties(doctor, unit)?, off))
 }
 
-/// `wake-socket`: can sessions have their box started?
+/// `wake-socket`: can sessions request the start of their box?
 pub fn wake(doctor: &Doctor) -> Checked {
     let unit = "sshbox-wake.socket";
     if let Ok(properties) = properties(doctor, unit) {
@@ -65,7 +65,8 @@ pub fn wake(doctor: &Doctor) -> Checked {
     Ok(judge_wake(FileState::at(Path::new(WAKE_SOCKET)), listens))
 }
 
-/// Whether a process listens at this path, by `/proc/net/unix`: flags `__SO_ACCEPTCON` (bit 16).
+/// Whether a process listens at this path: then its line in `/proc/net/unix` has the flag
+/// `__SO_ACCEPTCON` (bit 16).
 fn listens(path: &str, table: &str) -> bool {
     table.lines().any(|line| {
         let words: Vec<_> = line.split_whitespace().collect();

@@ -74,7 +74,10 @@ fn judge(pending: &[(&str, &str)], lists_age: Option<Duration>) -> CheckResult {
         let names: Vec<_> = pending.iter().map(|(name, _)| *name).collect();
         return warn(
             format!("pending security updates: {}", shown.join(", ")),
-            format!("apt install {}; then restart these services, or the host for a new kernel", names.join(" ")),
+            format!(
+                "apt install {}; then restart these services, or the host for a new kernel",
+                names.join(" ")
+            ),
         );
     }
     match lists_age {

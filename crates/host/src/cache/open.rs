@@ -1,5 +1,5 @@
-//! Opening the cache's files. User `sshbox-keys` writes them, and root reads them: root must not
-//! follow a link there, or block on a FIFO.
+//! Opens files of the cache. The user `sshbox-keys` owns them, and root reads them too: root must not
+//! follow a symbolic link in their place, or block on a FIFO.
 
 use nix::fcntl::OFlag;
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +18,7 @@ pub fn read_write(dir: &Path, name: &str) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(dir.join(name))
 }
 
-/// Whether the file certainly does not exist.
+/// Whether the file does not exist. `false` if that is unknown.
 pub fn is_absent(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }

@@ -1,4 +1,4 @@
-//! One record of the cache: an account, and when it was requested.
+//! One record of the cache: an account, and the time of the request to the account source.
 
 use super::open;
 use crate::account::Account;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Longest record, in bytes: twice the longest reply.
 const MAX_LENGTH: u64 = 512 * 1024;
 
-/// An account as the account source replied, and when it was requested.
+/// An account from a reply of the account source, and the time of the request.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct AccountRecord {
     pub(super) boot_id: String,
@@ -31,16 +31,16 @@ impl AccountRecord {
         Self { boot_id, boottime, wall, account }
     }
 
-    /// When it was requested, since boot. `None` if that was in an earlier boot.
+    /// The time of the request on the clock that counts from boot. `None` if that was in an earlier boot.
     #[must_use]
     pub fn requested(&self, now: &Now) -> Option<Duration> {
         (self.boot_id == now.boot_id && self.boottime <= now.boottime).then_some(self.boottime)
     }
 
-    /// The age of the record; `None` if it is in the future.
+    /// The time since the request; `None` if the request is in the future.
     ///
-    /// Within one boot it is measured on `CLOCK_BOOTTIME`, which cannot be set. Across a reboot only
-    /// the wall clock remains.
+    /// Within one boot the age is measured on `CLOCK_BOOTTIME`, which nobody can set. For a record of an
+    /// earlier boot only the wall clock is left.
     #[must_use]
     pub fn age(&self, now: &Now) -> Option<Duration> {
         match self.requested(now) {
@@ -50,7 +50,8 @@ impl AccountRecord {
         }
     }
 
-    /// Whether the record may be used while the web app does not reply.
+    /// Whether the record is younger than `stale`, so that it may be used while the account source does not
+    /// reply.
     #[must_use]
     pub fn serves(&self, now: &Now, stale: TimeSpan) -> bool {
         self.age(now).is_some_and(|age| age < stale.0)

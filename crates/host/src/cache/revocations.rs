@@ -1,5 +1,6 @@
-//! The table `.void` of the fallback directory: records that no longer count but could not be removed.
-//! Users who share a slot lose older records too, which costs a request each.
+//! The table `.void` of the fallback directory. An entry revokes records in the cache directory that could
+//! not be removed: all records of a user that were requested up to some time. It also revokes those of
+//! the users who share the slot, for each of whom the account source must be asked again.
 
 use super::record::AccountRecord;
 use super::slots;
@@ -16,8 +17,8 @@ pub fn add(dir: &Path, login: &Login, requested: &Now) -> io::Result<()> {
     slots::write(dir, TABLE, login, [slots::hash(&[&requested.boot_id]), milliseconds])
 }
 
-/// Whether this record is revoked. A record of an earlier boot is older than any revocation, since
-/// the table is on a tmpfs.
+/// Whether this record is revoked. The table is on a tmpfs, so every revocation is of this boot; a record
+/// of an earlier boot is older than any revocation.
 pub fn covers(dir: &Path, login: &Login, record: &AccountRecord) -> bool {
     let Ok(slot @ [boot, milliseconds]) = slots::read(&dir.join(TABLE), login) else {
         return false;

@@ -115,7 +115,9 @@ fn f33_an_unusable_directory_is_replaced_by_the_fallback_and_logged_once() {
     cache.check_writable().unwrap_err();
     let lock = cache.lock_lookup(&alice, Duration::ZERO).unwrap();
     assert_eq!(cache.lock_lookup(&alice, Duration::ZERO).unwrap_err().kind(), io::ErrorKind::TimedOut);
-    assert!(cache.write(&alice, &record).is_err() && cache.is_first_failure() && !cache.is_first_failure());
+    assert!(
+        cache.write(&alice, &record).is_err() && cache.mark_first_failure() && !cache.mark_first_failure()
+    );
     assert_eq!(cache.read(&alice), Some(record.clone()));
     cache.store_outcome(&alice, LookupOutcome::Failed, &now).unwrap();
     assert_eq!(cache.last_outcome(&alice, &now), Some((LookupOutcome::Failed, now.boottime)));
@@ -127,7 +129,7 @@ fn f33_an_unusable_directory_is_replaced_by_the_fallback_and_logged_once() {
     let record = AccountRecord::new(account("alice"), &later);
     cache.write(&alice, &record).unwrap();
     assert_eq!(cache.read(&alice), Some(record));
-    assert!(!fallback.path().join(".alice.json").exists() && cache.is_first_failure());
+    assert!(!fallback.path().join(".alice.json").exists() && cache.mark_first_failure());
     cache.store_outcome(&alice, LookupOutcome::Refused, &later).unwrap();
     assert_eq!(cache.last_outcome(&alice, &later), Some((LookupOutcome::Refused, later.boottime)));
 }
@@ -159,7 +161,7 @@ fn p3_f33_no_old_record_returns_from_either_directory() {
     let old = AccountRecord::new(account("alice"), &at("a", 1, 1));
     let without_key = Account { keys: Vec::new(), ..account("alice") };
     cache.write(&alice, &old).unwrap();
-    // Neither directory can be written: a record that says something else is worse than none.
+    // Neither directory can be written: no record is better than one with a removed key.
     fs::create_dir(dir.path().join(".alice.json.new")).unwrap();
     cache.write(&alice, &AccountRecord::new(without_key.clone(), &at("a", 2, 2))).unwrap_err();
     assert_eq!(cache.read(&alice), None);
@@ -190,7 +192,7 @@ fn f33_without_a_writable_directory_each_failure_is_the_first() {
         io::ErrorKind::NotFound
     );
     assert!(cache.write(&login("alice"), &AccountRecord::new(account("alice"), &at("a", 1, 1))).is_err());
-    assert!(cache.is_first_failure() && cache.is_first_failure());
+    assert!(cache.mark_first_failure() && cache.mark_first_failure());
     assert_eq!(cache.read(&login("alice")), None);
 }
 

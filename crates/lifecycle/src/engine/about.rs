@@ -1,22 +1,22 @@
-//! What the engine reports of itself, for `sshbox doctor`.
+//! What the container engine reports about itself, for `sshbox doctor`.
 
 use super::docker::NO_TRAFFIC_BETWEEN_CONTAINERS;
 use super::error::{EngineError, call};
 use super::{Engine, LOOK};
 
-/// The engine itself.
+/// What the engine reports about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
-    /// Its version.
+    /// Version of the engine.
     pub version: String,
     /// The newest version of its API.
     pub api: String,
-    /// Whether containers outlive it.
+    /// Whether containers continue to run while the engine is stopped or restarted.
     pub live_restore: bool,
-    /// Version of the kernel's control groups.
-    pub cgroups: String,
-    /// Limits that it cannot set on this host.
-    pub no_limits: Vec<&'static str>,
+    /// Version of control groups that the host uses: 1 or 2.
+    pub cgroup_version: String,
+    /// Names of the limits that the engine cannot set on this host.
+    pub unsupported_limits: Vec<&'static str>,
 }
 
 impl Engine {
@@ -37,8 +37,8 @@ impl Engine {
             version: version.version.unwrap_or_default(),
             api: version.api_version.unwrap_or_default(),
             live_restore: info.live_restore_enabled.unwrap_or_default(),
-            cgroups: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
-            no_limits: limits
+            cgroup_version: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
+            unsupported_limits: limits
                 .into_iter()
                 .filter(|(_, supported)| *supported != Some(true))
                 .map(|(name, _)| name)

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What is to be done with one box.
+/// What the reaper must do with one box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReapDecision {
     /// Leave it running.
@@ -22,13 +22,13 @@ pub enum KeepReason {
     InUse,
     /// Its idle timeout is `never`.
     NeverStops,
-    /// It has had no session, but not for as long as this timeout.
+    /// It has no session, but its last one is more recent than this timeout.
     IdleForLess(Duration),
     /// It stopped after it was listed.
     NotRunning,
 }
 
-/// How long a box has had no session, and how long that is allowed.
+/// How long a box has had no session, and its idle timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idle {
     /// Time since the last session.
@@ -37,12 +37,12 @@ pub struct Idle {
     pub timeout: Duration,
 }
 
-/// Decides on a running box without a session. `last_presence` is when it last had one, if that is
-/// known. Without a `timeout` a box is never stopped.
+/// Decides about a running box without a session. `last_presence` is when the box last had a session;
+/// `None` if that is unknown. Without a `timeout` a box is never stopped.
 #[must_use]
 pub fn decide(last_presence: Option<Duration>, now: Duration, timeout: Option<Duration>) -> ReapDecision {
     let Some(timeout) = timeout else { return ReapDecision::Keep(KeepReason::NeverStops) };
-    // If it is not known, or in the future, it counts as now.
+    // An unknown time, or one in the future, counts as now.
     match last_presence.and_then(|last| now.checked_sub(last)) {
         Some(time) if time >= timeout => ReapDecision::Stop(Idle { time, timeout }),
         _ => ReapDecision::Keep(KeepReason::IdleForLess(timeout)),

@@ -63,7 +63,7 @@ pub async fn start(
         .map_err(no_runtime_dir)?;
     let account_id = account.id.as_deref().unwrap_or_default();
     let host_key = host_key::derive(Path::new(host_key::PATH), login.as_str(), account_id)
-        .and_then(|key| runtime_dir.give_host_key(&key, owner.uid, owner.gid));
+        .and_then(|key| runtime_dir.write_host_key(&key, owner.uid, owner.gid));
     if let Err(error) = host_key {
         // Only `@sshd` needs it, and reports that it is missing.
         let fields: [FieldValue<'_>; 2] =

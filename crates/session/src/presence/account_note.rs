@@ -24,7 +24,7 @@ impl UserRuntimeDir {
     /// The I/O error.
     pub fn write_box_account(&self, account: &str) -> io::Result<()> {
         atomic::replace(
-            atomic::directory(&self.user)?,
+            atomic::directory(&self.host_dir)?,
             "account",
             format!("{account}\n").as_bytes(),
             0o644,
@@ -35,15 +35,15 @@ impl UserRuntimeDir {
     /// Whether this user has had a container since boot.
     #[must_use]
     pub fn has_run_since_boot(&self) -> bool {
-        self.user.join("account").exists()
+        self.host_dir.join("account").exists()
     }
 
     /// Whether the running container was started for the account that logged in last; `false` when a
     /// note is missing.
     #[must_use]
     pub fn box_is_of_login_account(&self) -> bool {
-        let of_container = fs::read(self.user.join("account"));
-        let of_login = fs::read(&self.login_account);
+        let of_container = fs::read(self.host_dir.join("account"));
+        let of_login = fs::read(&self.login_account_note);
         let (Ok(of_container), Ok(of_login)) = (of_container, of_login) else { return false };
         of_container == of_login && of_container.ends_with(b"\n")
     }
@@ -54,11 +54,12 @@ impl UserRuntimeDir {
     /// The I/O error. The note is then removed, if that works.
     pub fn write_login_account(&self, account: &str) -> Result<(), AccountNoteError> {
         let note = format!("{account}\n");
-        if fs::read(&self.login_account).is_ok_and(|known| known == note.as_bytes()) {
+        if fs::read(&self.login_account_note).is_ok_and(|known| known == note.as_bytes()) {
             return Ok(());
         }
         let write = || {
-            let (Some(dir), Some(name)) = (self.login_account.parent(), self.login_account.file_name())
+            let (Some(dir), Some(name)) =
+                (self.login_account_note.parent(), self.login_account_note.file_name())
             else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
@@ -66,9 +67,9 @@ impl UserRuntimeDir {
         };
         write().map_err(|error| {
             // The note of another account must not count for this one.
-            let removed = fs::remove_file(&self.login_account);
+            let removed = fs::remove_file(&self.login_account_note);
             let stale = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
-            AccountNoteError { error, stale: stale && self.login_account.exists() }
+            AccountNoteError { error, stale: stale && self.login_account_note.exists() }
         })
     }
 }

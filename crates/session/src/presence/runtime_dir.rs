@@ -1,8 +1,9 @@
-//! The directories of one user below `/run/sshbox`.
+//! Two directories and a file of one user below `/run/sshbox`.
 //!
-//! `users/NAME/` is for the host: the locks, `init.sock` and the notes. `boxes/NAME/` is what the
-//! container sees at its `/run/sshbox`: `boot.sock`, a passwd entry, its host key and the welcome text.
-//! `accounts/NAME` is the note of `sshbox-keys` about the account behind the name.
+//! `users/NAME/` is used on the host: it has the locks, `init.sock`, and the files that `account_note.rs`
+//! and `stop_record.rs` write. `boxes/NAME/` is what the container sees at its `/run/sshbox`: it has
+//! `boot.sock`, a passwd entry, the host key of the container's SSH server and the welcome text. The file
+//! `accounts/NAME` contains the id of the account that logged in last; `sshbox-keys` writes it.
 
 use super::locks::open_lock_file;
 use crate::atomic;
@@ -14,43 +15,46 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// The runtime directory of one user.
+/// The runtime directories and the login account note of one user.
 #[derive(Debug)]
 pub struct UserRuntimeDir {
     pub(super) uid: u32,
-    /// For the host.
-    pub(super) user: PathBuf,
-    /// For the container.
+    /// `users/NAME`, used on the host.
+    pub(super) host_dir: PathBuf,
+    /// `boxes/NAME`, which the container sees.
     pub(super) box_dir: PathBuf,
-    /// The note of `sshbox-keys`.
-    pub(super) login_account: PathBuf,
+    /// `accounts/NAME`, the file that `sshbox-keys` writes.
+    pub(super) login_account_note: PathBuf,
 }
 
 impl UserRuntimeDir {
-    /// The directories of `login` below `run`. Creates nothing.
+    /// The paths for `login` below `run`. Creates nothing.
     #[must_use]
     pub fn of(run: &Path, login: &Login) -> Self {
         Self {
             uid: login.uid(),
-            user: run.join("users").join(login.as_str()),
+            host_dir: run.join("users").join(login.as_str()),
             box_dir: run.join("boxes").join(login.as_str()),
-            login_account: run.join("accounts").join(login.as_str()),
+            login_account_note: run.join("accounts").join(login.as_str()),
         }
     }
 
-    /// Creates the directories and locks that are missing. For root.
+    /// Creates the directories and locks that are missing, and corrects the modes of directories and the
+    /// owners of locks. For root.
     ///
     /// # Errors
     /// The I/O error.
     pub fn prepare(&self) -> io::Result<()> {
-        create_directory(&self.user, 0o711)?;
+        create_directory(&self.host_dir, 0o711)?;
         create_directory(&self.box_dir, 0o711)?;
-        // boot.sock is open to every uid in the container; the closed parent keeps host users out.
+        // Every uid of the container can connect to boot.sock. Mode 0700 of `boxes/`, the common parent of
+        // all users' directories, keeps the users of the host out; the container does not see the parent.
         if let Some(parent) = self.box_dir.parent() {
             fs::set_permissions(parent, Permissions::from_mode(0o700))?;
         }
+        // Only root starts and stops containers, so state.lock stays root's. Sessions take the other locks.
         open_lock_file(&self.state_lock())?;
-        // live.lock is created last: where a session finds it, nothing is missing.
+        // live.lock is created last. A session can open it only after the fchown; then all others exist.
         for lock in [self.wake_lock(), self.ask_lock(), self.live_lock()] {
             let owner = Some(rustix::fs::Uid::from_raw(self.uid));
             rustix::fs::fchown(&open_lock_file(&lock)?, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
@@ -58,7 +62,7 @@ impl UserRuntimeDir {
         Ok(())
     }
 
-    /// Whether [`Self::prepare`] has nothing to create.
+    /// Whether all locks exist, which [`Self::prepare`] creates after the directories.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
         [self.live_lock(), self.wake_lock(), self.ask_lock(), self.state_lock()]
@@ -66,18 +70,18 @@ impl UserRuntimeDir {
             .all(|lock| lock.exists())
     }
 
-    /// Removes the whole runtime directory of a user that does not exist any more.
+    /// Removes both directories and the note. The caller makes sure that the user no longer exists.
     ///
     /// # Errors
-    /// The I/O error, except that something did not exist.
+    /// The I/O error. A path that does not exist is no error.
     pub fn remove(&self) -> io::Result<()> {
-        let gone = |result: io::Result<()>| match result {
+        let or_absent = |result: io::Result<()>| match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        gone(fs::remove_file(&self.login_account))?;
-        gone(fs::remove_dir_all(&self.user))?;
-        gone(fs::remove_dir_all(&self.box_dir))
+        or_absent(fs::remove_file(&self.login_account_note))?;
+        or_absent(fs::remove_dir_all(&self.host_dir))?;
+        or_absent(fs::remove_dir_all(&self.box_dir))
     }
 
     /// The directory that the container sees at `/run/sshbox`.
@@ -86,37 +90,42 @@ impl UserRuntimeDir {
         &self.box_dir
     }
 
-    /// The socket at which `sshbox-init` accepts sessions.
+    /// The socket at which `sshbox-init` accepts sessions. It is on the host: the container receives the
+    /// listening file descriptor, not the path.
     #[must_use]
     pub fn init_socket(&self) -> PathBuf {
-        self.user.join("init.sock")
+        self.host_dir.join("init.sock")
     }
 
-    /// The socket at which `sshbox-init` fetches the listening `init.sock`.
+    /// The socket to which `sshbox-init` connects when it starts. Over it, the starting program sends the
+    /// listening file descriptor of `init.sock`.
     #[must_use]
     pub fn boot_socket(&self) -> PathBuf {
         self.box_dir.join("boot.sock")
     }
 
-    /// Lets this user, and nobody else, connect to `init.sock`.
+    /// Makes the user the owner of the existing `init.sock`, with mode 0600: only this user and root can
+    /// connect.
     ///
     /// # Errors
     /// The I/O error.
-    pub fn give_init_socket(&self) -> io::Result<()> {
+    pub fn set_init_socket_owner(&self) -> io::Result<()> {
         let path = self.init_socket();
         chown(&path, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(GID)))?;
         fs::set_permissions(path, Permissions::from_mode(0o600))
     }
 
-    /// Lets every uid in the container connect to `boot.sock`.
+    /// Sets the mode of the existing `boot.sock` to 0666, so that every uid of the container can connect.
+    /// Users of the host cannot reach it: see [`Self::prepare`].
     ///
     /// # Errors
     /// The I/O error.
-    pub fn give_boot_socket(&self) -> io::Result<()> {
+    pub fn set_boot_socket_mode(&self) -> io::Result<()> {
         fs::set_permissions(self.boot_socket(), Permissions::from_mode(0o666))
     }
 
-    /// Writes the login name for the container, as a line of passwd(5). For root.
+    /// Writes `passwd`, for images that read it with libnss-extrausers: one line of passwd(5), with its
+    /// newline, for the login name. For root, to whom the file belongs.
     ///
     /// # Errors
     /// The I/O error.
@@ -124,11 +133,12 @@ impl UserRuntimeDir {
         atomic::replace(atomic::directory(&self.box_dir)?, "passwd", line.as_bytes(), 0o644, None)
     }
 
-    /// Writes the host key of the container's SSH server, readable by its user only. For root.
+    /// Writes the host key of the container's SSH server. `uid` and `gid` are those of the user that the
+    /// container runs as, not of the login: only that user can read the key. For root.
     ///
     /// # Errors
     /// The I/O error; the old key stays.
-    pub fn give_host_key(&self, key: &str, uid: u32, gid: u32) -> io::Result<()> {
+    pub fn write_host_key(&self, key: &str, uid: u32, gid: u32) -> io::Result<()> {
         let owner = Some((uid, gid));
         atomic::replace(
             atomic::directory(&self.box_dir)?,
@@ -139,7 +149,8 @@ impl UserRuntimeDir {
         )
     }
 
-    /// Writes the text that `sshbox-init` shows at the first login. For root.
+    /// Writes `first-words`, the welcome text. `sshbox-init` shows it at the first login with a terminal
+    /// ever, and again when the text has changed. For root.
     ///
     /// # Errors
     /// The I/O error.
@@ -147,20 +158,24 @@ impl UserRuntimeDir {
         atomic::replace(atomic::directory(&self.box_dir)?, "first-words", text.as_bytes(), 0o644, None)
     }
 
+    /// Held by each open session.
     pub(super) fn live_lock(&self) -> PathBuf {
-        self.user.join("live.lock")
+        self.host_dir.join("live.lock")
     }
 
+    /// Held by the session that requests a start of the container.
     pub(super) fn wake_lock(&self) -> PathBuf {
-        self.user.join("wake.lock")
+        self.host_dir.join("wake.lock")
     }
 
+    /// Held by the session that has any other request at `sshbox-wake`.
     pub(super) fn ask_lock(&self) -> PathBuf {
-        self.user.join("ask.lock")
+        self.host_dir.join("ask.lock")
     }
 
+    /// Held by the root process that starts or stops the container.
     pub(super) fn state_lock(&self) -> PathBuf {
-        self.user.join("state.lock")
+        self.host_dir.join("state.lock")
     }
 }
 
@@ -169,7 +184,8 @@ fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) if error.raw_os_error() != Some(Errno::EEXIST as i32) => return Err(error),
         _ => {}
     }
-    // The umask may have cleared bits, now or in a program that was killed before this line.
+    // The umask may have cleared bits in this call of mkdir, or in that of a program which was killed before
+    // it set the mode.
     if fs::symlink_metadata(path)?.mode() & 0o7777 == mode {
         return Ok(());
     }

@@ -76,7 +76,7 @@ impl UserRuntimeDir {
         Some(LastStop { seconds_ago: now.saturating_sub(moment).as_secs(), reason })
     }
 
-    /// The last stop, for the caller that tells the user: it is then forgotten.
+    /// Reads the last stop and empties the file, so that the user is told once.
     #[must_use]
     pub fn take_stop_record(&self) -> Option<StopRecord> {
         let stop = self.stop_record()?;
@@ -87,11 +87,11 @@ impl UserRuntimeDir {
 
     fn replace_stop_record(&self, stop: &StopRecord) -> io::Result<()> {
         let owner = Some((self.uid, GID));
-        atomic::replace(atomic::directory(&self.user)?, FILE, stop.to_string().as_bytes(), 0o600, owner)
+        atomic::replace(atomic::directory(&self.host_dir)?, FILE, stop.to_string().as_bytes(), 0o600, owner)
     }
 
     fn stop_file(&self) -> PathBuf {
-        self.user.join(FILE)
+        self.host_dir.join(FILE)
     }
 }
 

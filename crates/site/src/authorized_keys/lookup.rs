@@ -80,7 +80,7 @@ fn store(
 /// Log a failed write once, not for each login until the cache works again.
 fn log_failed_write(cache: &Cache, login: &Login, written: io::Result<()>) {
     if let Err(error) = written
-        && cache.is_first_failure()
+        && cache.mark_first_failure()
     {
         let error = error.to_string();
         log(PROGRAM, Event::CacheNotWritten, &[(Field::User, &login.as_str()), (Field::Error, &error)]);

@@ -1,9 +1,9 @@
-//! The visit: users who exist for the time of these checks log in through the running sshd and get
-//! boxes. The key of a visitor lies in a file that only root can create (`presence::visitor_key`);
-//! no web app is asked.
+//! The two temporary users, which exist while the checks run. They log in through the running sshd and
+//! get boxes like every user. Their public key is in files that only root can create
+//! (`presence::temporary_user_key`), so the web app is not asked about them.
 //!
-//! Visitors have random names, so they take nobody's. They empty their homes themselves: root
-//! enters no home, and removes none that is not empty.
+//! Their names are random, so no user has them. Before a temporary user is removed, it empties its own
+//! home: root enters no home, and removes only an empty one.
 
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::ssh::{listen_address, values};
@@ -16,7 +16,7 @@ use lifecycle::engine::{Engine, EngineError};
 use session::deadlines::LOGIN;
 use session::exit::chain;
 use session::presence::{
-    LockGuard, RUN, UserRuntimeDir, VISITOR_KEYS, VISITOR_PREFIX, doctor_lock, reaper_lock,
+    LockGuard, RUN, TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, UserRuntimeDir, doctor_lock, reaper_lock,
 };
 use session::times::later;
 use std::cell::{Cell, OnceCell};
@@ -31,75 +31,76 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The name of the server in the list of known hosts.
+/// The name of the server in the file of known hosts.
 const ALIAS: &str = "sshbox-doctor";
 
-/// The end of the second visitor's name, which is otherwise that of the first.
+/// The name of the second temporary user is that of the first with this suffix.
 const SECOND: &str = "-2";
 
-/// The last command of a visitor.
+/// The last command that a temporary user runs.
 const EMPTY_HOME: &str = "sh -c 'cd && rm -rf -- ..?* .[!.]* *'";
 
-/// Everything that a visit creates.
-pub struct Visit {
-    /// One visit at a time on this host.
+/// The temporary users of this doctor.
+pub struct TemporaryUsers {
+    /// One doctor at a time has temporary users.
     _lock: LockGuard,
-    /// The visitor of most checks, and a second one whose box the first tries to reach.
+    /// The user of most checks, and a second one whose box the first tries to reach.
     pub names: [Login; 2],
     pub client: Client,
-    /// Visitors of a killed doctor: how many were removed, and what could not be.
-    swept: (usize, Vec<String>),
+    /// How many users of a killed doctor were removed, and what could not be removed.
+    earlier: (usize, Vec<String>),
     /// The output of the first login.
     pub first_login: OnceCell<Result<String, CheckResult>>,
-    over: Cell<bool>,
+    are_removed: Cell<bool>,
 }
 
-/// Logs visitors in.
+/// Makes the commands by which temporary users log in.
 pub struct Client {
-    /// Keys and known hosts.
+    /// Directory of the private keys and the file of known hosts.
     dir: PathBuf,
     pub server: SocketAddr,
 }
 
-/// The visit, prepared by the first check that needs it.
-pub fn visit(doctor: &Doctor) -> Result<&Visit, CheckResult> {
-    doctor.visit.get_or_init(|| begin(doctor)).as_ref().map_err(Clone::clone)
+/// The temporary users. The first check that needs them creates them.
+pub fn temporary_users(doctor: &Doctor) -> Result<&TemporaryUsers, CheckResult> {
+    doctor.temporary_users.get_or_init(|| create(doctor)).as_ref().map_err(Clone::clone)
 }
 
-fn begin(doctor: &Doctor) -> Result<Visit, CheckResult> {
+fn create(doctor: &Doctor) -> Result<TemporaryUsers, CheckResult> {
     let (settings, config) = (doctor.settings()?, doctor.config()?);
     let (address, port) = listen_address(settings)?;
-    let lock =
-        doctor_lock(Path::new(RUN)).map_err(|error| fail(format!("{RUN}: {error}"), "see directories"))?;
+    let lock = doctor_lock(Path::new(RUN))
+        .map_err(|error| fail(format!("{RUN}: {error}"), "see check directories"))?;
     let lock = lock.ok_or_else(|| skip("another doctor is at work"))?;
     let client = |name: &Login| Client { dir: dir_of(name), server: SocketAddr::new(address, port) };
-    // While this lock is held, every invitation is that of a killed doctor.
-    let found = invited();
-    let unswept = found.iter().flat_map(|name| remove(doctor, &client(name), name)).collect();
-    let swept = (found.len(), unswept);
-    let second = format!("{}{SECOND}", doctor.visitor);
+    // No other doctor runs while this one holds the lock, so a killed doctor left all these users.
+    let found = all_on_this_host();
+    let remaining = found.iter().flat_map(|name| remove(doctor, &client(name), name)).collect();
+    let earlier = (found.len(), remaining);
+    let second = format!("{}{SECOND}", doctor.temporary_user);
     let second = Login::parse(second.as_bytes()).map_err(|error| skip(error.to_string()))?;
-    let names = [doctor.visitor.clone(), second];
+    let names = [doctor.temporary_user.clone(), second];
     if let Some(name) = names.iter().find(|name| Path::new(&config.container.home.fill(name)).exists()) {
         return Err(skip(format!("{name} has a home: the name belongs to a user")));
     }
-    let client = client(&doctor.visitor);
-    let (first_login, over) = (OnceCell::new(), Cell::new(false));
-    let visit = Visit { _lock: lock, names, client, swept, first_login, over };
-    prepare(doctor, &visit, settings).inspect_err(|_| drop(clear(doctor, &visit)))?;
-    Ok(visit)
+    let client = client(&doctor.temporary_user);
+    let (first_login, are_removed) = (OnceCell::new(), Cell::new(false));
+    let users = TemporaryUsers { _lock: lock, names, client, earlier, first_login, are_removed };
+    write_keys(doctor, &users, settings).inspect_err(|_| drop(remove_both(doctor, &users)))?;
+    Ok(users)
 }
 
-/// Creates keys, invites the visitors, and records the server's host keys.
-fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), CheckResult> {
-    let dir = &visit.client.dir;
+/// Creates the private keys, the file of known hosts with the server's host keys, and the key file of each
+/// temporary user, from which on the user exists.
+fn write_keys(doctor: &Doctor, users: &TemporaryUsers, settings: &str) -> Result<(), CheckResult> {
+    let dir = &users.client.dir;
     let failed =
-        |error: io::Error| fail(format!("{}: {error}", dir.display()), "see directories; df -h /var");
-    for (dir, mode) in [(Path::new(VISITOR_KEYS), 0o755), (dir, 0o700)] {
+        |error: io::Error| fail(format!("{}: {error}", dir.display()), "see check directories; df -h /var");
+    for (dir, mode) in [(Path::new(TEMPORARY_USER_KEYS), 0o755), (dir, 0o700)] {
         DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(failed)?;
     }
-    // Whatever the admin's umask: sshbox-keys must be able to read invitations.
-    fs::set_permissions(VISITOR_KEYS, Permissions::from_mode(0o755)).map_err(failed)?;
+    // The umask may have cleared bits, but sshbox-keys must be able to read the key files.
+    fs::set_permissions(TEMPORARY_USER_KEYS, Permissions::from_mode(0o755)).map_err(failed)?;
     for name in ["key", "stranger"] {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", ALIAS, "-f"]).arg(dir.join(name));
@@ -118,26 +119,27 @@ fn prepare(doctor: &Doctor, visit: &Visit, settings: &str) -> Result<(), CheckRe
     }
     fs::write(dir.join("known"), known).map_err(failed)?;
     let key = fs::read(dir.join("key.pub")).map_err(failed)?;
-    for name in &visit.names {
-        let invitation = Path::new(VISITOR_KEYS).join(name.as_str());
-        fs::write(&invitation, &key).map_err(failed)?;
-        fs::set_permissions(invitation, Permissions::from_mode(0o644)).map_err(failed)?;
+    for name in &users.names {
+        let key_file = Path::new(TEMPORARY_USER_KEYS).join(name.as_str());
+        fs::write(&key_file, &key).map_err(failed)?;
+        fs::set_permissions(key_file, Permissions::from_mode(0o644)).map_err(failed)?;
     }
     Ok(())
 }
 
-/// The first of the two visitors with this name.
+/// The name of the first of the two users to which this name belongs.
 fn first_of(name: &Login) -> &str {
     name.as_str().strip_suffix(SECOND).unwrap_or(name.as_str())
 }
 
-/// The directory of a visitor's keys. No login name begins with a dot.
+/// The directory of the private keys, which both users share. No login name begins with a dot, so no key
+/// file has this path.
 fn dir_of(name: &Login) -> PathBuf {
-    Path::new(VISITOR_KEYS).join(format!(".{}", first_of(name)))
+    Path::new(TEMPORARY_USER_KEYS).join(format!(".{}", first_of(name)))
 }
 
 impl Client {
-    /// `ssh` or `sftp`, with this key.
+    /// The command `ssh` or `sftp`, with the private key of this name.
     fn command(&self, program: &str, key: &str) -> Command {
         let mut client = Command::new(program);
         client.args(["-F", "/dev/null", "-i"]).arg(self.dir.join(key));
@@ -159,14 +161,14 @@ impl Client {
         client
     }
 
-    /// A login with this key; `options` are further ones of ssh.
+    /// A command that logs in as `name` and runs `command`. `options` are additional ones of ssh.
     pub fn ssh(&self, options: &[&str], name: &Login, key: &str, command: &str) -> Command {
         let mut client = self.command("ssh", key);
         client.args(options).args(["-l", name.as_str(), &self.server.ip().to_string(), "--", command]);
         client
     }
 
-    /// A transfer of files by the commands on standard input.
+    /// A command that logs in as `name` and reads the commands of sftp from standard input.
     pub fn sftp(&self, name: &Login) -> Command {
         let mut client = self.command("sftp", "key");
         let host = match self.server.ip() {
@@ -180,68 +182,71 @@ impl Client {
 
 /// `leftovers`: is everything removed that this doctor or an earlier one created?
 pub fn leftovers(doctor: &Doctor) -> Checked {
-    // When this is the only check, an earlier doctor's visitors are removed.
-    let visit = visit(doctor)?;
-    let (swept, unswept) = &visit.swept;
-    Ok(judge_left(&[leave(doctor), unswept.clone()].concat(), *swept))
+    // If this is the only check, nothing else has removed the users of an earlier doctor.
+    let users = temporary_users(doctor)?;
+    let (earlier, remaining) = &users.earlier;
+    Ok(judge_left(&[remove_users(doctor), remaining.clone()].concat(), *earlier))
 }
 
-fn judge_left(left: &[String], swept: usize) -> CheckResult {
-    match (left, swept) {
-        ([], 0) => ok("nothing is left of the visit"),
-        ([], swept) => {
-            ok(format!("nothing is left of the visit; {swept} of a doctor that was killed are removed"))
+fn judge_left(left: &[String], earlier: usize) -> CheckResult {
+    match (left, earlier) {
+        ([], 0) => ok("the temporary users are removed"),
+        ([], earlier) => {
+            ok(format!("the temporary users are removed; {earlier} of a doctor that was killed, too"))
         }
         _ => warn(left.join("; "), "remove the cause; the next sshbox doctor tries again"),
     }
 }
 
-/// Ends the visit, if there is one, and returns what could not be removed.
-pub fn leave(doctor: &Doctor) -> Vec<String> {
-    match doctor.visit.get() {
-        Some(Ok(visit)) if !visit.over.replace(true) => clear(doctor, visit),
+/// Removes the temporary users, if they exist, and returns what could not be removed.
+pub fn remove_users(doctor: &Doctor) -> Vec<String> {
+    match doctor.temporary_users.get() {
+        Some(Ok(users)) if !users.are_removed.replace(true) => remove_both(doctor, users),
         _ => Vec::new(),
     }
 }
 
-fn clear(doctor: &Doctor, visit: &Visit) -> Vec<String> {
-    visit.names.iter().rev().flat_map(|name| remove(doctor, &visit.client, name)).collect()
+fn remove_both(doctor: &Doctor, users: &TemporaryUsers) -> Vec<String> {
+    users.names.iter().rev().flat_map(|name| remove(doctor, &users.client, name)).collect()
 }
 
-/// Removes everything of a visitor, the invitation last: by it the next doctor knows that something
-/// is left. Until then only the holder of the key, root, can log in with it.
+/// Removes everything of a temporary user, and returns what could not be removed. The key file is last:
+/// by it the next doctor finds the user. Until then only root, who has the private key, can log in.
 fn remove(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
     let mut left = remove_box(doctor, client, name);
     if left.is_empty() {
-        let invitation = |name: &str| Path::new(VISITOR_KEYS).join(name);
-        left.extend(problem(&invitation(name.as_str()), fs::remove_file(invitation(name.as_str()))));
-        // The two share their keys, so the keys go with the last of them.
+        let key_file = |name: &str| Path::new(TEMPORARY_USER_KEYS).join(name);
+        left.extend(problem(&key_file(name.as_str()), fs::remove_file(key_file(name.as_str()))));
+        // Both users share the private keys, which are removed with the last of the two.
         let first = first_of(name);
-        if !invitation(first).exists() && !invitation(&format!("{first}{SECOND}")).exists() {
+        if !key_file(first).exists() && !key_file(&format!("{first}{SECOND}")).exists() {
             left.extend(problem(&client.dir, fs::remove_dir_all(&client.dir)));
         }
-        // Fails while others are invited.
-        let _ = fs::remove_dir(VISITOR_KEYS);
+        // Fails while another temporary user has a key file.
+        let _ = fs::remove_dir(TEMPORARY_USER_KEYS);
     }
     left
 }
 
-/// Removes home, container, cache and runtime directory of a visitor.
+/// Removes home, container, cache and runtime directory of a temporary user.
 fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
     let Ok(config) = doctor.config() else {
-        return vec!["the configuration cannot be used, so their boxes are not known".to_owned()];
+        return vec![
+            "the configuration cannot be used, so the temporary users' boxes are not known".to_owned(),
+        ];
     };
     let home = PathBuf::from(config.container.home.fill(name));
     if home.exists() {
-        // Even after a signal. If it fails, rmdir below reports that the home is not empty.
+        // No interrupt: it also runs after a signal. If it fails, the removal of the home below reports that
+        // the home is not empty.
         let _ = tool::run(&mut client.ssh(&[], name, "key", EMPTY_HOME), "", LOGIN, None);
     }
-    // The reaper would create the runtime directory again for a box that it has seen running.
+    // A reaper that has listed the box as running would create the runtime directory again.
     let _no_reaper = reaper_lock(Path::new(RUN));
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), name);
     let in_runtime_dir = |error: io::Error| format!("{name} in {RUN}: {error}");
-    // A session whose client was killed may be about to have the box started. Once it gets this lock
-    // after us, it finds no account.
+    // A session whose client was killed may have requested a start of the box. sshbox-wake gets this lock
+    // only after we release it, and then finds no account.
     let state = runtime_dir.prepare().and_then(|()| runtime_dir.lock_state(LOGIN)).map_err(in_runtime_dir);
     let container = config.container.name.fill(name);
     let removed = match doctor.engine() {
@@ -266,7 +271,7 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
     left
 }
 
-/// Waits a moment for the end of this visitor's sessions on the host.
+/// Waits until no process on the host has the uid of this user, but not for long.
 fn wait_for_sessions_to_end(name: &Login) {
     let end = later(Instant::now(), SMALL);
     let theirs = |process: fs::DirEntry| process.metadata().is_ok_and(|meta| meta.uid() == name.uid());
@@ -288,16 +293,16 @@ fn problem(what: &Path, result: io::Result<()>) -> Option<String> {
     Some(format!("{}: {error}", what.display()))
 }
 
-/// All visitors that have an invitation or keys.
-fn invited() -> BTreeSet<Login> {
-    let entries = fs::read_dir(VISITOR_KEYS).into_iter().flatten().flatten();
-    entries.filter_map(|entry| visitor(entry.file_name().to_str()?)).collect()
+/// All temporary users that have a key file or a directory of private keys.
+fn all_on_this_host() -> BTreeSet<Login> {
+    let entries = fs::read_dir(TEMPORARY_USER_KEYS).into_iter().flatten().flatten();
+    entries.filter_map(|entry| temporary_user(entry.file_name().to_str()?)).collect()
 }
 
-/// The visitor whose invitation or key directory has this name.
-fn visitor(name: &str) -> Option<Login> {
+/// The temporary user whose key file or directory of private keys has this name.
+fn temporary_user(name: &str) -> Option<Login> {
     let name = name.trim_start_matches('.');
-    let random = name.strip_prefix(VISITOR_PREFIX)?;
+    let random = name.strip_prefix(TEMPORARY_USER_PREFIX)?;
     session::journal::Reference::parse(random.strip_suffix(SECOND).unwrap_or(random))?;
     Login::parse(name.as_bytes()).ok()
 }
@@ -314,12 +319,12 @@ mod tests {
     }
 
     #[test]
-    fn only_visitors_are_taken_for_visitors() {
+    fn only_temporary_users_are_recognised_as_such() {
         for name in ["sshbox-doctor-0123abcd", "sshbox-doctor-0123abcd-2", ".sshbox-doctor-0123abcd"] {
-            assert!(visitor(name).is_some(), "{name}");
+            assert!(temporary_user(name).is_some(), "{name}");
         }
         for name in ["alice", "sshbox-doctor-", "sshbox-doctor-who", "sshbox-doctor-0123abcd-3", "x.json"] {
-            assert_eq!(visitor(name), None, "{name}");
+            assert_eq!(temporary_user(name), None, "{name}");
         }
     }
 }
