@@ -1,16 +1,23 @@
 //! The one reader of `/proc`: each function reads one file and returns parsed values. What they mean
 //! for sshbox is the caller's to decide. Formats: proc(5) and the page named at each item.
 
+mod mounts;
 mod sockets;
 
+pub use mounts::{Mount, mount_table, mounts};
 pub use sockets::{has_unix_listener, tcp_listeners};
 
 use nix::sys::signal::Signal;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// See [`without_deleted`].
+const DELETED: &[u8] = b" (deleted)";
 
 /// IPv6 settings of the loopback interface; missing if the kernel has no IPv6.
 const LOOPBACK_IPV6: &str = "/proc/sys/net/ipv6/conf/lo";
@@ -142,12 +149,21 @@ impl ProcessStatus {
     }
 }
 
-/// Path of the program that a process runs. The kernel adds ` (deleted)` to one that was replaced.
+/// Path of the program that a process runs, also when an upgrade has replaced the file.
 ///
 /// # Errors
 /// The error of the system call.
 pub fn program(pid: i32) -> io::Result<PathBuf> {
-    fs::read_link(file(pid, "exe"))
+    Ok(without_deleted(fs::read_link(file(pid, "exe"))?))
+}
+
+/// The kernel appends ` (deleted)` to the path of a file that has been replaced.
+fn without_deleted(path: PathBuf) -> PathBuf {
+    path.as_os_str()
+        .as_bytes()
+        .strip_suffix(DELETED)
+        .map(|path| OsStr::from_bytes(path).into())
+        .unwrap_or(path)
 }
 
 /// Whether a process is in the pid namespace of this one; `None` when that cannot be read.
@@ -201,42 +217,6 @@ pub fn cgroup_path<'a>(cgroups: &'a str, controller: &str) -> Option<&'a str> {
         let (controllers, path) = (parts.next()?, parts.next()?);
         let listed = controllers.split(',').any(|listed| listed == controller);
         listed.then(|| path.trim_start_matches('/'))
-    })
-}
-
-/// One line of `proc_pid_mountinfo(5)`:
-/// `36 35 0:58 / /var/lib/lxcfs rw,relatime shared:1 - fuse.lxcfs lxcfs rw`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mount<'a> {
-    /// `major:minor`.
-    pub device: &'a str,
-    /// Mount point, with spaces and the like as octal escapes.
-    pub mount_point: &'a str,
-    /// Type of the file system.
-    pub file_system: &'a str,
-}
-
-/// The mount table of a process, or of this one, see [`mounts`].
-///
-/// # Errors
-/// The error of the system call.
-pub fn mount_table(pid: Option<i32>) -> io::Result<String> {
-    match pid {
-        Some(pid) => fs::read_to_string(file(pid, "mountinfo")),
-        None => fs::read_to_string("/proc/self/mountinfo"),
-    }
-}
-
-/// The mounts of a table, in its order.
-pub fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
-    table.lines().filter_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(2);
-        Some(Mount {
-            device: fields.next()?,
-            mount_point: fields.nth(1)?,
-            file_system: file_system.split(' ').next()?,
-        })
     })
 }
 
@@ -354,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn the_program_is_recognized_after_an_upgrade() {
+        for (path, program) in [
+            ("/usr/lib/sshbox/sshbox-shell", "/usr/lib/sshbox/sshbox-shell"),
+            ("/usr/lib/sshbox/sshbox-shell (deleted)", "/usr/lib/sshbox/sshbox-shell"),
+            ("/usr/lib/sshbox/sshbox-shell (deleted)2", "/usr/lib/sshbox/sshbox-shell (deleted)2"),
+        ] {
+            assert_eq!(without_deleted(path.into()), Path::new(program));
+        }
+    }
+
+    #[test]
     fn a_process_that_does_not_exist_has_nothing() {
         assert_eq!((Stat::of(i32::MAX), ProcessStatus::of(i32::MAX)), (None, None));
         assert!(program(i32::MAX).is_err() && cgroups(i32::MAX).is_err());
@@ -368,15 +359,6 @@ mod tests {
         assert_eq!(cgroup_path(version_1, ""), Some("z"));
         assert_eq!(cgroup_path("0::/a:b\n", ""), Some("a:b"));
         assert_eq!(cgroup_path("nonsense\n", ""), None);
-    }
-
-    #[test]
-    fn mounts_are_parsed_and_broken_lines_skipped() {
-        let table = "36 35 0:58 / /var/lib/lxcfs rw,relatime shared:1 - fuse.lxcfs lxcfs rw\n\
-            1 2\nx - fuse.lxcfs \n22 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
-        let mounts: Vec<_> = mounts(table).collect();
-        let lxcfs = Mount { device: "0:58", mount_point: "/var/lib/lxcfs", file_system: "fuse.lxcfs" };
-        assert_eq!(mounts, [lxcfs, Mount { device: "8:1", mount_point: "/", file_system: "ext4" }]);
     }
 
     #[test]

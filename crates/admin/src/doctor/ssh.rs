@@ -136,7 +136,7 @@ pub fn nss(doctor: &Doctor) -> Checked {
     let name = doctor.temporary_user.as_str();
     let on_host = doctor.must(Command::new("getent").args(["passwd", name]), SMALL)?;
     let running = names::listener();
-    let in_sshd = names::look_up(running, &doctor.temporary_user).map_err(skip)?;
+    let in_sshd = names::look_up(running.as_ref(), &doctor.temporary_user).map_err(skip)?;
     Ok(judge_nss(&on_host.out, in_sshd, running.is_some()))
 }
 

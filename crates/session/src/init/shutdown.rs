@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn the_reaction_to_sigterm_is_read_from_the_masks() {
         let stat = Stat::parse(b"42 (sshd) S 7 42 42 34816 42 4194304 0 0 0 0 0 0 0 0 20 0 1 0 999 0 0");
-        let read = |masks: &str| process(stat.as_ref().unwrap(), &ProcessStatus::parse(masks.as_bytes())).unwrap();
+        let read =
+            |masks: &str| process(stat.as_ref().unwrap(), &ProcessStatus::parse(masks.as_bytes())).unwrap();
         let found = read("SigCgt:\t0000000000004000\n");
         assert_eq!((found.id, found.parent, found.session), ((42, 999), 7, 42));
         assert_eq!((found.terminal, found.sshd, found.on_sigterm), (34816, true, Catches));

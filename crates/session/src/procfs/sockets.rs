@@ -13,7 +13,7 @@ const ACCEPTS_CONNECTIONS: &str = "00010000";
 #[must_use]
 pub fn tcp_listeners() -> Vec<SocketAddr> {
     // A kernel without IPv6 has no second file.
-    let tables = ["tcp", "tcp6"].map(|name| table(name));
+    let tables = ["tcp", "tcp6"].map(table);
     tables.iter().flat_map(|table| table.lines()).filter_map(parse_tcp_listener).collect()
 }
 
