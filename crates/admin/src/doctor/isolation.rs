@@ -4,10 +4,10 @@ use super::logins::{INSPECT, first_login};
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::{Checked, Doctor, SMALL, missing};
 use session::deadlines::LOGIN;
+use session::procfs;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The most ports of the host to which a connection is tried.
 const MAX_PORTS: usize = 12;
@@ -80,9 +80,7 @@ pub fn isolation(doctor: &Doctor) -> Checked {
     let mut targets: Vec<_> = neighbour.iter().map(|address| (*address, 1)).chain([METADATA]).collect();
     let gateway = gateway(own);
     if let Some(gateway) = gateway {
-        let tables =
-            ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-        let ports = listening(&tables.concat(), gateway);
+        let ports = reachable_ports(&procfs::tcp_listeners(), gateway);
         targets.extend(ports.into_iter().map(|port| (IpAddr::V4(gateway), port)));
     }
     let mut client = users.client.ssh(&[], name, "key", "bash -s");
@@ -135,18 +133,10 @@ fn gateway(output: &str) -> Option<Ipv4Addr> {
     })
 }
 
-/// The ports at which programs of the host listen, on every address or on `at`. `table` has the form of
-/// `/proc/net/tcp`.
-fn listening(table: &str, at: Ipv4Addr) -> Vec<u16> {
-    let parse = |line: &str| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (local, state) = (words.get(1)?, words.get(3)?);
-        let (address, port) = local.split_once(':')?;
-        let here =
-            address.bytes().all(|digit| digit == b'0') || address == format!("{:08X}", u32::from(at).to_be());
-        (*state == "0A" && here).then(|| u16::from_str_radix(port, 16).ok()).flatten()
-    };
-    let ports: BTreeSet<_> = table.lines().filter_map(parse).collect();
+/// The first [`MAX_PORTS`] ports at which programs of the host listen on every address or on this one.
+fn reachable_ports(listeners: &[SocketAddr], at: Ipv4Addr) -> Vec<u16> {
+    let reachable = |listener: &&SocketAddr| listener.ip().is_unspecified() || listener.ip() == at;
+    let ports: BTreeSet<_> = listeners.iter().filter(reachable).map(SocketAddr::port).collect();
     ports.into_iter().take(MAX_PORTS).collect()
 }
 
@@ -240,11 +230,10 @@ mod tests {
 
     #[test]
     fn the_ports_of_the_host_that_boxes_may_reach() {
-        let table = "  sl  local_address rem_address   st\n\
-            0: 00000000:0898 00000000:0000 0A\n   1: 0100007F:1F40 00000000:0000 0A\n\
-            2: 010012AC:0035 00000000:0000 0A\n   3: 00000000:0016 0100007F:C000 01\n\
-            0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A\n";
-        assert_eq!(listening(table, Ipv4Addr::new(172, 18, 0, 1)), [22, 53, 2200]);
+        let listeners =
+            ["0.0.0.0:2200", "127.0.0.1:8000", "172.18.0.1:53", "172.19.0.1:54", "[::]:22", "[::1]:25"];
+        let listeners = listeners.map(|address| address.parse().unwrap());
+        assert_eq!(reachable_ports(&listeners, Ipv4Addr::new(172, 18, 0, 1)), [22, 53, 2200]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use session::exit::chain;
 use session::presence::{
     LockGuard, RUN, TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, UserRuntimeDir, doctor_lock, reaper_lock,
 };
+use session::procfs::{self, ProcessStatus};
 use session::times::later;
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
@@ -25,7 +26,7 @@ use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -274,8 +275,8 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
 /// Waits until no process on the host has the uid of this user, but not for long.
 fn wait_for_sessions_to_end(name: &Login) {
     let end = later(Instant::now(), SMALL);
-    let theirs = |process: fs::DirEntry| process.metadata().is_ok_and(|meta| meta.uid() == name.uid());
-    let any = || fs::read_dir("/proc").into_iter().flatten().flatten().any(theirs);
+    let theirs = |pid| ProcessStatus::of(pid).is_some_and(|status| status.real_uid == Some(name.uid()));
+    let any = || procfs::pids().is_ok_and(|mut pids| pids.any(theirs));
     while any() && Instant::now() < end {
         thread::sleep(Duration::from_millis(20));
     }
