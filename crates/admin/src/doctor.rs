@@ -25,6 +25,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
 use report::{CheckResult, CheckState, DoctorReport, Remedy, fail, skip};
+use session::deadlines::HOST_PROGRAM;
 use session::exit::{ExitStatus, Failure, chain};
 use session::presence::TEMPORARY_USER_PREFIX;
 use session::process::die_by;
@@ -36,9 +37,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 use temporary_users::TemporaryUsers;
-
-/// Timeout of a program of the host that has little to do.
-const SMALL: Duration = Duration::from_secs(10);
 
 /// Proves each step of a login and says what to do about those that fail
 #[derive(Debug, Args)]
@@ -212,7 +210,7 @@ impl Doctor {
             }
             Remedy::Run(words) => {
                 let (program, rest) = words.split_first().ok_or("nothing to run")?;
-                let ended = self.tool(Command::new(program).args(rest), "", SMALL * 3);
+                let ended = self.tool(Command::new(program).args(rest), "", HOST_PROGRAM * 3);
                 let ended = ended.map_err(|error| error.to_string())?;
                 return if ended.status.success() { Ok(()) } else { Err(ended.last_words()) };
             }
@@ -244,7 +242,7 @@ impl Doctor {
     fn settings(&self) -> Result<&str, CheckResult> {
         let settings = self.settings.get_or_init(|| {
             let mut command = Command::new(ssh::SSHD);
-            match self.tool(command.args(["-T", "-f", ssh::SSHD_CONFIG]), "", SMALL) {
+            match self.tool(command.args(["-T", "-f", ssh::SSHD_CONFIG]), "", HOST_PROGRAM) {
                 Ok(ended) if ended.status.success() => Ok(ended.out),
                 Ok(ended) => Err(ended.last_words()),
                 Err(error) => Err(error.to_string()),

@@ -5,18 +5,15 @@ use crate::tool::{self, Interrupt};
 use host::explanation::Explanation;
 use identity::Login;
 use nix::unistd::User;
+use session::deadlines::EXPLAIN;
 use session::exit::{ExitStatus, Failure};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 /// The user that sshd runs `sshbox-keys` as (`AuthorizedKeysCommandUser`).
 pub const KEYS_USER: &str = "sshbox-keys";
 
 const PROGRAM: &str = "/usr/lib/sshbox/sshbox-keys";
-
-/// Longer than the longest `accounts.timeout`.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How the keys of `login` would be decided now; `options` are further ones of `sshbox-keys`.
 ///
@@ -37,7 +34,7 @@ pub fn explain(
     command.arg(PROGRAM).arg("--config").arg(config).args(["--explain", "--json"]).args(options);
     command.args(["--", login.as_str()]);
     let failed = |status, cause: String| Failure { cause, ..Failure::new(status, "") };
-    let ended = tool::run(&mut command, "", DEADLINE, interrupt)
+    let ended = tool::run(&mut command, "", EXPLAIN, interrupt)
         .map_err(|error| failed(ExitStatus::TryAgain, error.to_string()))?;
     if !ended.status.success() {
         let code = ended.status.code().and_then(|code| u8::try_from(code).ok());

@@ -4,12 +4,12 @@
 
 use super::tool::{self, Ended};
 use identity::{GID, Login};
+use session::deadlines::NAME_LOOKUP;
 use session::procfs::{self, ProcessStatus, Stat};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 /// The program of sshbox's sshd, as its unit starts it.
 pub const SSHD: &str = "/usr/sbin/sshd";
@@ -25,8 +25,6 @@ const GETENT_NOT_FOUND: i32 = 2;
 
 /// The file that sshbox's sshd sees as `/etc/nsswitch.conf`.
 const NSSWITCH: &str = "/usr/share/sshbox/nsswitch.conf";
-
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a login name resolves to the uid that sshbox computes for it. A local account of the same name
 /// does not count: it has another uid.
@@ -95,7 +93,7 @@ pub fn look_up(running: Option<&Listener>, login: &Login) -> Result<NameLookup, 
 /// Runs getent by way of `prefix`, a command that runs the command at its end in some mount namespace.
 fn getent(prefix: &mut Command, login: &Login) -> Result<Ended, String> {
     let command = prefix.args(["getent", "passwd", login.as_str()]);
-    tool::run(command, "", LOOKUP_TIMEOUT, None).map_err(|error| error.to_string())
+    tool::run(command, "", NAME_LOOKUP, None).map_err(|error| error.to_string())
 }
 
 /// Whether this is the passwd(5) line of `login`, with the uid and gid that sshbox computes.

@@ -2,8 +2,8 @@
 
 use super::logins::{INSPECT, first_login};
 use super::report::{CheckResult, fail, ok, skip, warn};
-use super::{Checked, Doctor, SMALL, missing};
-use session::deadlines::LOGIN;
+use super::{Checked, Doctor, missing};
+use session::deadlines::{HOST_PROGRAM, LOGIN};
 use session::procfs;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -84,7 +84,8 @@ pub fn isolation(doctor: &Doctor) -> Checked {
         targets.extend(ports.into_iter().map(|port| (IpAddr::V4(gateway), port)));
     }
     let mut client = users.client.ssh(&[], name, "key", "bash -s");
-    let ended = doctor.tool(&mut client, &script(&targets), SMALL * 3).map_err(|error| missing(&error))?;
+    let ended =
+        doctor.tool(&mut client, &script(&targets), HOST_PROGRAM * 3).map_err(|error| missing(&error))?;
     if !ended.status.success() {
         return Ok(skip(format!("the image has no bash and timeout to try with: {}", ended.last_words())));
     }

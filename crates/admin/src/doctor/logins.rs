@@ -2,8 +2,8 @@
 
 use super::report::{CheckResult, fail, ok, skip};
 use super::temporary_users::{TemporaryUsers, temporary_users};
-use super::{Checked, Doctor, SMALL, missing};
-use session::deadlines::LOGIN;
+use super::{Checked, Doctor, missing};
+use session::deadlines::{HOST_PROGRAM, LOGIN};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -33,13 +33,13 @@ pub fn port(doctor: &Doctor) -> Checked {
         }
     };
     let [name, _] = &users.names;
-    let ended = doctor.must(&mut users.client.ssh(&[], name, "stranger", "true"), SMALL * 3)?;
+    let ended = doctor.must(&mut users.client.ssh(&[], name, "stranger", "true"), HOST_PROGRAM * 3)?;
     Ok(judge_stranger(server, &banner, ended.status.code(), &ended.last_words()))
 }
 
 fn banner(server: SocketAddr) -> io::Result<String> {
-    let stream = TcpStream::connect_timeout(&server, SMALL)?;
-    stream.set_read_timeout(Some(SMALL))?;
+    let stream = TcpStream::connect_timeout(&server, HOST_PROGRAM)?;
+    stream.set_read_timeout(Some(HOST_PROGRAM))?;
     let mut line = String::new();
     match BufReader::new(stream.take(256)).read_line(&mut line) {
         // A server that sends nothing has an empty banner.
@@ -81,7 +81,7 @@ pub fn login(doctor: &Doctor) -> Checked {
         }
     });
     output.as_ref().map_err(Clone::clone)?;
-    let second = doctor.must(&mut users.client.ssh(&["-tt"], name, "key", "tty"), SMALL * 3)?;
+    let second = doctor.must(&mut users.client.ssh(&["-tt"], name, "key", "tty"), HOST_PROGRAM * 3)?;
     if !second.status.success() {
         return Ok(refused("with a terminal: ", second.status.code(), &second.last_words()));
     }
@@ -120,8 +120,9 @@ pub fn first_login(doctor: &Doctor) -> Result<(&TemporaryUsers, &str), CheckResu
 pub fn sftp(doctor: &Doctor) -> Checked {
     let (users, _) = first_login(doctor)?;
     let [name, _] = &users.names;
-    let ended =
-        doctor.tool(&mut users.client.sftp(name), "pwd\n", SMALL * 3).map_err(|error| missing(&error))?;
+    let ended = doctor
+        .tool(&mut users.client.sftp(name), "pwd\n", HOST_PROGRAM * 3)
+        .map_err(|error| missing(&error))?;
     Ok(if ended.status.success() {
         ok("the image has an sftp-server")
     } else {

@@ -2,8 +2,9 @@
 
 use super::files::{FileState, mend_file};
 use super::report::{CheckResult, fail, ok, skip, warn};
-use super::{Checked, Doctor, SMALL};
+use super::{Checked, Doctor};
 use crate::names::{self, NameLookup};
+use session::deadlines::HOST_PROGRAM;
 use session::variables::ACCEPTED;
 use std::net::IpAddr;
 use std::path::Path;
@@ -92,7 +93,7 @@ pub fn config(doctor: &Doctor) -> Checked {
     if !found.is_roots() {
         return Ok(mend_file(path, found, 0, 0, 0o644));
     }
-    let ended = doctor.must(Command::new(SSHD).args(["-t", "-f", SSHD_CONFIG]), SMALL)?;
+    let ended = doctor.must(Command::new(SSHD).args(["-t", "-f", SSHD_CONFIG]), HOST_PROGRAM)?;
     Ok(if ended.status.success() {
         ok(format!("sshd accepts {SSHD_CONFIG}"))
     } else {
@@ -134,7 +135,7 @@ fn judge_settings(settings: &str) -> CheckResult {
 /// `nss`: does every login name resolve in sshbox's sshd, and in no other program?
 pub fn nss(doctor: &Doctor) -> Checked {
     let name = doctor.temporary_user.as_str();
-    let on_host = doctor.must(Command::new("getent").args(["passwd", name]), SMALL)?;
+    let on_host = doctor.must(Command::new("getent").args(["passwd", name]), HOST_PROGRAM)?;
     let running = names::listener();
     let in_sshd = names::look_up(running.as_ref(), &doctor.temporary_user).map_err(skip)?;
     Ok(judge_nss(&on_host.out, in_sshd, running.is_some()))

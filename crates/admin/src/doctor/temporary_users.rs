@@ -7,13 +7,13 @@
 
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::ssh::{listen_address, values};
-use super::{Checked, Doctor, SMALL};
+use super::{Checked, Doctor};
 use crate::tool;
 use host::cache::Cache;
 use identity::Login;
 use lifecycle::container::Container;
 use lifecycle::engine::{Engine, EngineError};
-use session::deadlines::LOGIN;
+use session::deadlines::{HOST_PROGRAM, LOGIN};
 use session::exit::chain;
 use session::presence::{
     LockGuard, RUN, TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, UserRuntimeDir, doctor_lock, reaper_lock,
@@ -105,14 +105,14 @@ fn write_keys(doctor: &Doctor, users: &TemporaryUsers, settings: &str) -> Result
     for name in ["key", "stranger"] {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", ALIAS, "-f"]).arg(dir.join(name));
-        let ended = doctor.must(&mut keygen, SMALL)?;
+        let ended = doctor.must(&mut keygen, HOST_PROGRAM)?;
         if !ended.status.success() {
             return Err(fail(format!("ssh-keygen: {}", ended.last_words()), "df -h /var"));
         }
     }
     let mut known = String::new();
     for path in values(settings, "hostkey") {
-        let ended = doctor.must(Command::new("ssh-keygen").args(["-y", "-f", path]), SMALL)?;
+        let ended = doctor.must(Command::new("ssh-keygen").args(["-y", "-f", path]), HOST_PROGRAM)?;
         if ended.status.success() {
             // Writing to a String cannot fail.
             let _ = writeln!(known, "{ALIAS} {}", ended.out.trim());
@@ -274,7 +274,7 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
 
 /// Waits until no process on the host has the uid of this user, but not for long.
 fn wait_for_sessions_to_end(name: &Login) {
-    let end = later(Instant::now(), SMALL);
+    let end = later(Instant::now(), HOST_PROGRAM);
     let theirs = |pid| ProcessStatus::of(pid).is_some_and(|status| status.real_uid == Some(name.uid()));
     let any = || procfs::pids().is_ok_and(|mut pids| pids.any(theirs));
     while any() && Instant::now() < end {

@@ -2,8 +2,9 @@
 
 use super::files::FileState;
 use super::report::{CheckResult, Remedy, fail, mend, ok, skip, warn};
-use super::{Checked, Doctor, SMALL};
+use super::{Checked, Doctor};
 use identity::GID;
+use session::deadlines::HOST_PROGRAM;
 use session::presence::WAKE_SOCKET;
 use session::procfs;
 use std::path::Path;
@@ -18,7 +19,7 @@ fn properties(doctor: &Doctor, unit: &str) -> Result<String, CheckResult> {
         return Err(skip("systemd does not run on this host: check by hand what starts sshbox"));
     }
     let names = "--property=ActiveState,UnitFileState";
-    Ok(doctor.must(Command::new("systemctl").args(["show", names, unit]), SMALL)?.out)
+    Ok(doctor.must(Command::new("systemctl").args(["show", names, unit]), HOST_PROGRAM)?.out)
 }
 
 /// Whether the unit is active and starts at boot. `off` makes the result for a unit that is not active.

@@ -2,7 +2,8 @@
 //! Uses no network: it reads the package lists of this host, and warns when they are old.
 
 use super::report::{CheckResult, ok, skip, warn};
-use super::{Checked, Doctor, SMALL};
+use super::{Checked, Doctor};
+use session::deadlines::HOST_PROGRAM;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -32,7 +33,7 @@ pub fn updates(doctor: &Doctor) -> Checked {
     let mut apt = Command::new("apt-get");
     // Without the lock, the simulation also works while another apt runs.
     apt.args(["--simulate", "--option", "Debug::NoLocking=true", "--with-new-pkgs", "upgrade"]);
-    let ended = doctor.tool(&mut apt, "", SMALL * 3).map_err(|error| {
+    let ended = doctor.tool(&mut apt, "", HOST_PROGRAM * 3).map_err(|error| {
         skip(format!("no apt-get ({error}): look for security updates with this host's package manager"))
     })?;
     if !ended.status.success() {

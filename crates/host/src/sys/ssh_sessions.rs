@@ -4,6 +4,7 @@
 use identity::{Login, UID_BASE, UID_MASK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use session::deadlines::SESSION_EXIT;
 use session::procfs::{self, ProcessStatus, Stat};
 use std::fmt;
 use std::io;
@@ -17,9 +18,6 @@ const SHELL: &str = "/usr/lib/sshbox/sshbox-shell";
 
 /// How much of a process's environment is read, in bytes.
 const ENVIRONMENT_MAX: u64 = 1 << 20;
-
-/// How long a process may take to end after SIGHUP, and again after SIGKILL, in milliseconds.
-const EXIT_TIMEOUT: u16 = 2000;
 
 /// Identifies a session by its pid and start time, since the kernel reuses pids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +114,8 @@ pub fn end(id: SessionId) -> io::Result<Option<Session>> {
 
 /// Whether the process exits in time.
 fn wait_for_exit(process: &OwnedFd) -> io::Result<bool> {
-    Ok(poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::from(EXIT_TIMEOUT))? > 0)
+    let timeout = PollTimeout::try_from(SESSION_EXIT).map_err(io::Error::other)?;
+    Ok(poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], timeout)? > 0)
 }
 
 /// The session of this process. `None` if it is no session.
