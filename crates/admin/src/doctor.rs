@@ -212,7 +212,7 @@ impl Doctor {
                 let (program, rest) = words.split_first().ok_or("nothing to run")?;
                 let ended = self.tool(Command::new(program).args(rest), "", HOST_PROGRAM * 3);
                 let ended = ended.map_err(|error| error.to_string())?;
-                return if ended.status.success() { Ok(()) } else { Err(ended.last_words()) };
+                return if ended.succeeded() { Ok(()) } else { Err(ended.last_words()) };
             }
         };
         changed.map_err(|errno| errno.to_string())
@@ -243,7 +243,7 @@ impl Doctor {
         let settings = self.settings.get_or_init(|| {
             let mut command = Command::new(ssh::SSHD);
             match self.tool(command.args(["-T", "-f", ssh::SSHD_CONFIG]), "", HOST_PROGRAM) {
-                Ok(ended) if ended.status.success() => Ok(ended.out),
+                Ok(ended) if ended.succeeded() => Ok(ended.out),
                 Ok(ended) => Err(ended.last_words()),
                 Err(error) => Err(error.to_string()),
             }

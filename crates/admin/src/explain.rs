@@ -6,6 +6,7 @@ use host::explanation::Explanation;
 use identity::Login;
 use nix::unistd::User;
 use session::deadlines::EXPLAIN;
+use session::escape::visible;
 use session::exit::{ExitStatus, Failure};
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +15,14 @@ use std::process::Command;
 pub const KEYS_USER: &str = "sshbox-keys";
 
 const PROGRAM: &str = "/usr/lib/sshbox/sshbox-keys";
+
+const SETPRIV: &str = "/usr/bin/setpriv";
+
+/// The search path of the program, which itself starts no other.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How many lines of the program's standard error are shown, and how many bytes of each.
+const COMPLAINT: (usize, usize) = (20, 1024);
 
 /// How the keys of `login` would be decided now; `options` are further ones of `sshbox-keys`.
 ///
@@ -29,24 +38,48 @@ pub fn explain(
         cause: format!("there is no user {KEYS_USER}"),
         ..Failure::new(ExitStatus::Config, "the package makes this user: run systemd-sysusers sshbox.conf")
     })?;
-    let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={}", user.uid), &format!("--regid={}", user.gid), "--init-groups", "--"]);
-    command.arg(PROGRAM).arg("--config").arg(config).args(["--explain", "--json"]).args(options);
+    // As sshd does: with the environment and the rights of that user alone.
+    let mut command = Command::new(SETPRIV);
+    command.env_clear().env("PATH", PATH);
+    command.args([&format!("--reuid={}", user.uid), &format!("--regid={}", user.gid), "--init-groups"]);
+    command.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--", PROGRAM]);
+    command.arg("--config").arg(config).args(["--explain", "--json"]).args(options);
     command.args(["--", login.as_str()]);
     let failed = |status, cause: String| Failure { cause, ..Failure::new(status, "") };
     let ended = tool::run(&mut command, "", EXPLAIN, interrupt)
         .map_err(|error| failed(ExitStatus::TryAgain, error.to_string()))?;
-    if !ended.status.success() {
-        let code = ended.status.code().and_then(|code| u8::try_from(code).ok());
+    if !ended.succeeded() {
+        let code = ended.code().and_then(|code| u8::try_from(code).ok());
         let status = code.and_then(ExitStatus::from_code).unwrap_or(ExitStatus::Internal);
         return Err(failed(status, complaint(&ended.err)));
     }
-    serde_json::from_str(&ended.out)
-        .map_err(|error| failed(ExitStatus::Internal, format!("{PROGRAM} printed no explanation: {error}")))
+    serde_json::from_str(&ended.out).map_err(|error| {
+        let error = visible(error.to_string().as_bytes());
+        failed(ExitStatus::Internal, format!("{PROGRAM} printed no explanation: {error}"))
+    })
 }
 
-/// What the program said on standard error, without its name.
+/// What the program wrote to standard error, without its name, for root's terminal: the program has fewer
+/// rights than root, and reads what the web app sends.
 fn complaint(text: &str) -> String {
     let text = text.trim();
-    text.strip_prefix("sshbox-keys: ").unwrap_or(text).to_owned()
+    let (lines, length) = COMPLAINT;
+    let shown = |line: &str| visible(line.as_bytes().get(..length).unwrap_or(line.as_bytes()));
+    let text = text.strip_prefix("sshbox-keys: ").unwrap_or(text);
+    text.lines().take(lines).map(shown).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_cannot_control_the_terminal() {
+        assert_eq!(
+            complaint("sshbox-keys: no \"x\"\x1b]0;x\x07\n  at 1\n"),
+            "no \"x\"\\x1b]0;x\\x07\n  at 1"
+        );
+        let flood = complaint(&("\u{1b}".repeat(5000) + "\n").repeat(100));
+        assert_eq!((flood.lines().count(), flood.len()), (20, 20 * 4 * 1024 + 19));
+    }
 }

@@ -70,7 +70,7 @@ pub fn look_up(running: Option<&Listener>, login: &Login) -> Result<NameLookup, 
         let (this, file) = (std::process::id(), mount_namespace.as_raw_fd());
         in_running_sshd.arg(format!("--mount=/proc/{this}/fd/{file}"));
         let ended = getent(&mut in_running_sshd, login)?;
-        if !matches!(ended.status.code(), Some(0 | GETENT_NOT_FOUND)) {
+        if !matches!(ended.code(), Some(0 | GETENT_NOT_FOUND)) {
             return Err(format!("the sshd with pid {pid}: {}", ended.last_words()));
         }
         if is_entry_of(&ended.out, login) {

@@ -86,7 +86,7 @@ pub fn isolation(doctor: &Doctor) -> Checked {
     let mut client = users.client.ssh(&[], name, "key", "bash -s");
     let ended =
         doctor.tool(&mut client, &script(&targets), HOST_PROGRAM * 3).map_err(|error| missing(&error))?;
-    if !ended.status.success() {
+    if !ended.succeeded() {
         return Ok(skip(format!("the image has no bash and timeout to try with: {}", ended.last_words())));
     }
     Ok(judge_reach(&ended.out, &neighbour, gateway))
@@ -192,7 +192,7 @@ mod tests {
     fn a_box_is_confined_or_it_is_reported() {
         let good = judge_box(OUTPUT, 1000);
         assert_eq!(
-            (good.state, good.seen.as_str()),
+            (good.state, good.finding.as_str()),
             (
                 CheckState::Ok,
                 "uid 1000, no capability, no new privileges, seccomp, AppArmor docker-default (enforce)"
@@ -251,12 +251,12 @@ mod tests {
         assert_eq!(judge_both("172.18.0.3 1 closed\n").state, CheckState::Skip);
         assert_eq!(judge_both("172.18.0.3 1 closed\nfd00::3 1 refused\n").state, CheckState::Fail);
         assert_eq!(
-            judge_both("172.18.0.3 1 closed\nfd00::3 1 closed\n").seen,
+            judge_both("172.18.0.3 1 closed\nfd00::3 1 closed\n").finding,
             "another box and 169.254.169.254 are out of reach"
         );
         assert_eq!(
             judge("172.18.0.3 1 closed\n169.254.169.254 80 open\n172.18.0.1 22 open\n172.18.0.1 8000 open\n")
-                .seen,
+                .finding,
             "another box is out of reach; a box reaches the metadata service at 169.254.169.254, and the host at 172.18.0.1, ports 22 8000"
         );
     }

@@ -34,7 +34,7 @@ pub fn port(doctor: &Doctor) -> Checked {
     };
     let [name, _] = &users.names;
     let ended = doctor.must(&mut users.client.ssh(&[], name, "stranger", "true"), HOST_PROGRAM * 3)?;
-    Ok(judge_stranger(server, &banner, ended.status.code(), &ended.last_words()))
+    Ok(judge_stranger(server, &banner, ended.code(), &ended.last_words()))
 }
 
 fn banner(server: SocketAddr) -> io::Result<String> {
@@ -74,16 +74,12 @@ pub fn login(doctor: &Doctor) -> Checked {
     let first = doctor.must(&mut users.client.ssh(&[], name, "key", INSPECT), LOGIN)?;
     let took = began.elapsed().as_millis();
     let output = users.first_login.get_or_init(|| {
-        if first.status.success() {
-            Ok(first.out)
-        } else {
-            Err(refused("", first.status.code(), &first.last_words()))
-        }
+        if first.succeeded() { Ok(first.out) } else { Err(refused("", first.code(), &first.last_words())) }
     });
     output.as_ref().map_err(Clone::clone)?;
     let second = doctor.must(&mut users.client.ssh(&["-tt"], name, "key", "tty"), HOST_PROGRAM * 3)?;
-    if !second.status.success() {
-        return Ok(refused("with a terminal: ", second.status.code(), &second.last_words()));
+    if !second.succeeded() {
+        return Ok(refused("with a terminal: ", second.code(), &second.last_words()));
     }
     Ok(ok(format!("{name} had a box after {took} ms, and a terminal in it")))
 }
@@ -123,7 +119,7 @@ pub fn sftp(doctor: &Doctor) -> Checked {
     let ended = doctor
         .tool(&mut users.client.sftp(name), "pwd\n", HOST_PROGRAM * 3)
         .map_err(|error| missing(&error))?;
-    Ok(if ended.status.success() {
+    Ok(if ended.succeeded() {
         ok("the image has an sftp-server")
     } else {
         fail(

@@ -105,7 +105,7 @@ fn judge_token(status: Option<u16>, without: Option<u16>, sent: bool) -> CheckRe
             "answer 401 to a wrong token and 404 to an unknown name",
         ),
         Some(401) => fail(
-            "the web app does not accept our token (HTTP 401)",
+            "the web app does not accept the token (HTTP 401)",
             "put the same text into accounts.token_file and into the web app (SSHBOX_TOKEN_FILE in Django)",
         ),
         Some(status) => skip(format!("HTTP {status} does not tell, see check site")),
@@ -159,9 +159,9 @@ mod tests {
         {
             let result = judge(Some(status));
             assert_eq!(result.state, CheckState::Fail);
-            assert!(result.seen.contains(word), "{result:?}");
+            assert!(result.finding.contains(word), "{result:?}");
         }
-        assert!(judge(None).seen.ends_with("no answer within 1.5s"));
+        assert!(judge(None).finding.ends_with("no answer within 1.5s"));
     }
 
     #[test]

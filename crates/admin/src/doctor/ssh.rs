@@ -94,7 +94,7 @@ pub fn config(doctor: &Doctor) -> Checked {
         return Ok(mend_file(path, found, 0, 0, 0o644));
     }
     let ended = doctor.must(Command::new(SSHD).args(["-t", "-f", SSHD_CONFIG]), HOST_PROGRAM)?;
-    Ok(if ended.status.success() {
+    Ok(if ended.succeeded() {
         ok(format!("sshd accepts {SSHD_CONFIG}"))
     } else {
         fail(
@@ -190,7 +190,7 @@ mod tests {
             let line = format!("{name} {value}\n");
             let result = judge_settings(&shipped().replace(&line, &format!("{name} other\n")));
             assert_eq!(result.state, CheckState::Fail);
-            assert!(result.seen.contains("'other'") && result.seen.contains(why), "{result:?}");
+            assert!(result.finding.contains("'other'") && result.finding.contains(why), "{result:?}");
             assert_eq!(judge_settings(&shipped().replace(&line, "")).state, CheckState::Fail, "{name}");
         }
         for (from, to) in [("LC_*", "LD_PRELOAD"), ("-- %u", ""), ("sshbox-keys -", "other -")] {
@@ -216,7 +216,9 @@ mod tests {
         assert_eq!(judge_nss("", NameLookup::Resolves, false).state, CheckState::Ok);
         let stale = judge_nss("", NameLookup::ResolvesAfterRestart, true);
         assert_eq!(stale.state, CheckState::Fail);
-        assert!(stale.seen.contains("running sshd") && stale.fix.unwrap().starts_with("systemctl restart"));
+        assert!(
+            stale.finding.contains("running sshd") && stale.fix.unwrap().starts_with("systemctl restart")
+        );
         assert!(judge_nss("", NameLookup::Unresolved, true).fix.unwrap().contains("--reinstall sshbox"));
         let known_to_all =
             judge_nss("alice:*:2098369249:1879048192::/:/bin/sh\n", NameLookup::Resolves, true);

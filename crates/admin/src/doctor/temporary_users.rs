@@ -106,14 +106,14 @@ fn write_keys(doctor: &Doctor, users: &TemporaryUsers, settings: &str) -> Result
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", ALIAS, "-f"]).arg(dir.join(name));
         let ended = doctor.must(&mut keygen, HOST_PROGRAM)?;
-        if !ended.status.success() {
+        if !ended.succeeded() {
             return Err(fail(format!("ssh-keygen: {}", ended.last_words()), "df -h /var"));
         }
     }
     let mut known = String::new();
     for path in values(settings, "hostkey") {
         let ended = doctor.must(Command::new("ssh-keygen").args(["-y", "-f", path]), HOST_PROGRAM)?;
-        if ended.status.success() {
+        if ended.succeeded() {
             // Writing to a String cannot fail.
             let _ = writeln!(known, "{ALIAS} {}", ended.out.trim());
         }
@@ -254,7 +254,7 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
         Ok(engine) => doctor.wait(remove_container(engine, &container, name)).map_err(|error| chain(&error)),
         // Without a home there is no container either.
         Err(_) if !home.exists() => Ok(()),
-        Err(result) => Err(result.seen),
+        Err(result) => Err(result.finding),
     };
     let cache = &config.accounts.cache;
     let mut left: Vec<_> = [

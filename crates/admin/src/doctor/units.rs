@@ -43,13 +43,13 @@ fn judge_unit(unit: &str, properties: &str, off: impl Fn(String) -> CheckResult)
 pub fn sshd(doctor: &Doctor) -> Checked {
     let unit = "sshbox-sshd.service";
     let start = "systemctl enable --now sshbox-sshd.service; journalctl -u sshbox-sshd shows why it ended";
-    Ok(judge_unit(unit, &properties(doctor, unit)?, |seen| fail(seen, start)))
+    Ok(judge_unit(unit, &properties(doctor, unit)?, |finding| fail(finding, start)))
 }
 
 /// `reap-timer`: are idle boxes stopped?
 pub fn reap(doctor: &Doctor) -> Checked {
     let unit = "sshbox-reap.timer";
-    let off = |seen| mend(format!("{seen}: no box is ever stopped"), vec![ENABLE_REAP]);
+    let off = |finding| mend(format!("{finding}: no box is ever stopped"), vec![ENABLE_REAP]);
     Ok(judge_unit(unit, &properties(doctor, unit)?, off))
 }
 
@@ -57,7 +57,7 @@ pub fn reap(doctor: &Doctor) -> Checked {
 pub fn wake(doctor: &Doctor) -> Checked {
     let unit = "sshbox-wake.socket";
     if let Ok(properties) = properties(doctor, unit) {
-        let result = judge_unit(unit, &properties, |seen| mend(seen, vec![ENABLE_WAKE]));
+        let result = judge_unit(unit, &properties, |finding| mend(finding, vec![ENABLE_WAKE]));
         if result.fix.is_some() {
             return Ok(result);
         }
@@ -87,15 +87,15 @@ mod tests {
 
     #[test]
     fn a_unit_must_be_active_and_start_at_boot() {
-        for (active, file, state, seen) in [
+        for (active, file, state, finding) in [
             ("active", "enabled", CheckState::Ok, "active, enabled"),
             ("active", "disabled", CheckState::Warn, "x is active, disabled: it does not start at boot"),
             ("failed", "enabled", CheckState::Fail, "x is failed, enabled"),
             ("inactive", "", CheckState::Fail, "x is inactive, not installed"),
         ] {
             let properties = format!("ActiveState={active}\nUnitFileState={file}\n");
-            let result = judge_unit("x", &properties, |seen| fail(seen, "start it"));
-            assert_eq!((result.state, &*result.seen), (state, seen));
+            let result = judge_unit("x", &properties, |finding| fail(finding, "start it"));
+            assert_eq!((result.state, &*result.finding), (state, finding));
         }
     }
 
