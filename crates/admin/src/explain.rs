@@ -1,11 +1,11 @@
-//! Runs `sshbox-keys --explain --json` as sshd runs it, to learn how the keys of a login name would
+//! Runs `sshbox-keys` as sshd runs it: with `--explain --json` to learn how the keys of a login name would
 //! be decided. So this program, which runs as root, links no web client and reads no token.
 
 use crate::tool::{self, Interrupt};
 use host::explanation::Explanation;
 use identity::Login;
 use nix::unistd::User;
-use session::deadlines::EXPLAIN;
+use session::deadlines::SSHBOX_KEYS;
 use session::escape::visible;
 use session::exit::{ExitStatus, Failure};
 use std::path::Path;
@@ -34,19 +34,10 @@ pub fn explain(
     options: &[&str],
     interrupt: Option<&Interrupt>,
 ) -> Result<Explanation, Failure> {
-    let user = User::from_name(KEYS_USER).ok().flatten().ok_or_else(|| Failure {
-        cause: format!("there is no user {KEYS_USER}"),
-        ..Failure::new(ExitStatus::Config, "the package makes this user: run systemd-sysusers sshbox.conf")
-    })?;
-    // As sshd does: with the environment and the rights of that user alone.
-    let mut command = Command::new(SETPRIV);
-    command.env_clear().env("PATH", PATH);
-    command.args([&format!("--reuid={}", user.uid), &format!("--regid={}", user.gid), "--init-groups"]);
-    command.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--", PROGRAM]);
-    command.arg("--config").arg(config).args(["--explain", "--json"]).args(options);
-    command.args(["--", login.as_str()]);
+    let mut command = sshbox_keys(config)?;
+    command.args(["--explain", "--json"]).args(options).args(["--", login.as_str()]);
     let failed = |status, cause: String| Failure { cause, ..Failure::new(status, "") };
-    let ended = tool::run(&mut command, "", EXPLAIN, interrupt)
+    let ended = tool::run(&mut command, "", SSHBOX_KEYS, interrupt)
         .map_err(|error| failed(ExitStatus::TryAgain, error.to_string()))?;
     if !ended.succeeded() {
         let code = ended.code().and_then(|code| u8::try_from(code).ok());
@@ -57,6 +48,24 @@ pub fn explain(
         let error = visible(error.to_string().as_bytes());
         failed(ExitStatus::Internal, format!("{PROGRAM} printed no explanation: {error}"))
     })
+}
+
+/// `sshbox-keys` with this configuration file and, as sshd runs it, with the rights of its user alone and
+/// without root's environment. For [`tool::run`], which also keeps root's terminal from it.
+///
+/// # Errors
+/// There is no such user.
+pub fn sshbox_keys(config: &Path) -> Result<Command, Failure> {
+    let user = User::from_name(KEYS_USER).ok().flatten().ok_or_else(|| Failure {
+        cause: format!("there is no user {KEYS_USER}"),
+        ..Failure::new(ExitStatus::Config, "the package makes this user: run systemd-sysusers sshbox.conf")
+    })?;
+    let mut command = Command::new(SETPRIV);
+    command.env_clear().env("PATH", PATH);
+    command.args([&format!("--reuid={}", user.uid), &format!("--regid={}", user.gid), "--init-groups"]);
+    command.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--", PROGRAM]);
+    command.arg("--config").arg(config);
+    Ok(command)
 }
 
 /// What the program wrote to standard error, without its name, for root's terminal: the program has fewer

@@ -91,8 +91,8 @@ pub const ACCOUNTS_TIMEOUT_MAX: Duration = seconds(20);
 /// A login of `sshbox doctor` that creates a container.
 pub const LOGIN: Duration = seconds(200);
 
-/// `sshbox-keys --explain`, which asks the account source once.
-pub const EXPLAIN: Duration = seconds(30);
+/// `sshbox-keys`, which takes `accounts.timeout` at most.
+pub const SSHBOX_KEYS: Duration = seconds(30);
 
 /// The lookup of one login name in a mount namespace.
 pub const NAME_LOOKUP: Duration = seconds(5);
@@ -162,7 +162,7 @@ mod tests {
             ),
             ("sshbox-reap stops one box", ENGINE_LOOK + STOP, REAP),
             ("the doctor's login starts a box", WAKING + BEGIN, LOGIN),
-            ("sshbox-keys asks the account source and explains itself", ACCOUNTS_TIMEOUT_MAX, EXPLAIN),
+            ("sshbox-keys asks the account source", ACCOUNTS_TIMEOUT_MAX, SSHBOX_KEYS),
             ("a reason is looked for", ENDING, WHY),
             ("a person has the terminal back", WHY_TURN + WHY, seconds(2)),
             ("the init calls the host and says it is ready", CALL_HOST, READY),
