@@ -29,7 +29,6 @@ use session::deadlines::HOST_PROGRAM;
 use session::exit::{ExitStatus, Failure, chain};
 use session::presence::TEMPORARY_USER_PREFIX;
 use session::process::die_by;
-use site::SourceAnswers;
 use std::cell::OnceCell;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -103,7 +102,7 @@ struct Doctor {
     temporary_user: Login,
     config: OnceCell<Result<Config, ConfigError>>,
     settings: OnceCell<Result<String, String>>,
-    answers: SourceAnswers,
+    answer: OnceCell<site::Answer>,
     engine: OnceCell<Result<Engine, EngineError>>,
     about: OnceCell<Result<About, EngineError>>,
     temporary_users: OnceCell<Result<TemporaryUsers, CheckResult>>,
@@ -148,7 +147,7 @@ impl Doctor {
             temporary_user: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
             config: OnceCell::new(),
             settings: OnceCell::new(),
-            answers: SourceAnswers::default(),
+            answer: OnceCell::new(),
             engine: OnceCell::new(),
             about: OnceCell::new(),
             temporary_users: OnceCell::new(),
