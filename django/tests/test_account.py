@@ -38,6 +38,14 @@ def two_cpus(user):
     }
 
 
+def invalid_values(user):
+    return {
+        "limits": {"cpus": "two", "memory": "lots", "pids": 512, "tmp": None},
+        "idle_timeout": 30,
+        "image": "big:1",
+    }
+
+
 def another_id(user):
     return {"id": 0}
 
@@ -249,6 +257,24 @@ class Extras(AccountCase):
         self.assertEqual(reply["limits"], {"cpus": 2, "shm": "50%", "sessions": self.alice.pk})
         self.assertEqual((reply["idle_timeout"], reply["image"]), ("30m", "big:1"))
         self.assertEqual((reply["user"], reply["keys"]), ("Alice-B.c", []))
+
+    @override_settings(SSHBOX_ACCOUNT="tests.test_account.invalid_values")
+    def test_invalid_values_are_left_out_and_logged(self):
+        SSHKey.objects.create(user=self.alice, public_key=public())
+        with self.assertLogs("django_sshbox.account", "WARNING") as logged:
+            reply = self.ask().json()
+        self.assertEqual((reply["limits"], reply["image"]), ({"pids": 512}, "big:1"))
+        self.assertNotIn("idle_timeout", reply)
+        self.assertEqual(reply["keys"], [public().strip()])
+        begin = "leaving out a value of SSHBOX_ACCOUNT for Alice-B.c: "
+        self.assertEqual(
+            [record.getMessage() for record in logged.records],
+            [
+                begin + "limits.cpus is 'two', expected an int or float from 0.01 to 4096",
+                begin + "limits.memory is 'lots', expected a text with a size like \"8GiB\"",
+                begin + 'idle_timeout is 30, expected a text with a time like "30m", or "never"',
+            ],
+        )
 
     @override_settings(SSHBOX_ACCOUNT="tests.test_account.another_id")
     def test_extras_cannot_change_the_id(self):

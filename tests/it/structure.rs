@@ -70,8 +70,13 @@ fn each_crate_uses_only_the_crates_below_it() {
 
 /// All source files, by their path below the project.
 fn sources() -> BTreeMap<PathBuf, String> {
+    files_below(&["crates", "src"])
+}
+
+/// All Rust files in these directories, by their path below the project.
+fn files_below(directories: &[&str]) -> BTreeMap<PathBuf, String> {
     let mut sources = BTreeMap::new();
-    let mut folders = vec![Path::new(ROOT).join("crates"), Path::new(ROOT).join("src")];
+    let mut folders: Vec<PathBuf> = directories.iter().map(|name| Path::new(ROOT).join(name)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -189,9 +194,9 @@ const LONG: [(&str, &str); 0] = [];
 
 #[test]
 fn every_file_says_what_it_is_for_and_is_short() {
-    let sources = sources();
-    assert!(sources.len() > 60, "{}", sources.len());
-    for (path, source) in sources {
+    let (sources, tests) = (sources(), files_below(&["tests"]));
+    assert!(sources.len() > 60 && tests.len() > 60, "{}, {}", sources.len(), tests.len());
+    for (path, source) in sources.into_iter().chain(tests) {
         assert!(source.starts_with("//!"), "{}: {source:.60}", path.display());
         let long = LONG.iter().any(|(name, _)| Path::new(name) == path);
         assert!(long || source.lines().count() <= 400, "{}: more than 400 lines", path.display());

@@ -103,14 +103,14 @@ fn the_first_probe_comes_after_an_hour_and_a_client_that_is_gone_is_disconnected
 
     // One connection that never has a session, and one whose last session ends.
     let (never_used, once_used) = ("/tmp/absent-never-used", "/tmp/absent-once-used");
-    let (mut unused, mut used) = (user.connects(never_used), user.connects(once_used));
+    let (mut never, mut once) = (user.connects(never_used), user.connects(once_used));
     let mut open = user.ssh_over(once_used).begin(&["echo in; read line"]);
     assert_eq!(open.line(), "in");
-    until("sshd ends the connection that was never used", || unused.over().is_some());
+    until("sshd ends the connection that was never used", || never.over().is_some());
     // Longer than UnusedConnectionTimeout, but the connection has a session.
     thread::sleep(Duration::from_secs(9));
-    assert_eq!(used.over(), None);
+    assert_eq!(once.over(), None);
     open.write(b"\n");
     assert_eq!(open.wait(), 0);
-    until("sshd ends the connection that is no longer used", || used.over().is_some());
+    until("sshd ends the connection that is no longer used", || once.over().is_some());
 }

@@ -32,13 +32,13 @@ fn assert_login_works(user: &User, after: &str) {
     );
 }
 
-/// Our sshd that listens: its process id, and the moment it began.
-fn sshd_pid() -> String {
-    let noted = fs::read_to_string("/run/sshbox-by-hand/sshd.pid").unwrap();
-    let pid = noted.split(' ').next().unwrap();
+/// The pid of sshbox's sshd that listens, and its start time.
+fn sshd_listener() -> (String, String) {
+    let file = fs::read_to_string("/run/sshbox-by-hand/sshd.pid").unwrap();
+    let (pid, start) = file.trim().split_once(' ').unwrap();
     let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(line.contains("sshd -D -f /etc/sshbox/sshd_config") && line.contains("listener"), "{line:?}");
-    noted
+    (pid.to_owned(), start.to_owned())
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn no_change_to_nsswitch_conf_on_the_host_prevents_a_login() {
     let _world = private_world();
     let _back = restored(NSSWITCH);
     let user = User::new("unlocked");
-    let sshd = sshd_pid();
+    let sshd = sshd_listener();
     let ways = [
         "sed -i 's/^hosts:.*/& # '$0/ /etc/nsswitch.conf",
         "cp /etc/nsswitch.conf /etc/nsswitch.new; mv /etc/nsswitch.new /etc/nsswitch.conf",
@@ -69,7 +69,7 @@ fn no_change_to_nsswitch_conf_on_the_host_prevents_a_login() {
     fs::write(NSSWITCH, "passwd: files\nhosts: files\nservices:\n").unwrap();
     assert!(!Command::new("getent").args(["services", "ssh"]).status().unwrap().success());
     assert!(!Command::new("getent").args(["passwd", "unlocked"]).status().unwrap().success());
-    assert_eq!(sshd_pid(), sshd, "the same sshd, never restarted");
+    assert_eq!(sshd_listener(), sshd, "the same sshd, never restarted");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn lines_of_last(file: &str) -> Vec<String> {
 #[test]
 fn sshd_sees_files_that_the_host_replaces_or_adds_in_etc() {
     let _alone = world_alone();
-    let pid = sshd_pid();
+    let (pid, _) = sshd_listener();
     let sees =
         |path: &str| run("nsenter", &[&format!("--mount=/proc/{pid}/ns/mnt"), "cat", path]).trim().to_owned();
     // systemd-resolved uses such a link: a relative path that leads out of /etc.

@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::path::Path;
 
-/// Installs the previous version of a program, until this is dropped. Renames, since a file that
-/// somebody executes cannot be written to.
+/// Installs the previous version of a program until this is dropped. Renames files, because a file that
+/// is being executed cannot be written to.
 fn previous(program: &str) -> Undo<impl Fn()> {
     let folder =
         std::env::var("SSHBOX_PREVIOUS").expect("SSHBOX_PREVIOUS names a folder: tests/system/previous");

@@ -132,7 +132,7 @@ fn text(report: &KeysReport) -> String {
             (KeySource::Answer, _) => "the answer; a login would write it to the cache".to_owned(),
             (KeySource::Cache, _) => "the answer in the cache".to_owned(),
             (_, SourceAnswer::Refusal { .. }) => {
-                "nothing: a login would be refused, and remove the answer from the cache".to_owned()
+                "nothing: a login would be refused, and the answer removed from the cache".to_owned()
             }
             _ => "nothing: a login would be refused".to_owned(),
         },
@@ -250,7 +250,7 @@ mod tests {
         asks     https://site.example/alice
                  with the token in /etc/sshbox/token, for at most 1500 ms
         answer   no: HTTP 404 (after 12 ms)
-        uses     nothing: a login would be refused, and remove the answer from the cache
+        uses     nothing: a login would be refused, and the answer removed from the cache
         prints   no key
         ");
     }

@@ -20,8 +20,9 @@ pub const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 /// How much of a process title is read, in bytes.
 const TITLE_MAX: u64 = 4096;
 
-/// Exit status of getent(1) if the database has no such entry.
-const GETENT_NOT_FOUND: i32 = 2;
+/// Exit status of nsenter(1) if it cannot enter the namespace, for example because the process has ended.
+/// getent(1) has another one for a name that does not resolve.
+const NSENTER_FAILED: i32 = 1;
 
 /// The file that sshbox's sshd sees as `/etc/nsswitch.conf`.
 const NSSWITCH: &str = "/usr/share/sshbox/nsswitch.conf";
@@ -70,7 +71,7 @@ pub fn look_up(running: Option<&Listener>, login: &Login) -> Result<NameLookup, 
         let (this, file) = (std::process::id(), mount_namespace.as_raw_fd());
         in_running_sshd.arg(format!("--mount=/proc/{this}/fd/{file}"));
         let ended = getent(&mut in_running_sshd, login)?;
-        if !matches!(ended.code(), Some(0 | GETENT_NOT_FOUND)) {
+        if ended.code() == Some(NSENTER_FAILED) {
             return Err(format!("the sshd with pid {pid}: {}", ended.last_words()));
         }
         if is_entry_of(&ended.out, login) {

@@ -1,4 +1,4 @@
-//! An account: what the web app says of a user, as the cache keeps it.
+//! An account: what the web app replies about a user, and what the cache stores.
 //!
 //! Knows no network and no file.
 
@@ -36,7 +36,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Shorten a time that is too long, and return a message for the journal if there was one.
+    /// Shorten an idle timeout that is too long. Return a message for the journal if it was.
     pub fn bound(&mut self) -> Option<String> {
         let bounded = self.idle_timeout.map(IdleTimeout::bounded);
         let changed = std::mem::replace(&mut self.idle_timeout, bounded) != bounded;

@@ -52,7 +52,7 @@ pub struct LookupLock {
 }
 
 impl Cache {
-    /// The cache in `dir`, with the fallback directory [`FALLBACK`]. Opens nothing.
+    /// The cache in `dir`, with `/run/sshbox/accounts` as the fallback directory. Opens nothing.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), fallback: FALLBACK.into() }

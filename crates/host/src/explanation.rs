@@ -1,62 +1,63 @@
-//! The document that `sshbox-keys --explain --json` prints: how the keys of one login name would
-//! be decided now. `sshbox-keys` writes it; the admin's command reads it, and so needs no web client.
+//! The document that `sshbox-keys --explain --json` prints: how it would decide now about the keys of one
+//! login name. The command `sshbox` reads the document, so it links no web client.
 
 use crate::account::Account;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Everything that decides about the keys of a login name.
+/// All values on which the decision about the keys of a login name depends, and the decision.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Explanation {
     /// The login name.
     pub user: String,
     /// The configuration file that was read.
     pub config: PathBuf,
-    /// The user that the program ran as, with its uid.
+    /// The user as which `sshbox-keys` ran, with its uid.
     pub runs_as: String,
-    /// The cached answer; `None` when there is none.
+    /// The answer in the cache, if there is one.
     pub cache: Option<CachedAnswer>,
-    /// The outcome of the last login that found no account, since boot.
+    /// The last lookup since boot that found no account, if there was one.
     pub recent: Option<FailedLookup>,
-    /// The account URL, filled in.
+    /// The address of the account, with the login name in it.
     pub url: String,
-    /// The file of the token that was sent; `None` when none was sent.
+    /// The file with the token that was sent. `None` if no token was sent.
     pub token_file: Option<PathBuf>,
-    /// Longest time for one answer, in milliseconds.
+    /// Timeout of the request, in milliseconds.
     pub timeout_ms: u64,
-    /// How long the answer took, in milliseconds.
+    /// How long the request took, in milliseconds.
     pub took_ms: u64,
-    /// HTTP status of the answer; `None` for a file, and when nothing was received.
+    /// HTTP status of the answer. `None` if the account source is a file, or did not answer.
     pub status: Option<u16>,
     /// What the account source answered.
     pub answer: SourceAnswer,
-    /// Where the keys of a login would come from.
+    /// The account that a login would use: that of the answer, that of the cache, or none.
     pub serves: KeySource,
-    /// Why the keys come from there.
+    /// Why a login would use that account.
     pub why: String,
-    /// The keys that would be accepted.
+    /// The keys that a login would accept: `sshbox-keys` would print one of them to sshd.
     pub prints: Vec<PrintedKey>,
-    /// Whether the given key would be accepted; `None` when none was given.
+    /// Whether a login would accept the key whose fingerprint `sshbox-keys` was given. `None` if it was given
+    /// none.
     pub offered: Option<OfferedKey>,
 }
 
 /// An answer of the account source, as the cache keeps it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct CachedAnswer {
-    /// Its age; `None` when it lies in the future, which counts as too old.
+    /// Time since the request. `None` if the request lies in the future; such an answer is not used.
     pub seconds_ago: Option<u64>,
-    /// Whether it is young enough to be used when the account source does not answer.
+    /// Whether the answer may be used if the account source does not answer now: it is young enough.
     pub serves: bool,
     /// The account.
     pub account: Account,
 }
 
-/// A login that found no account.
+/// A lookup that found no account.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct FailedLookup {
     /// `refused` or `failed`.
     pub outcome: String,
-    /// When it was.
+    /// Time since the request.
     pub seconds_ago: u64,
 }
 
@@ -64,38 +65,38 @@ pub struct FailedLookup {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum SourceAnswer {
-    /// It knows the user.
+    /// The user may log in.
     Account {
         /// The account.
         account: Account,
-        /// Why which keys were left out.
+        /// One message for each key that was left out, saying why.
         left_out: Vec<String>,
         /// Which value was out of range, and what is used in its place.
         bounded: Option<String>,
     },
-    /// It refuses the user.
+    /// The user may not log in.
     Refusal {
-        /// Why.
+        /// Why the user may not log in.
         reason: String,
-        /// Why which keys were left out.
+        /// One message for each key that was left out, saying why.
         left_out: Vec<String>,
     },
-    /// There is no answer.
+    /// The account source gave no valid answer.
     Nothing {
         /// The chain of errors.
         error: String,
     },
 }
 
-/// Where the keys of a login come from.
+/// Which account a login uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeySource {
-    /// From the answer of the account source.
+    /// The account in the answer of the account source.
     Answer,
-    /// From the cache.
+    /// The account in the cache.
     Cache,
-    /// From nowhere: the login is refused.
+    /// No account: the login is refused.
     Nothing,
 }
 
@@ -104,15 +105,15 @@ pub enum KeySource {
 pub struct PrintedKey {
     /// `SHA256:…`, as sshd writes it.
     pub fingerprint: String,
-    /// The line that sshd would be given.
+    /// The line that `sshbox-keys` would print for sshd.
     pub line: String,
 }
 
-/// A key that was asked about.
+/// The key whose fingerprint `sshbox-keys` was given.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct OfferedKey {
     /// `SHA256:…`, as sshd writes it.
     pub fingerprint: String,
-    /// Whether it is one of the keys that would be accepted.
+    /// Whether a login would accept the key.
     pub accepted: bool,
 }

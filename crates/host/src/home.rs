@@ -1,5 +1,5 @@
-//! Home directories on the host. Root creates a home and hands it over to the user. Root never reads
-//! below it, follows a link in it, or removes anything: its contents are the user's, who may be hostile.
+//! Home directories on the host. Root creates a home and makes the user its owner. Root never reads or
+//! removes anything in a home and follows no link there, because the user may be hostile.
 //!
 //! Beside `NAME` lies `.NAME.sshbox-id`, the id of the account for which the home was created. No
 //! login begins with a dot, so these names never collide with a home.
@@ -62,7 +62,7 @@ pub struct HomeInfo {
     pub account: Option<String>,
 }
 
-/// Look at the home of `login` without changing anything.
+/// Find the home of `login`. Changes nothing.
 ///
 /// # Errors
 /// [`HomeError`].

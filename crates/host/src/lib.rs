@@ -1,4 +1,5 @@
-//! What sshbox knows on the host: configuration, accounts, cache, homes, the kernel's counters.
+//! The data of sshbox on the host: configuration, accounts, account cache, homes, sessions, and the kernel's
+//! counters.
 //!
 //! Nothing here links HTTP, TLS, tokio or a container engine: see `Cargo.toml`.
 

@@ -95,8 +95,8 @@ impl ContainerLimits {
     }
 }
 
-/// The limits that the kernel enforces through the cgroup of a container. Zero is "unlimited",
-/// which only a container of other origin can have.
+/// The limits that the kernel enforces through the cgroup of a container. Zero means "unlimited", which only
+/// a container that another program created can have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct CgroupLimits {
     /// CPU time, in cores.
@@ -157,7 +157,7 @@ impl TryFrom<f64> for Cpus {
     type Error = &'static str;
 
     fn try_from(cores: f64) -> Result<Self, Self::Error> {
-        // The lower bound of Docker, and below any use.
+        // Docker accepts no less, and no user needs less.
         if (0.01..=4096.0).contains(&cores) { Ok(Self(cores)) } else { Err("expected 0.01 to 4096 cores") }
     }
 }
@@ -307,6 +307,55 @@ mod tests {
         assert_eq!(limits.open_files, OpenFiles { soft: 1024, hard: 65536 });
         assert_eq!(resolve(r#"{"pids":0}"#).cgroup.pids, 1);
         assert_eq!(resolve(r#"{"memory":"1TiB","shm":"1TiB"}"#).shm, Size(4 << 30));
+    }
+
+    /// `django/tests/test_limits.py` has the same values: django-sshbox leaves out what is rejected here.
+    #[test]
+    fn a_request_has_valid_numbers_sizes_and_percentages() {
+        let accepted = |name: &str, values: &[&str]| -> Vec<bool> {
+            let request =
+                |value: &&str| serde_json::from_str::<RequestedLimits>(&format!("{{{name:?}:{value}}}"));
+            values.iter().map(|value| request(value).is_ok()).collect()
+        };
+        let all = |name: &str, expected: bool, values: &[&str]| {
+            let results = accepted(name, values);
+            assert_eq!(results, vec![expected; values.len()], "{name}: {values:?}");
+        };
+        all("cpus", true, &["2", "0.01", "1.5", "4096"]);
+        all("cpus", false, &["0", "0.001", "-1", "4097", "true", "\"2\"", "[2]", "1e400"]);
+        all("pids", true, &["0", "1", "512", "4294967295"]);
+        all("pids", false, &["-1", "4294967296", "512.0", "true", "\"512\""]);
+        let sizes = ["8GiB", "512MiB", "512 mib", "1.5G", "1k", "1Ki", "1.GiB", ".5GiB", "50", "7EiB", "1B"];
+        let no_sizes = [
+            "",
+            "0",
+            "0B",
+            "0.4B",
+            "-1",
+            "lots",
+            "8 GiBs",
+            "8i",
+            "8,5GiB",
+            "GiB",
+            "1.2.3K",
+            ".",
+            "9223372036854775808",
+            "16EiB",
+            "1e3",
+            "\u{663}GiB",
+            "8\u{212a}",
+        ];
+        for text in sizes {
+            assert!(text.parse::<Size>().is_ok() && text.parse::<TmpfsSize>().is_ok(), "{text}");
+        }
+        for text in no_sizes {
+            assert!(text.parse::<Size>().is_err() && text.parse::<TmpfsSize>().is_err(), "{text}");
+        }
+        all("memory", false, &["8", "true", "\"50%\"", "\"1\\n\""]);
+        for name in ["shm", "tmp"] {
+            all(name, true, &["\"1%\"", "\"50%\"", "\"100 %\"", "\"007%\""]);
+            all(name, false, &["\"0%\"", "\"101%\"", "\"-1%\"", "\"%\"", "\"half\"", "\"1.5%\"", "50"]);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the kernel shows of containers and sessions on this host.
+//! Containers and sessions of this host, as the kernel reports them.
 
 pub mod cgroup;
 pub mod lxcfs;

@@ -1,23 +1,23 @@
-//! Whether a container of an earlier gateway can be set aside, so that its user gets a box on the
-//! same home. An admin learns of everything that would be lost with the container. Functions without
-//! side effects.
+//! Whether `sshbox adopt` can set aside a user's container that another program created: stop and rename
+//! it, so that the user gets a box with the same home. The reasons against it tell the admin what would be
+//! lost. Functions without side effects.
 
 use crate::container::ContainerState;
 use host::config::UidGid;
 use std::path::{Path, PathBuf};
 
-/// In the name of a container that was set aside: between its earlier name and the time.
+/// The part of the name of a container that was set aside, between the earlier name and the time.
 const ASIDE: &str = ".before-sshbox-";
 
-/// Paths whose content need not be kept: directories for temporary files, and Docker's init.
+/// Paths whose content an admin need not keep: directories for temporary files, and Docker's init.
 const TEMPORARY: [&str; 5] = ["/run", "/tmp", "/var/tmp", "/sbin/docker-init", "/usr/sbin/docker-init"];
 
-/// A container that has the name of a box and need not be one.
+/// A container that has the name of a box, but that another program may have created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignContainer {
     /// Id that the engine gave it.
     pub id: String,
-    /// What it does.
+    /// Whether it runs.
     pub state: ContainerState,
     /// Whether sshbox created it.
     pub is_box: bool,
@@ -31,7 +31,7 @@ pub struct ForeignContainer {
     pub mounts: Vec<ForeignMount>,
 }
 
-/// A mount of such a container.
+/// A mount of a foreign container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignMount {
     /// `bind`, `volume` …
@@ -44,7 +44,7 @@ pub struct ForeignMount {
     pub writable: bool,
 }
 
-/// The box that replaces the container.
+/// The box that replaces a foreign container.
 #[derive(Clone, Copy, Debug)]
 pub struct AdoptionTarget<'a> {
     /// Home on the host.
@@ -55,7 +55,7 @@ pub struct AdoptionTarget<'a> {
     pub owner: UidGid,
 }
 
-/// Why it cannot be set aside, each reason with what to do; empty if it can.
+/// Why the container cannot be set aside, each reason with what to do. Empty if it can be.
 #[must_use]
 pub fn objections(container: &ForeignContainer, target: &AdoptionTarget) -> Vec<String> {
     let mut objections = Vec::new();
@@ -88,7 +88,7 @@ pub fn objections(container: &ForeignContainer, target: &AdoptionTarget) -> Vec<
     objections
 }
 
-/// The home must be the same directory before and after.
+/// Why the mounts of the container do not fit: the home must be the same directory in the box.
 fn home_objection(home: Option<&ForeignMount>, target: &AdoptionTarget) -> Option<String> {
     let (mount, expected) = (target.mount.display(), target.home.display());
     match home {
@@ -118,11 +118,11 @@ pub fn owner_objection(owner: (u32, u32), target: &AdoptionTarget) -> Option<Str
     })
 }
 
-/// Of all paths that differ from the image, those whose content may be needed: not the parents of
-/// other such paths, no temporary files, no mount points.
+/// The paths of `changes`, which differ from the image, whose content the user may need: without parent
+/// directories of other such paths, temporary files and mount points.
 #[must_use]
 pub fn changes_worth_keeping(mut changes: Vec<String>, mounts: &[ForeignMount]) -> Vec<String> {
-    // Sorted as paths, the content of a directory follows it.
+    // In the order of paths, a directory is directly before its content.
     changes.sort_unstable_by(|one, other| Path::new(one).cmp(Path::new(other)));
     let followers = changes.iter().skip(1).map(Some).chain([None]);
     let leaves = changes
@@ -141,7 +141,7 @@ pub fn name_aside(name: &str, time: &str) -> String {
     format!("{name}{ASIDE}{}", time.replace(':', ""))
 }
 
-/// Whether a container of this name was set aside.
+/// Whether this is the name of a container that was set aside.
 #[must_use]
 pub fn is_aside(name: &str) -> bool {
     name.contains(ASIDE)

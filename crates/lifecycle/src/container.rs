@@ -1,8 +1,8 @@
-//! A container that exists, as an engine reports it. Knows no engine.
+//! A container on this host, in the values that all engines report. Knows no engine.
 
 use host::limits::CgroupLimits;
 
-/// A container, as far as it concerns sshbox.
+/// What sshbox needs to know about a container.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Container {
     /// Id that the engine gave it.
@@ -11,17 +11,17 @@ pub struct Container {
     pub name: String,
     /// Process id of its init on the host, while it runs.
     pub pid: Option<i32>,
-    /// What it does.
+    /// Whether it runs.
     pub state: ContainerState,
-    /// Labels of sshbox; `None` if sshbox did not create it.
+    /// The labels that sshbox sets; `None` if sshbox did not create the container.
     pub labels: Option<BoxLabels>,
     /// Exit code of its init at the last stop.
     pub exit_code: i64,
     /// Whether the kernel killed its init because memory ran out (OOM).
     pub out_of_memory: bool,
-    /// Last start, RFC 3339, as the engine writes it; the year 1 stands for never.
+    /// Last start, in RFC 3339 as the engine writes it. The year 1 means that it has never started.
     pub started_at: String,
-    /// Last stop; see `started_at`.
+    /// Last stop, in the same form as `started_at`.
     pub finished_at: String,
     /// Name of its image.
     pub image: String,
@@ -55,7 +55,7 @@ pub struct BoxLabels {
     pub spec: String,
 }
 
-/// What a container does.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContainerState {
     /// Created and never started, or exited.
@@ -63,16 +63,16 @@ pub enum ContainerState {
     Stopped,
     /// Running.
     Running,
-    /// Frozen.
+    /// Paused: its processes are frozen.
     Paused,
     /// Being restarted or removed.
     Busy,
-    /// Cannot be started any more.
+    /// Broken: the engine cannot start it any more.
     Dead,
 }
 
 impl ContainerState {
-    /// The word that users and programs read.
+    /// The word for the state in texts and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

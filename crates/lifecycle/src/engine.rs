@@ -1,6 +1,6 @@
-//! The life of containers, by calls to the container engine: find, create, start, stop, remove,
-//! list. The engine is Docker, and `engine/` is all that knows of it. Each call has a deadline:
-//! an engine that hangs costs seconds.
+//! Finds, creates, starts, stops, removes and lists containers, by calls to the container engine. The
+//! engine is Docker; only this file and `engine/` depend on that. Each call has a deadline, so that an
+//! engine that hangs delays a login by seconds only.
 
 mod about;
 mod adoption;
@@ -34,24 +34,25 @@ pub struct Engine {
 pub struct ListedBox {
     /// Id of the container.
     pub id: String,
-    /// The label with its user. Not checked: whoever may use the engine can set it.
+    /// The user that the container's label names. Not checked: everyone who may use the engine can create
+    /// a container with any label.
     pub user: String,
 }
 
 impl Engine {
-    /// Connects.
+    /// Connects to the engine.
     ///
-    /// No version of the API is negotiated: bollard's requests name none, so the engine takes its
-    /// own. Asking would cost more than all other small calls together. Should a later bollard send
-    /// a version, the oldest engine of the tests would refuse it.
+    /// No version of the API is negotiated, which would take longer than all other small calls together:
+    /// bollard's requests name no version, so the engine uses its own. If a later bollard sent a version,
+    /// the tests with the oldest engine would fail.
     ///
     /// # Errors
     /// [`EngineError::Unreachable`] or [`EngineError::Timeout`].
     pub async fn connect(config: &EngineConfig) -> Result<Self, EngineError> {
         let unreachable = |error| EngineError::Unreachable(config.socket.clone(), error);
         let path = config.socket.to_string_lossy();
-        // Never bollard's defaults: they read the environment. Each call has a deadline of its own;
-        // bollard's is that of the longest, a stop.
+        // Not bollard's defaults, which read the environment. `call` sets a deadline for each call; bollard's
+        // own is that of the longest call, a stop.
         let longest = GRACE_MAX.saturating_add(CHANGE).as_secs();
         let docker =
             Docker::connect_with_unix(&path, longest, bollard::API_DEFAULT_VERSION).map_err(unreachable)?;
@@ -86,7 +87,7 @@ impl Engine {
         }
     }
 
-    /// Creates a box and returns its id.
+    /// Creates a box and returns the id of its container.
     ///
     /// # Errors
     /// [`EngineError::Conflict`] when the name is taken, [`EngineError::NotFound`] when the
@@ -116,7 +117,8 @@ impl Engine {
         call("unpause", id, CHANGE, self.docker.unpause_container(id)).await
     }
 
-    /// Makes the init of a running box fetch a new listening socket.
+    /// Signals the init of a running box, which then connects to the boot socket again and receives a new
+    /// listening socket.
     ///
     /// # Errors
     /// [`EngineError`]
@@ -135,7 +137,7 @@ impl Engine {
         call("stop", id, grace.saturating_add(CHANGE), self.docker.stop_container(id, Some(options))).await
     }
 
-    /// Removes a container that is not running, with its writable layer. Homes are not in it.
+    /// Removes a container that is not running, with its writable layer. The home is a bind mount and stays.
     ///
     /// # Errors
     /// [`EngineError`]
@@ -155,7 +157,7 @@ impl Engine {
         self.list(Some("running")).await
     }
 
-    /// All boxes, in whatever state.
+    /// All boxes, running or not.
     ///
     /// # Errors
     /// [`EngineError`]
@@ -190,8 +192,8 @@ impl Engine {
         }
     }
 
-    /// Creates a network on which boxes cannot reach each other. Not to be called twice at the same
-    /// time: the engine would create two networks of one name.
+    /// Creates a network on which boxes cannot reach each other. The caller holds the host lock: of two
+    /// calls at the same time the engine would create two networks of the same name.
     ///
     /// # Errors
     /// [`EngineError`]

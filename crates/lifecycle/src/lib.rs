@@ -1,6 +1,6 @@
-//! Boxes created, started, observed and stopped: `sshbox-wake` and `sshbox-reap`.
+//! Creates, starts, observes and stops boxes. Contains `sshbox-wake` and `sshbox-reap`.
 //!
-//! The one crate that links a container engine's client and tokio; it links no web client and no TLS.
+//! Links the client of the container engine and tokio, but no web client and no TLS.
 
 #![cfg_attr(
     test,

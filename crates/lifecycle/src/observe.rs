@@ -1,5 +1,5 @@
-//! What boxes do and use, for `@status` and for `sshbox list`, `status` and `top`: gathered from the
-//! engine, the locks, the cache of accounts and the kernel's counters.
+//! Collects the state and the resource usage of boxes, for `@status` and for `sshbox list`, `status` and
+//! `top`, from the engine, the locks, the account cache and the kernel's counters.
 
 mod usage;
 
@@ -31,12 +31,13 @@ use std::time::SystemTime;
 /// Concurrent calls to the engine.
 const CONCURRENT_CALLS: usize = 16;
 
-/// A box at one moment. Admins see all of it; its user sees `status`.
+/// A box at one moment. Admins see all fields; the user of the box sees `status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ObservedBox {
-    /// Its user: the label, which need not be a login name: whoever may use the engine can set it.
+    /// The user that the container's label names. It need not be a login name: everyone who may use the
+    /// engine can create a container with any label.
     pub user: String,
-    /// What its user sees.
+    /// The part that the user of the box sees.
     #[serde(flatten)]
     pub status: BoxStatus,
     /// Id of the container; `None` if there is none.
@@ -47,8 +48,9 @@ pub struct ObservedBox {
     pub made_for: Option<String>,
     /// The home on the host.
     pub home: Option<PathBuf>,
-    /// Whether the next cold start creates the container anew; `None` if that is not known because
-    /// there is no container, account or image, or [`Observer::compare`] was not called.
+    /// Whether the next cold start creates the container again, because its description has changed.
+    /// `None` if that is unknown: there is no container, account or image, or [`Observer::compare`] was
+    /// not called.
     pub out_of_date: Option<bool>,
     /// Process id of its init on the host, while it has processes.
     #[serde(skip)]
@@ -63,7 +65,7 @@ pub struct ObservedBox {
 pub enum ObserveError {
     /// The engine does not reply.
     Engine(EngineError),
-    /// The container with the name of the box is not a box, or another user's.
+    /// The container with the name of the box was created by another program, or for another user.
     Foreign {
         /// The name.
         name: String,
@@ -98,7 +100,7 @@ impl From<EngineError> for ObserveError {
     }
 }
 
-/// Observes boxes of one host. Takes no lock, so it also works while a box starts or stops.
+/// Observes boxes of this host. Takes no lock, so it also works while a box starts or stops.
 pub struct Observer<'a> {
     config: &'a Config,
     engine: Engine,
@@ -117,7 +119,7 @@ impl<'a> Observer<'a> {
         Ok(Self { config, engine, features: OnceCell::new(), images: HashMap::new() })
     }
 
-    /// All boxes, sorted by user, without what they use.
+    /// All boxes, sorted by user, without their resource usage.
     ///
     /// # Errors
     /// [`ObserveError::Engine`] if the engine does not list them.
@@ -130,9 +132,9 @@ impl<'a> Observer<'a> {
             .await;
         let observed = found.into_iter().filter_map(|(found, listed)| match found {
             Ok(Some(container)) => Some(self.existing(&listed.user, &container)),
-            // Removed since the listing.
+            // The container has been removed since it was listed.
             Ok(None) => None,
-            // An error with one box does not hide the others.
+            // An error with one box must not hide the others.
             Err(_) => Some(unknown(listed)),
         });
         let mut boxes: Vec<_> = observed.collect();
@@ -140,7 +142,7 @@ impl<'a> Observer<'a> {
         Ok(boxes)
     }
 
-    /// The box of one user, without what it uses; `None` if there is neither a container nor an
+    /// The box of one user, without its resource usage. `None` if there is neither a container nor an
     /// account in the cache.
     ///
     /// # Errors
@@ -187,7 +189,7 @@ impl<'a> Observer<'a> {
             observed.init = container.pid;
             observed.status.runs_since(&container.started_at, SystemTime::now());
         }
-        // Whoever may use the engine can create a container with any label.
+        // Everyone who may use the engine can create a container with any label.
         let Ok(login) = Login::parse(user.as_bytes()) else { return observed };
         let account = self.account(&login);
         self.add_presence(&mut observed, &login, account.as_ref());
@@ -206,7 +208,7 @@ impl<'a> Observer<'a> {
         observed
     }
 
-    /// Fills in the home, the account, the sessions and what follows from them.
+    /// Fills in the home, the account and the sessions, and the values that depend on them.
     fn add_presence(&self, observed: &mut ObservedBox, login: &Login, account: Option<&Account>) {
         let home = PathBuf::from(self.config.container.home.fill(login));
         let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
@@ -215,7 +217,7 @@ impl<'a> Observer<'a> {
         let now = boottime();
         let idle = runtime_dir.last_presence().ok().flatten().map(|last| now.saturating_sub(last));
         let status = &mut observed.status;
-        // It fails if the user has no runtime directory, and then there was no session since boot.
+        // An error means that the user has no runtime directory, so there was no session since boot.
         status.sessions = runtime_dir.open_sessions().unwrap_or_default();
         status.idle_for(idle, timeout.0, SystemTime::now());
         status.disk = home::disk_usage(&home);
@@ -274,7 +276,7 @@ fn status(name: &str, state: &str, image: &str, limits: CgroupLimits) -> BoxStat
     }
 }
 
-/// Why a container is stopped that no program of sshbox stopped; `None` if it is not stopped.
+/// Why a container is stopped, if no program of sshbox recorded a reason. `None` if it is not stopped.
 ///
 /// Its init exits with 0 when the host sends it SIGTERM. Only the host can end it by a signal, and
 /// the engine reports that as 128 + signal.

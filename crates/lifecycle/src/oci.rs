@@ -1,9 +1,9 @@
 //! A container in the terms of the OCI runtime specification 1.0: the part of its `config.json`
 //! that a box needs. Plain values with the names of the specification. Knows no engine.
 //!
-//! These types stand in place of the crate `oci-spec` because an engine's translation takes them
-//! apart field by field: a field that it forgets is a compile error. The fields of `oci-spec` are
-//! private and optional, and most of its types would be unused.
+//! Not the crate `oci-spec`, whose fields are private and optional, and most of whose types would be
+//! unused. The translation for an engine destructures these types field by field, so that a field which it
+//! does not translate is a compile error.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// Labels.
     pub annotations: BTreeMap<String, String>,
-    /// What only Linux has.
+    /// The part of the configuration that is specific to Linux.
     pub linux: Linux,
 }
 
@@ -47,7 +47,7 @@ pub struct Process {
     pub capabilities: Capabilities,
     /// Resource limits, `setrlimit(2)`.
     pub rlimits: Vec<Rlimit>,
-    /// Whether programs with the setuid bit or file capabilities gain nothing.
+    /// Whether the setuid bit and file capabilities of programs have no effect (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privileges: bool,
 }
 
@@ -114,7 +114,7 @@ pub struct Mount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Linux {
-    /// Namespaces of the container's own.
+    /// The namespaces that are created for the container.
     pub namespaces: Vec<Namespace>,
     /// Limits of its cgroup.
     pub resources: Resources,
@@ -166,6 +166,6 @@ pub struct Cpu {
 /// `linux.resources.pids`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Pids {
-    /// The most tasks.
+    /// The largest number of tasks.
     pub limit: i64,
 }

@@ -1,9 +1,9 @@
-//! The one way in which sshbox's programs run asynchronous code.
+//! The asynchronous runtime that all programs of sshbox use.
 
 use std::io;
 use tokio::runtime::{Builder, Runtime};
 
-/// A tokio runtime on the calling thread alone.
+/// A tokio runtime that uses only the calling thread.
 ///
 /// # Errors
 /// [`io::Error`] when the kernel has no file descriptors left for it.

@@ -1,7 +1,7 @@
-//! What a box is: user, mounts, limits, namespaces, environment. Described once, in the terms of
-//! the OCI runtime specification, by a function without side effects. Knows no engine.
+//! The description of a box: user, mounts, limits, namespaces, environment, in the terms of the OCI
+//! runtime specification. A function without side effects makes it. Knows no engine.
 //!
-//! Not described, and left to the engine: the seccomp filter, the `AppArmor` profile, the devices,
+//! The engine decides what is not described: the seccomp filter, the `AppArmor` profile, the devices,
 //! the address, `/etc/hosts` and `/etc/resolv.conf`. An engine may mask more paths than listed here.
 
 use crate::container::{LABEL_ACCOUNT, LABEL_USER};
@@ -19,25 +19,25 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Raise this whenever a translation for an engine changes, so that boxes of an earlier release
-/// are created anew at their next cold start. A change of the description changes the hash anyway.
+/// Raise this if the translation for an engine changes, so that each box of an earlier release is created
+/// again at its next cold start. A change of the description alone changes the hash without that.
 const VERSION: u32 = 3;
 
-/// The program that is PID 1 of a box, on the host. It is bound over the one file that every
-/// image has for it.
+/// Path on the host of the program that is PID 1 of a box. It is bind-mounted over a file that every
+/// image must have for this.
 pub const INIT: &str = "/usr/lib/sshbox/sshbox-init";
 
-/// Where the box has the init and the directory of the boot socket.
+/// Mount points in the box: of the init, and of the directory with the boot socket.
 const INIT_IN_BOX: &str = "/sbin/sshbox-init";
 const RUN_IN_BOX: &str = "/run/sshbox";
 
-/// Kernel parameter: 1 takes IPv6 from the loopback interface.
+/// Kernel parameter that switches IPv6 off on the loopback interface if it is 1.
 const LOOPBACK_IPV6: &str = "net.ipv6.conf.lo.disable_ipv6";
 
 /// Period of the CPU limit in microseconds: the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
 
-/// Billionths of a core that one microsecond per period is.
+/// One microsecond per period, in billionths of a core.
 const NANO_PER_QUOTA: i64 = 10_000;
 
 /// The file systems of the kernel that every container has: mount point, type, source, options.
@@ -52,7 +52,7 @@ const KERNEL_MOUNTS: [(&str, &str, &str, &str); 6] = [
 
 const NAMESPACES: [&str; 6] = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
 
-/// Paths that tell of the host or reach its devices.
+/// Paths that show properties of the host or give access to its devices.
 const MASKED_PATHS: [&str; 10] = [
     "/proc/acpi",
     "/proc/asound",
@@ -69,8 +69,8 @@ const MASKED_PATHS: [&str; 10] = [
 /// Paths through which the host's kernel is configured.
 const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Everything that a box is made from: the container, and what the OCI runtime specification has
-/// no place for.
+/// Everything that a box is created from: the container in the terms of the OCI runtime specification, and
+/// what that specification does not cover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoxSpec {
     version: u32,
@@ -78,11 +78,11 @@ pub struct BoxSpec {
     pub name: String,
     /// Name of the image.
     pub image: String,
-    /// Id of the image that has this name now; empty until it was looked up.
+    /// Id of the image that has this name now; empty before the engine was asked for it.
     pub image_id: String,
     /// Name of the network.
     pub network: String,
-    /// The container.
+    /// The container in the terms of the OCI runtime specification.
     pub config: Config,
 }
 
@@ -93,12 +93,12 @@ pub struct HostSide<'a> {
     pub home: &'a Path,
     /// The directory of the boot socket.
     pub run: &'a Path,
-    /// What every box of this host can have.
+    /// Features of this host that every box gets.
     pub features: &'a HostFeatures,
 }
 
 impl BoxSpec {
-    /// The box of this user.
+    /// The description of the box of this user.
     #[must_use]
     pub fn new(config: &ContainerConfig, login: &Login, account: &Account, host: HostSide<'_>) -> Self {
         let limits = ContainerLimits::resolve(&account.limits, &config.limits, &config.ceilings);
@@ -123,7 +123,7 @@ impl BoxSpec {
         }
     }
 
-    /// The same box, made from the image with this id.
+    /// The same description, with this id of the image.
     #[must_use]
     pub fn of_image(self, image_id: &str) -> Self {
         Self { image_id: image_id.to_owned(), ..self }
@@ -142,7 +142,8 @@ impl BoxSpec {
         CgroupLimits::from_engine(cpu.nano_cpus(), memory.limit, pids.limit)
     }
 
-    /// Two boxes with the same hash are the same: half a SHA-256, in hexadecimal digits.
+    /// Hash of the description: the first half of a SHA-256, in hexadecimal digits. Two boxes with the same
+    /// hash are created from the same description.
     #[must_use]
     pub fn hash(&self) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();
@@ -164,27 +165,27 @@ impl Cpu {
 
 fn process(config: &ContainerConfig, limits: &ContainerLimits, features: &HostFeatures) -> Process {
     let OpenFiles { soft, hard } = limits.open_files;
-    // With lxcfs a box shows the processors that it may use. `nproc` and OpenMP count those of the
-    // scheduler, which are the host's, unless this variable is set.
+    // With lxcfs, /proc/cpuinfo of a box shows only the processors that the box may use. But `nproc` and
+    // OpenMP ask the scheduler, which counts the processors of the host, unless this variable is set.
     let cores = limits.cgroup.cpus.nano().saturating_add(999_999_999) / 1_000_000_000;
     let threads = (!features.lxcfs.is_empty()).then(|| format!("OMP_NUM_THREADS={}", cores.max(1)));
     Process {
         terminal: false,
         user: User { uid: config.user.uid, gid: config.user.gid },
-        // The init itself sets the limit of open files. As an rlimit here, a higher one than the
-        // engine's own would make the start fail.
+        // The init sets the limit on open files itself. As an rlimit here, a value above the engine's own
+        // limit would make the start fail.
         args: vec![INIT_IN_BOX.to_owned(), soft.to_string(), hard.to_string()],
         env: threads.into_iter().collect(),
         cwd: "/".into(),
-        // None, whatever the image asks for.
+        // No capabilities, even if the image requests some.
         capabilities: Capabilities::default(),
-        // The kernel of the host decides where core dumps go, and that is no place for a user's.
+        // No core dumps: the kernel would write them to a place that the host has configured for its own.
         rlimits: vec![Rlimit { kind: "RLIMIT_CORE".to_owned(), soft: 0, hard: 0 }],
         no_new_privileges: true,
     }
 }
 
-/// The only places that can be written to are the home, and memory.
+/// The mounts of a box. Only the home and file systems in memory are writable.
 fn mounts(config: &ContainerConfig, limits: &ContainerLimits, host: HostSide<'_>) -> Vec<Mount> {
     let kernel = KERNEL_MOUNTS.map(|(destination, kind, source, options)| {
         mount(destination.as_ref(), kind, source.as_ref(), options)

@@ -1,10 +1,10 @@
 //! Transport: how sessions get into a running container, by file descriptors over `init.sock`.
 //! The host creates the listening socket and hands it over to the init of the container, which
-//! reports that it is ready. Nothing else proves that a box is alive: an engine reports a container
-//! as running that is about to exit. Knows no engine.
+//! reports that it is ready. No other fact proves that a box works: an engine reports a container as
+//! running even if it is about to exit. Knows no engine.
 //!
-//! Any process of the container can connect to `boot.sock`; only its init is served. Messages of
-//! the others are neither received nor dropped while `state.lock` is held.
+//! Any process of the container can connect to `boot.sock`, but only its init gets the socket. While
+//! `state.lock` is held, messages of other processes are not received, and their connections not closed.
 
 use session::deadlines::{INIT_ANSWER, READY};
 use session::presence::UserRuntimeDir;
@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 /// How often to check whether a container whose init does not connect has exited.
 const CHECK: Duration = Duration::from_millis(500);
 
-/// Connections from other processes than the init, each of which costs a file descriptor until this
+/// The most connections from other processes than the init. Each keeps a file descriptor open until this
 /// process exits.
 const MAX_OTHERS: usize = 64;
 
-/// What the init of a container does.
+/// Whether the init of a container runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InitState {
     /// It is running, with this process id on the host if the engine knows it yet.
@@ -44,9 +44,9 @@ pub enum HandOver {
     TimedOut,
 }
 
-/// A socket over which a container can send file descriptors. It stays open until this process
-/// exits: closing it would drop them, which blocks for as long as their sender chose (`SO_LINGER`).
-/// At the exit of a process the kernel does not linger.
+/// A socket over which a container can send file descriptors. It is not closed before this process exits:
+/// close(2) would also close descriptors that are in its queue, and closing a socket among them blocks for
+/// as long as its sender has set (`SO_LINGER`). When a process exits, the kernel does not wait.
 struct UntrustedSocket(ManuallyDrop<Socket>);
 
 impl UntrustedSocket {
@@ -55,7 +55,7 @@ impl UntrustedSocket {
     }
 }
 
-/// Whether a running container accepts sessions: its init sends hello.
+/// Whether a running container accepts sessions. Its init sends hello to each connection.
 pub fn accepts_sessions(runtime_dir: &UserRuntimeDir) -> bool {
     let Ok(socket) = Socket::connect(&runtime_dir.init_socket(), INIT_ANSWER) else {
         return false;
@@ -63,7 +63,8 @@ pub fn accepts_sessions(runtime_dir: &UserRuntimeDir) -> bool {
     matches!(UntrustedSocket::new(socket).0.peek(), Ok(Some(fields)) if is_hello(&fields))
 }
 
-/// The two listening sockets of a box: one for sessions, and one at which its init fetches the first.
+/// The two listening sockets of a box: `init.sock` for sessions, and `boot.sock`, over which the init
+/// receives the first one.
 pub struct BoxSockets<'a> {
     runtime_dir: &'a UserRuntimeDir,
     sessions: Socket,
@@ -71,7 +72,7 @@ pub struct BoxSockets<'a> {
 }
 
 impl<'a> BoxSockets<'a> {
-    /// Creates both. To be called before the container starts: its init connects at once.
+    /// Creates both sockets. Call this before the container starts, because its init connects at once.
     pub fn listen(runtime_dir: &'a UserRuntimeDir) -> io::Result<Self> {
         let sessions = listen(&runtime_dir.init_socket())?;
         runtime_dir.set_init_socket_owner()?;
@@ -93,7 +94,7 @@ impl<'a> BoxSockets<'a> {
         let mut others = 0;
         while Instant::now() < deadline && others < MAX_OTHERS {
             let caller = self.boot.0.accept().map(UntrustedSocket::new);
-            // Asked after accept(): the engine knows the process id of an init that has connected.
+            // After accept(), since the engine knows the process id of an init that has connected.
             let init = match init_state().await? {
                 InitState::Exited(code) => return Ok(HandOver::Exited(code)),
                 InitState::Running(pid) => pid,
@@ -111,7 +112,7 @@ impl<'a> BoxSockets<'a> {
 
 impl Drop for BoxSockets<'_> {
     fn drop(&mut self) {
-        // No process is to connect any more. The next start creates it again.
+        // Then no process can connect any more. The next start creates it again.
         let _ = fs::remove_file(self.runtime_dir.boot_socket());
     }
 }

@@ -1,7 +1,7 @@
-//! `sshbox-wake`: starts, stops or observes the box of its caller. Each connection to `wake.sock`
-//! starts one such process, as root and hardened. A request is one verb, the login name and a
-//! reference; the kernel attests the caller's uid, which must be that of the name. Root may send any
-//! name, and the command `sshbox` does.
+//! `sshbox-wake`: starts, stops or observes the box of its caller. For each connection to `wake.sock`
+//! systemd starts one such process, as root, in a hardened unit. A request contains a verb, a login name
+//! and a reference. The kernel reports the caller's uid, which must be that of the login name. Root, with
+//! the command `sshbox`, may send any name.
 
 mod progress;
 mod queries;
@@ -56,7 +56,7 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(end) => return end,
     };
-    // For the caller the end at the deadline is a failure: the connection closes without a reply.
+    // If the process ends at the deadline, the connection closes without a reply: the caller sees a failure.
     if end_after(WAKE, || log(PROGRAM, Event::DeadlinePassed, &[])).is_err() {
         return ExitStatus::TryAgain.code().into();
     }
@@ -68,10 +68,10 @@ pub fn run() -> ExitCode {
             .with("failed", failure.advice.as_bytes())
             .with("status", failure.status.code().to_string().as_bytes())
             .with("ref", failure.reference.to_string().as_bytes());
-        // So that an admin need not search the journal.
+        // Root gets the cause, so that an admin need not search the journal.
         if is_by_root(&socket) { fields.with("cause", failure.cause.as_bytes()) } else { fields }
     });
-    // It fails if the caller has gone, and then nobody needs the reply.
+    // An error means that the caller has disconnected, so there is no one to tell.
     let _ = socket.send(&reply, &[]);
     ExitCode::SUCCESS
 }
@@ -82,9 +82,9 @@ fn is_by_root(socket: &Socket) -> bool {
 
 /// Outcome of a request.
 struct RequestOutcome {
-    /// For the caller.
+    /// The reply to the caller.
     reply: Fields,
-    /// For the journal: what was changed and why; `None` if nothing was.
+    /// The log entry: what was changed, and why. `None` if nothing was changed.
     event: Option<(Event, &'static str)>,
 }
 
@@ -140,12 +140,12 @@ fn log_failure(failure: &Failure, event: Event, user: &str) {
     log(PROGRAM, event, &fields);
 }
 
-/// Logs that a box had stopped by itself, or from outside sshbox.
-fn report_end(login: &Login, reason: &str) {
+/// Logs that a box has stopped, but no program of sshbox stopped it.
+fn log_end(login: &Login, reason: &str) {
     log(PROGRAM, Event::BoxEnded, &[(Field::User, &login.as_str()), (Field::Reason, &reason)]);
 }
 
-/// Why the box is stopped, as its user reads it.
+/// Why the box is stopped, in the words that its user reads.
 fn stop_reason(verb: Verb, by_root: bool) -> &'static str {
     match (verb, by_root) {
         (Verb::Restart, true) => texts::RESTARTED_BY_ADMIN,
@@ -155,8 +155,8 @@ fn stop_reason(verb: Verb, by_root: bool) -> &'static str {
     }
 }
 
-/// Reads the request: the verb and the login name, if the kernel attests that the caller has the
-/// uid of that name or is root. Also returns where progress goes.
+/// Reads the verb and the login name of the request. Refuses it unless the kernel reports the uid of that
+/// name, or root, as the caller. Also returns where progress is reported.
 fn read_request(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
     let refused = |cause: String| Failure { cause, ..Failure::new(ExitStatus::Refused, texts::NOT_YOURS) };
     let read = || {
@@ -172,15 +172,15 @@ fn read_request(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure>
     if uid != login.uid() && uid != 0 {
         return Err(refused(format!("uid {uid} asked for the box of {login}, whose uid is {}", login.uid())));
     }
-    // From here on all messages are about the caller's session.
+    // From now on, log entries have the reference of the caller's session.
     if let Some(reference) = fields.text("ref").and_then(Reference::parse) {
         Reference::adopt(reference);
     }
     Ok((verb, login, Progress::to_caller(socket, &fields)))
 }
 
-/// Creates the user's runtime directory if necessary, and locks the box against other starts and
-/// stops.
+/// Creates the user's runtime directory if necessary, and takes `state.lock`: until it is dropped, no other
+/// process starts or stops the box.
 fn lock_state(runtime_dir: &UserRuntimeDir) -> Result<LockGuard, Failure> {
     runtime_dir.prepare().map_err(no_runtime_dir)?;
     runtime_dir

@@ -12,10 +12,10 @@ from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 
 from .keys import parse_public_key
+from .limits import EXTRAS, split_extras
 
 log = logging.getLogger(__name__)
 
-EXTRAS = {"limits", "idle_timeout", "image"}
 MAX_COMMENT = 100  # characters of a key's title that are sent
 
 
@@ -47,20 +47,23 @@ def account_of(user, name):
     """Return the account as sshbox expects it. An inactive user has no keys."""
     account = {"user": name, "id": user.pk, "active": user.is_active, "keys": []}
     if user.is_active:
-        account.update(_extras(user), keys=_valid_keys(user, name))
+        account.update(_extras(user, name), keys=_valid_keys(user, name))
     return account
 
 
-def _extras(user):
+def _extras(user, name):
     if not setting("SSHBOX_ACCOUNT"):
         return {}
     extras = import_string(settings.SSHBOX_ACCOUNT)(user)
-    if not set(extras) <= EXTRAS:
-        unknown = ", ".join(sorted(set(extras) - EXTRAS))
+    if not set(extras) <= set(EXTRAS):
+        unknown = ", ".join(sorted(set(extras) - set(EXTRAS)))
         raise ImproperlyConfigured(
             f"SSHBOX_ACCOUNT returned {unknown}; it may return {sorted(EXTRAS)}"
         )
-    return extras
+    valid, problems = split_extras(extras)
+    for problem in problems:
+        log.warning("leaving out a value of SSHBOX_ACCOUNT for %s: %s", name, problem)
+    return valid
 
 
 def _valid_keys(user, name):

@@ -1,5 +1,5 @@
 //! Parsing the account source's reply. The reply is untrusted: it becomes an account or is rejected
-//! as a whole, except that an invalid key costs only itself.
+//! as a whole. An invalid key is left out; it does not make the reply invalid.
 
 use super::Account;
 use crate::limits::RequestedLimits;
@@ -8,7 +8,7 @@ use session::authorized_key::{AuthorizedKey, KEYS_MAX};
 use session::escape::printable;
 use std::fmt;
 
-/// What the account source says of a login name.
+/// What the account source replies about a login name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AccountReply {
     /// The user may log in with any of the account's keys.
@@ -54,7 +54,7 @@ pub enum InvalidReply {
     Json(serde_json::Error),
     /// It is about another user.
     OtherUser(String),
-    /// This field is empty, too long, or contains other than printable ASCII.
+    /// This field is empty, too long, or contains a byte that is not printable ASCII.
     Field(&'static str),
 }
 

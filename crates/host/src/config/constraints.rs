@@ -1,10 +1,10 @@
-//! What a valid configuration must fulfil beyond the types of its values.
+//! Constraints on the values of a configuration, beyond their types.
 
 use super::sections::Config;
 use session::deadlines;
 use std::path::{Component, Path};
 
-/// Check the configuration; on failure return a message that begins with the key.
+/// Check the constraints. The error is a message that begins with the key of the invalid value.
 pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     let home = Path::new(config.container.home.as_str());
     if !home.is_absolute() || home.components().any(|part| part == Component::ParentDir) {

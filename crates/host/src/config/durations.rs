@@ -53,7 +53,7 @@ impl FromStr for TimeSpan {
     }
 }
 
-/// How long a container runs without a session. `None`, written `never`, means without end.
+/// How long a container runs without a session. `None`, written `never`, means that it is never stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdleTimeout(pub Option<Duration>);
 

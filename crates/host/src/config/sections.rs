@@ -32,15 +32,15 @@ pub struct AccountsConfig {
     pub token_file: PathBuf,
     /// PEM file with the certificate authorities that may sign the certificate of an `https://` server.
     pub ca_file: PathBuf,
-    /// How long a reply serves the login that asked for it.
+    /// How long the login that requested a reply may use it without another request.
     pub fresh: TimeSpan,
-    /// How long a reply serves later logins while the web app does not reply. May be zero.
+    /// How long later logins may use a reply while the web app does not reply. May be zero.
     pub stale: TimeSpan,
     /// Deadline of one request, from name resolution to the last byte of the reply.
     pub timeout: TimeSpan,
     /// Directory of the account cache.
     pub cache: PathBuf,
-    /// Web page where users manage their keys, which `@keys` names. If empty, it names none.
+    /// Web page where users manage their keys. `@keys` shows it; if empty, `@keys` shows none.
     pub manage_url: ManageUrl,
 }
 
@@ -131,7 +131,7 @@ impl Default for ContainerConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReapConfig {
-    /// How long a container runs without a session, unless the account says otherwise.
+    /// How long a container runs without a session, unless the account sets its own timeout.
     pub idle_timeout: IdleTimeout,
     /// Time between SIGTERM and SIGKILL for the processes of a container.
     pub grace: TimeSpan,

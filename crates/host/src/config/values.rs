@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// Stands for the login name in a value.
+/// The placeholder for the login name in a value.
 const USER: &str = "{user}";
 
 /// A text that contains `{user}` exactly once.

@@ -1,5 +1,5 @@
-//! Creates a home under a temporary name, hands it over to its user, and renames it: a home exists
-//! under its name only when it is complete.
+//! Creates a home under a temporary name, makes the user its owner, and renames it. So the final name never
+//! leads to an incomplete home.
 
 use super::DIRECTORY;
 use crate::config::UidGid;
@@ -39,8 +39,9 @@ pub fn create(base: &OwnedFd, name: &OsStr, owner: UidGid) -> Result<(), Errno> 
     flush(base)
 }
 
-/// Hand over a home that an earlier version of sshbox created and did not hand over: owned by root,
-/// closed to others and empty, in a directory that only root can write. No user can create such a one.
+/// Make the user the owner of a home that an earlier version of sshbox created but did not finish: it belongs
+/// to root, is closed to others and empty, and only root can write the directory above. No user can create
+/// such a directory.
 pub fn complete(base: &OwnedFd, home: &OwnedFd, owner: UidGid) -> Result<(), Errno> {
     let (base, found) = (fstat(base)?, fstat(home)?);
     let permissions = |mode| Mode::from_bits_truncate(mode & !SFlag::S_IFMT.bits());

@@ -1,8 +1,8 @@
 //! lxcfs: a FUSE file system whose files replace those of `/proc` in a container, and show the
 //! container's own memory and processors.
 //!
-//! A process that opens a file of a FUSE file system can hang with it. So a thread does that, and its
-//! caller waits for at most [`LXCFS`].
+//! Opening a file of a FUSE file system can block for ever. So a thread opens it, and the caller waits for
+//! at most [`LXCFS`].
 
 use session::deadlines::LXCFS;
 use session::procfs;
@@ -15,7 +15,8 @@ use std::thread;
 /// The mount point of Debian's lxcfs.
 const MOUNT_POINT: &str = "/var/lib/lxcfs";
 
-/// The files that a container gets: those over which runc allows a bind mount and that users may read.
+/// The files of lxcfs that are mounted in a container: those over which runc allows a bind mount, and that
+/// users may read.
 const FILES: [&str; 8] = [
     "proc/cpuinfo",
     "proc/diskstats",

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The program of every session.
+/// The program that sshd starts for every session.
 const SHELL: &str = "/usr/lib/sshbox/sshbox-shell";
 
 /// How much of a process's environment is read, in bytes.
@@ -112,7 +112,7 @@ pub fn end(id: SessionId) -> io::Result<Option<Session>> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// Whether the process exits in time.
+/// Waits until the process exits. Returns `false` if it does not exit in time.
 fn wait_for_exit(process: &OwnedFd) -> io::Result<bool> {
     let timeout = PollTimeout::try_from(SESSION_EXIT).map_err(io::Error::other)?;
     Ok(poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], timeout)? > 0)

@@ -9,7 +9,7 @@ use super::{Engine, LOOK};
 pub struct About {
     /// Version of the engine.
     pub version: String,
-    /// The newest version of its API.
+    /// The newest version of the API that the engine supports.
     pub api: String,
     /// Whether containers continue to run while the engine is stopped or restarted.
     pub live_restore: bool,
@@ -46,8 +46,8 @@ impl Engine {
         })
     }
 
-    /// Whether the containers of this network cannot reach each other; `None` if there is no such
-    /// network.
+    /// Whether the engine keeps the containers of this network from reaching each other; `None` if there is
+    /// no such network.
     ///
     /// # Errors
     /// [`EngineError`]

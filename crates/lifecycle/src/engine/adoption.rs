@@ -8,7 +8,7 @@ use bollard::models::ContainerUpdateBody;
 use bollard::query_parameters::{ListContainersOptions, RenameContainerOptions, TopOptions};
 
 impl Engine {
-    /// The container of this name, whoever created it.
+    /// The container with this name, even if sshbox did not create it.
     ///
     /// # Errors
     /// [`EngineError`]
@@ -28,7 +28,7 @@ impl Engine {
         let options = ListContainersOptions { all: true, ..Default::default() };
         let list = call("list", "containers", LOOK, self.docker.list_containers(Some(options))).await?;
         let names = list.into_iter().filter_map(|container| container.names).flatten();
-        // A name with another slash is that of a link.
+        // A name with a second slash is an alias that another container uses for this one.
         let mut names: Vec<String> = names
             .filter_map(|name| name.strip_prefix('/').map(str::to_owned))
             .filter(|name| !name.contains('/'))
@@ -56,7 +56,7 @@ impl Engine {
         Ok(changes.unwrap_or_default().into_iter().map(|change| change.path).collect())
     }
 
-    /// Keeps the engine from starting a container by itself.
+    /// Sets the restart policy of a container to `no`, so that the engine does not start it by itself.
     ///
     /// # Errors
     /// [`EngineError`]

@@ -1,5 +1,6 @@
-//! Translates between sshbox's values and those of the Docker API: a box to be created, and
-//! containers that exist. A change of the first needs a higher `VERSION` in `spec.rs`.
+//! Translates a `BoxSpec` to the request of the Docker API that creates a container, and the API's
+//! description of containers to sshbox's types. If the same `BoxSpec` gives a different request after a
+//! change, raise `VERSION` in `spec.rs`.
 
 use crate::adoption::{ForeignContainer, ForeignMount};
 use crate::container::{BoxLabels, Container, ContainerState, LABEL_ACCOUNT, LABEL_SPEC, LABEL_USER};
@@ -13,23 +14,23 @@ use bollard::models::{
 use host::limits::CgroupLimits;
 use std::collections::{BTreeMap, HashMap};
 
-/// Option of a bridge that keeps its containers from each other, and its value.
+/// Option of a bridge network, and the value with which its containers cannot reach each other.
 pub const NO_TRAFFIC_BETWEEN_CONTAINERS: (&str, &str) = ("com.docker.network.bridge.enable_icc", "false");
 
-/// Docker takes the size of this mount alone; the options are always the same.
+/// Docker accepts only a size for this mount; its options are fixed.
 const SHM: &str = "/dev/shm";
 
-/// The request that creates a box. The patterns name every field, so that a new one in the
-/// description cannot be forgotten here.
+/// The request that creates a box. The patterns name every field of the description: the compiler
+/// reports a field that is not translated.
 pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
     let oci::Config { oci_version: _, process, root, hostname, mounts, annotations, linux } = &spec.config;
     let oci::Process { terminal, user, args, env, cwd, capabilities, rlimits, no_new_privileges } = process;
-    // Docker adds to all five sets at once.
+    // Docker adds a capability to all five sets, so one list stands for all.
     let oci::Capabilities { bounding, effective: _, inheritable: _, permitted: _, ambient: _ } = capabilities;
-    // The bundle is Docker's own.
+    // Docker chooses the path of the root file system in its own bundle.
     let oci::Root { path: _, readonly } = root;
-    // Docker gives every container these namespaces unless it is told otherwise, and masks at least
-    // these paths. A list in the request would replace its own, which grows with its versions.
+    // Docker creates these namespaces by default, and masks at least these paths. A list in the request would
+    // replace Docker's list, which is longer in later versions.
     let oci::Linux { namespaces: _, resources, sysctl, masked_paths: _, readonly_paths: _ } = linux;
     let oci::Resources { memory, cpu, pids } = resources;
     let mut labels: HashMap<_, _> = annotations.clone().into_iter().collect();
@@ -60,9 +61,9 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
             shm_size: mounts.iter().find(|mount| mount.destination.as_os_str() == SHM).and_then(tmpfs_size),
             mounts: Some(mounts.iter().filter_map(bind_mount).collect()),
             tmpfs: Some(mounts.iter().filter_map(tmpfs).collect()),
-            // Output of PID 1 would go to a file of the host without a limit.
+            // Docker would write the output of PID 1 to a file on the host, without a limit.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-            // sshbox-wake starts boxes, at a login.
+            // Only sshbox-wake starts boxes, at a login.
             restart_policy: Some(no_restart()),
             network_mode: Some(spec.network.clone()),
             sysctls: some_map(sysctl),
@@ -79,8 +80,8 @@ fn ulimit(oci::Rlimit { kind, soft, hard }: &oci::Rlimit) -> ResourcesUlimits {
     ResourcesUlimits { name: Some(name), soft: limit(*soft), hard: limit(*hard) }
 }
 
-/// As a `Mount`: Docker splits a mount in one text at its colons, and a path may have some.
-/// `rbind` and `rprivate` are its defaults.
+/// This mount, if it is a bind mount. It is a `Mount`, not one text of the form `source:target`, which Docker
+/// splits at colons: a path can contain some. `rbind` and `rprivate` are Docker's defaults.
 fn bind_mount(oci::Mount { destination, kind, source, options }: &oci::Mount) -> Option<Mount> {
     (kind == "bind").then(|| Mount {
         typ: Some(MountType::BIND),
@@ -91,7 +92,8 @@ fn bind_mount(oci::Mount { destination, kind, source, options }: &oci::Mount) ->
     })
 }
 
-/// All that are not below `/dev`; those Docker mounts by itself, as the file systems of the kernel.
+/// Mount point and options of this mount, if it is a tmpfs and not below `/dev`. Docker itself mounts those
+/// below `/dev`, and the file systems of the kernel.
 fn tmpfs(oci::Mount { destination, kind, source: _, options }: &oci::Mount) -> Option<(String, String)> {
     let wanted = kind == "tmpfs" && !destination.starts_with("/dev");
     wanted.then(|| (destination.to_string_lossy().into_owned(), options.join(",")))
@@ -120,7 +122,7 @@ pub fn network_request(name: &str) -> NetworkCreateRequest {
     }
 }
 
-/// A container that exists.
+/// The container that this reply describes.
 pub fn container(reply: ContainerInspectResponse) -> Container {
     let state = reply.state.unwrap_or_default();
     let host = reply.host_config.unwrap_or_default();
@@ -157,7 +159,7 @@ pub fn container(reply: ContainerInspectResponse) -> Container {
     }
 }
 
-/// A container that exists, whoever created it.
+/// The container that this reply describes, even if sshbox did not create it.
 pub fn foreign_container(mut reply: ContainerInspectResponse) -> ForeignContainer {
     let mounts = reply.mounts.take().unwrap_or_default();
     let host = reply.host_config.clone().unwrap_or_default();
@@ -177,7 +179,7 @@ pub fn foreign_container(mut reply: ContainerInspectResponse) -> ForeignContaine
     }
 }
 
-/// `None` for a tmpfs, which ends with the container.
+/// The mount that this entry describes. `None` for a tmpfs, whose content is lost with the container anyway.
 fn foreign_mount(point: MountPoint) -> Option<ForeignMount> {
     let kind = point.typ?;
     let source = if kind == "volume" { point.name } else { point.source };

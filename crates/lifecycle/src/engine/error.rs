@@ -1,4 +1,4 @@
-//! Calls to the engine with a deadline each, and their errors.
+//! Calls to the engine, each with a deadline, and their errors.
 
 use bollard::errors::Error;
 use std::fmt;
@@ -6,16 +6,17 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a call to the engine failed. `&'static str` is the verb, `String` its object.
+/// Why a call to the engine failed. `&'static str` is the verb of the error text, `String` its object, such
+/// as "inspect network" and the name.
 #[derive(Debug)]
 pub enum EngineError {
-    /// Nothing listens at its socket.
+    /// No process listens at the engine's socket.
     Unreachable(PathBuf, Error),
-    /// It did not reply before the deadline.
+    /// The engine did not reply before the deadline.
     Timeout(&'static str, String),
     /// The object, or something that it needs, does not exist.
     NotFound(&'static str, String, Error),
-    /// The name is taken, or another change of the same object is under way.
+    /// The name is in use, or another process is changing the same object.
     Conflict(&'static str, String, Error),
     /// Any other error.
     Failed(&'static str, String, Error),

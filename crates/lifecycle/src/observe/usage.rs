@@ -1,5 +1,5 @@
-//! What boxes use, by two readings of the kernel's counters. The engine would take a second for
-//! each box.
+//! The resource usage of boxes, from two readings of the kernel's counters. Asking the engine would take a
+//! second for each box.
 
 use super::ObservedBox;
 use host::sys::cgroup;
@@ -7,10 +7,10 @@ use session::box_status::Usage;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Time between the two readings of a caller that needs one measurement.
+/// Time between the two readings of [`measure_now`].
 const SAMPLE: Duration = Duration::from_millis(200);
 
-/// What boxes had used at one moment, by the id of their container.
+/// The counters of boxes at one moment, by the id of their container.
 pub struct UsageReading {
     at: Instant,
     usage: HashMap<String, Usage>,
@@ -28,7 +28,8 @@ impl UsageReading {
     }
 }
 
-/// Fills in what the boxes used between two readings. What was not read both times stays unknown.
+/// Fills in what the boxes used between two readings. The usage of a box that has only one reading stays
+/// unknown.
 pub fn measure(boxes: &mut [ObservedBox], before: &UsageReading, now: &UsageReading) {
     for one in boxes {
         let Some(id) = &one.container else { continue };

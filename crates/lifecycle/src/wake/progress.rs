@@ -1,24 +1,24 @@
-//! Tells the caller of `sshbox-wake` which step of a start has begun, before the reply. Progress is
-//! a courtesy: it never blocks a start, and a caller that does not ask for it gets none.
+//! Tells the caller of `sshbox-wake`, before the reply, which step of a start has begun. Only a caller
+//! that asks for progress gets it, and it never blocks a start.
 
 use session::wire::{Fields, Socket, progress};
 
-/// Where progress goes.
+/// Reports the progress of a start to the caller, or to no one.
 #[derive(Debug)]
 pub struct Progress<'a> {
     caller: Option<&'a Socket>,
 }
 
 impl<'a> Progress<'a> {
-    /// To the caller that sent `request`, if it wants progress.
+    /// Reports to the caller that sent `request`, if the request asks for progress.
     pub fn to_caller(caller: &'a Socket, request: &Fields) -> Self {
         Self { caller: request.wants_progress().then_some(caller) }
     }
 
-    /// Tells the step that begins now.
+    /// Reports the step that begins now.
     pub fn tell(&self, step: &str) {
         if let Some(caller) = self.caller {
-            // A caller that has left, or does not read, loses it: `state.lock` is held meanwhile.
+            // Without waiting for a caller that does not read: this process holds `state.lock`.
             let _ = caller.try_send(&progress(step));
         }
     }

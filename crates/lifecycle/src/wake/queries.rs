@@ -1,7 +1,7 @@
-//! Requests that change nothing: the status of a box, why it stopped, and its user's keys. They take
-//! no lock, so they also work while a start or a stop is under way or hangs.
+//! Requests that do not change a box: its status, why it stopped, and its user's keys. They take no lock,
+//! so they also work while a start or a stop is in progress or hangs.
 
-use super::{RequestOutcome, account, engine_failed, no_runtime_dir, observe_failed, report_end};
+use super::{RequestOutcome, account, engine_failed, log_end, no_runtime_dir, observe_failed};
 use crate::engine::Engine;
 use crate::observe::{Observer, measure_now, why_stopped};
 use host::config::Config;
@@ -22,19 +22,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The status of the box, for `@status`.
 pub async fn status(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
-    // The user's sessions take turns by a lock in it.
+    // It has the lock with which the user's sessions send such requests one after the other.
     UserRuntimeDir::of(Path::new(RUN), login).prepare().map_err(no_runtime_dir)?;
     account(config, login)?;
     let observer = Observer::connect(config).await.map_err(observe_failed)?;
     let found = observer.one(login).await.map_err(observe_failed)?;
-    // `None` only if the account has gone from the cache since.
+    // `None` only if the account has been removed from the cache since.
     let mut found = found.ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ACCOUNT))?;
     measure_now(slice::from_mut(&mut found)).await;
     let json = serde_json::to_vec(&found.status).unwrap_or_default();
     Ok(RequestOutcome { reply: Fields::default().with("box", &json), event: None })
 }
 
-/// Why the box stopped just now, for a session that ended with it.
+/// Why the box has just stopped, for a session that ended because of that.
 pub async fn stop_reason(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let done = |reason: Option<&str>| {
@@ -55,21 +55,21 @@ pub async fn stop_reason(config: &Config, login: &Login) -> Result<RequestOutcom
         match why_stopped(&container) {
             Some(reason) => break reason,
             None if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
-            // It is running. Why its init ended the session is not known here.
+            // The box is running, so it is unknown why its init ended the session.
             None => return Ok(done(None)),
         }
     };
-    report_end(login, reason);
-    // For the next login, which only shows it.
+    log_end(login, reason);
+    // For the next login, which shows the reason. The reply does not depend on it.
     let _ = runtime_dir.write_stop_record(clock::boottime(), reason);
     Ok(done(Some(reason)))
 }
 
-/// Bytes of the reply that are kept free for what follows the keys.
+/// Bytes of the reply that are kept free for the fields after the keys.
 const RESERVED: usize = 8192;
 
-/// The keys of the account as the web app sent them, and where they are managed. The caller parses
-/// them, so that root need not parse what came from outside.
+/// The keys of the account as the web app sent them, and where the user can manage them. The caller parses
+/// the keys, so that no root process parses untrusted data.
 pub fn keys(config: &Config, login: &Login) -> Result<RequestOutcome, Failure> {
     let account = account(config, login)?;
     let (mut reply, mut left_out) = (Fields::default(), 0_usize);

@@ -1,10 +1,8 @@
-//! Starts a box: from whatever state its container is in to one that accepts sessions.
+//! Starts a box, whatever state its container is in, and waits until it accepts sessions.
 
 use super::progress::Progress;
 use super::start_step::{StartStep, start_step};
-use super::{
-    PROGRAM, RequestOutcome, account, engine_failed, foreign, lock_state, no_runtime_dir, report_end,
-};
+use super::{PROGRAM, RequestOutcome, account, engine_failed, foreign, lock_state, log_end, no_runtime_dir};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::observe::{status_of_missing, why_stopped};
@@ -29,23 +27,23 @@ use std::time::{Duration, SystemTime};
 /// How many steps to take before giving up because other processes keep changing the container.
 const MAX_STEPS: u32 = 20;
 
-/// Time before the container is found again that another process is changing.
+/// Shortest time to wait while another process is changing the container.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The start of one box: what all steps need.
+/// The values that all steps of a start need.
 struct Start<'a> {
     engine: Engine,
     runtime_dir: &'a UserRuntimeDir,
     login: &'a Login,
     /// Time between SIGTERM and SIGKILL when the box is stopped.
     grace: Duration,
-    /// What the init shows at the first login.
+    /// The text that the init shows at the first login.
     welcome_text: String,
-    /// Where the steps are reported as they begin.
+    /// Reports each step to the caller when it begins.
     progress: &'a Progress<'a>,
 }
 
-/// Starts or wakes the box. The journal entry says what that took.
+/// Starts the box unless it accepts sessions already. The log entry says what was changed.
 pub async fn start(
     config: &Config,
     login: &Login,
@@ -56,7 +54,7 @@ pub async fn start(
     let account = account(config, login)?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), config.container.user)
         .map_err(no_home)?;
-    // So that `~alice` is the home inside the box too, if the image looks the name up there.
+    // So that `~alice` is the home also in the box, if its image looks names up in this file.
     let (owner, mount) = (config.container.user, config.container.mount.display());
     runtime_dir
         .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
@@ -95,8 +93,8 @@ pub async fn start(
     Ok(RequestOutcome { reply: Fields::default().with("running", b""), event })
 }
 
-/// As [`advance`]; if that fails, again with the second spec. The engine may not have the mounts of
-/// this host, and lxcfs may end at any time.
+/// Does [`advance`] with the first spec and, if that fails, with the one without the files of lxcfs. The
+/// engine may run in another mount namespace that does not have them, and lxcfs may exit at any time.
 async fn advance_or_without_lxcfs(
     start: &Start<'_>,
     spec: BoxSpec,
@@ -111,8 +109,8 @@ async fn advance_or_without_lxcfs(
     }
 }
 
-/// Takes one step after the other until the box accepts sessions. Returns what was changed and why,
-/// if anything was.
+/// Takes one [`StartStep`] after the other until the box accepts sessions. Returns what was changed and why,
+/// or `None` if nothing was changed.
 async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'static str)>, Failure> {
     let Start { engine, runtime_dir, progress, .. } = start;
     let (mut was_paused, mut why_created) = (false, "there was none");
@@ -133,8 +131,8 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
                 if run(start, &container.id).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
+                // For example its network was removed. The home is not in the container and stays.
                 why_created = "something that it needs was gone";
-                // Such as its network. The home stays.
                 progress.tell(texts::REMOVING_CONTAINER);
                 engine.remove(&container.id).await.map_err(engine_failed)?;
             }
@@ -148,7 +146,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
                 if hand_over(start, sockets, &container.id).await?.is_none() {
                     return Ok(Some((Event::BoxReconnected, "it did not accept sessions")));
                 }
-                // It was being stopped. The next step can start it.
+                // The init has exited: another process was stopping the box. The next step can start it.
             }
             (StartStep::Unpause, Some(container)) => {
                 progress.tell(texts::UNPAUSING_CONTAINER);
@@ -162,7 +160,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
                 };
                 progress.tell(texts::REMOVING_CONTAINER);
                 match engine.remove(&container.id).await {
-                    // Another process is removing it or has started it.
+                    // Another process is removing the container, or has started it.
                     Err(EngineError::Conflict(..)) => pause(attempt).await,
                     other => other.map_err(engine_failed)?,
                 }
@@ -173,10 +171,10 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
     Err(Failure::new(ExitStatus::TryAgain, texts::STATE_KEEPS_CHANGING))
 }
 
-/// Records why the box is stopped, unless the program that stopped it has done so.
+/// Records why the box is stopped, unless the program that stopped it has recorded it.
 fn record_end(runtime_dir: &UserRuntimeDir, login: &Login, container: Option<&Container>) {
     let recorded = runtime_dir.stop_record().is_some_and(|record| !record.over);
-    // Nothing is known for certain of the time before the host started.
+    // A box that has not run since boot was stopped with the host, or earlier.
     if recorded || !runtime_dir.has_run_since_boot() {
         return;
     }
@@ -193,12 +191,12 @@ fn record_end(runtime_dir: &UserRuntimeDir, login: &Login, container: Option<&Co
 }
 
 fn write_end(runtime_dir: &UserRuntimeDir, login: &Login, moment: Duration, reason: &str) {
-    report_end(login, reason);
-    // The start does not depend on it: its user would not read why the box had stopped.
+    log_end(login, reason);
+    // The start does not depend on it. After an error the user is not told why the box stopped.
     let _ = runtime_dir.write_stop_record(moment, reason);
 }
 
-/// Creates the box. Returns `None` if another process created one with this name meanwhile.
+/// Creates the box and returns its id. `None` if another process has just created a container with its name.
 async fn create(start: &Start<'_>, spec: &BoxSpec) -> Result<Option<String>, Failure> {
     if spec.image_id.is_empty() {
         let cause = format!("image {} is not on this host", spec.image);
@@ -213,12 +211,12 @@ async fn create(start: &Start<'_>, spec: &BoxSpec) -> Result<Option<String>, Fai
     }
 }
 
-/// Starts the container and hands over. Returns `false` if it no longer exists, or something that it
-/// needs.
+/// Starts the container and hands the listening socket over. Returns `false` if the container, or something
+/// that it needs, no longer exists.
 async fn run(start: &Start<'_>, id: &str) -> Result<bool, Failure> {
     let sockets = BoxSockets::listen(start.runtime_dir).map_err(no_runtime_dir)?;
-    // The start does not depend on it. Written only here, so that it agrees with the limits that the
-    // box was started with.
+    // The start does not depend on it. It is written at each start, and at no other time, so that the text
+    // shows the limits with which the box was started.
     let _ = start.runtime_dir.write_welcome_text(&start.welcome_text);
     start.progress.tell(texts::STARTING_CONTAINER);
     match start.engine.start(id).await {
@@ -230,12 +228,13 @@ async fn run(start: &Start<'_>, id: &str) -> Result<bool, Failure> {
         let cause = format!("the box exited at once with code {code}");
         return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::ENDED_AT_ONCE) });
     }
-    // The start does not depend on it: its user would read of the last stop again.
+    // The start does not depend on it. After an error the user is told about the last stop once more.
     let _ = start.runtime_dir.mark_restarted();
     Ok(true)
 }
 
-/// Hands the listening socket over to the init. Returns its exit code if it has exited instead.
+/// Hands the listening socket over to the init. Returns `None`, or the exit code of the init if it has
+/// exited.
 async fn hand_over(start: &Start<'_>, sockets: BoxSockets<'_>, id: &str) -> Result<Option<i64>, Failure> {
     let init_state = async || {
         let container = start.engine.find(id).await.map_err(engine_failed)?;
@@ -253,8 +252,8 @@ async fn hand_over(start: &Start<'_>, sockets: BoxSockets<'_>, id: &str) -> Resu
     }
 }
 
-/// Creates the network unless it exists. One process at a time: an engine may create two networks
-/// with one name.
+/// Creates the network unless it exists. Holds the host lock, because of two calls at the same time the
+/// engine may create two networks with the same name.
 async fn ensure_network(start: &Start<'_>, name: &str) -> Result<(), Failure> {
     let Start { engine, progress, .. } = start;
     if engine.has_network(name).await.map_err(engine_failed)? {
@@ -269,7 +268,7 @@ async fn ensure_network(start: &Start<'_>, name: &str) -> Result<(), Failure> {
     engine.create_network(name).await.map_err(engine_failed)
 }
 
-/// Waits: longer at each attempt, and not equally long in all processes.
+/// Waits longer at each attempt. The time depends on the process id, so that processes do not keep pace.
 async fn pause(attempt: u32) {
     let jitter = Duration::from_millis(u64::from(std::process::id() % 100));
     tokio::time::sleep(PAUSE.saturating_mul((attempt + 1).min(5)).saturating_add(jitter)).await;

@@ -1,30 +1,30 @@
-//! The next step on the way from the container that there is to a box that accepts sessions. A
-//! function without side effects.
+//! Decides what `sshbox-wake` must do next with a container until its box accepts sessions. A function
+//! without side effects.
 
 use crate::container::{Container, ContainerState};
 use crate::spec::BoxSpec;
 
-/// The next step.
+/// What to do next with the container of a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartStep {
     /// There is no container: create it.
     Create,
-    /// Start it.
+    /// The container is stopped: start it.
     Start,
-    /// It is running: check whether it accepts sessions.
+    /// The container is running: check whether it accepts sessions.
     Probe,
-    /// Unpause it.
+    /// The container is paused: unpause it.
     Unpause,
-    /// Wait a moment and find the container again.
+    /// Another process is changing the container: wait a moment and find it again.
     Wait,
-    /// Remove it and create it again; the home stays.
+    /// The container is broken, or its spec has changed: remove it and create it again. The home stays.
     Recreate,
-    /// It is another user's, or not created by sshbox: leave it alone.
+    /// The container was created for another user, or by another program: change nothing.
     Refuse,
 }
 
-/// The next step. `container` is the one that has the name in `spec`, if there is one. A running
-/// box stays as it is even if `spec` has changed.
+/// Decides about the next step. `container` is the one with the name in `spec`, if it exists. A running
+/// box is kept even if `spec` has changed.
 #[must_use]
 pub fn start_step(container: Option<&Container>, spec: &BoxSpec) -> StartStep {
     let Some(container) = container else {
@@ -37,7 +37,7 @@ pub fn start_step(container: Option<&Container>, spec: &BoxSpec) -> StartStep {
         ContainerState::Running => StartStep::Probe,
         ContainerState::Paused => StartStep::Unpause,
         ContainerState::Busy => StartStep::Wait,
-        // Without its image a container cannot be created again, but it can be started.
+        // If the image no longer exists, the container cannot be created again, but it can be started.
         ContainerState::Stopped if labels.spec == spec.hash() || spec.image_id.is_empty() => StartStep::Start,
         ContainerState::Stopped | ContainerState::Dead => StartStep::Recreate,
     }

@@ -1,4 +1,4 @@
-//! Stops a box at the request of its user or an admin, in whatever state it is.
+//! Stops a box at the request of its user or an admin, whatever state its container is in.
 
 use super::{RequestOutcome, engine_failed, foreign, lock_state, no_runtime_dir};
 use crate::container::ContainerState;
@@ -14,7 +14,7 @@ use session::texts;
 use session::wire::Fields;
 use std::path::Path;
 
-/// Stops the box. Its sessions show `reason`.
+/// Stops the box. Its open sessions, which end then, show `reason`.
 pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
@@ -28,7 +28,7 @@ pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Resul
     if !container.is_box_of(login.as_str()) {
         return Err(foreign(&name));
     }
-    // Before the stop: the sessions that end with it read this.
+    // Before the stop, because the sessions read the reason as soon as they end.
     runtime_dir.write_stop_record(boottime(), reason).map_err(no_runtime_dir)?;
     let steps = async {
         if container.state == ContainerState::Paused {
