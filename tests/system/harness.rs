@@ -182,7 +182,7 @@ impl User {
     }
 }
 
-/// Where our sshd listens: that of the world, or one of this test's own (`private_world`).
+/// Where sshbox's sshd listens: that of the world, or one of this test's own (`private_world`).
 fn port() -> String {
     let config = fs::read_to_string("/etc/sshbox/sshd_config").unwrap_or_default();
     config.lines().find_map(|line| line.strip_prefix("Port ")).unwrap_or("2200").to_owned()

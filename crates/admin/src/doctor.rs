@@ -25,10 +25,10 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
 use report::{CheckResult, CheckState, DoctorReport, Remedy, fail, skip};
+use session::deadlines::HOST_PROGRAM;
 use session::exit::{ExitStatus, Failure, chain};
 use session::presence::TEMPORARY_USER_PREFIX;
 use session::process::die_by;
-use site::SourceAnswers;
 use std::cell::OnceCell;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -36,9 +36,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 use temporary_users::TemporaryUsers;
-
-/// Timeout of a program of the host that has little to do.
-const SMALL: Duration = Duration::from_secs(10);
 
 /// Proves each step of a login and says what to do about those that fail
 #[derive(Debug, Args)]
@@ -105,7 +102,7 @@ struct Doctor {
     temporary_user: Login,
     config: OnceCell<Result<Config, ConfigError>>,
     settings: OnceCell<Result<String, String>>,
-    answers: SourceAnswers,
+    answer: OnceCell<site::Answer>,
     engine: OnceCell<Result<Engine, EngineError>>,
     about: OnceCell<Result<About, EngineError>>,
     temporary_users: OnceCell<Result<TemporaryUsers, CheckResult>>,
@@ -150,7 +147,7 @@ impl Doctor {
             temporary_user: Login::parse(name.as_bytes()).map_err(io::Error::other)?,
             config: OnceCell::new(),
             settings: OnceCell::new(),
-            answers: SourceAnswers::default(),
+            answer: OnceCell::new(),
             engine: OnceCell::new(),
             about: OnceCell::new(),
             temporary_users: OnceCell::new(),
@@ -212,9 +209,9 @@ impl Doctor {
             }
             Remedy::Run(words) => {
                 let (program, rest) = words.split_first().ok_or("nothing to run")?;
-                let ended = self.tool(Command::new(program).args(rest), "", SMALL * 3);
+                let ended = self.tool(Command::new(program).args(rest), "", HOST_PROGRAM * 3);
                 let ended = ended.map_err(|error| error.to_string())?;
-                return if ended.status.success() { Ok(()) } else { Err(ended.last_words()) };
+                return if ended.succeeded() { Ok(()) } else { Err(ended.last_words()) };
             }
         };
         changed.map_err(|errno| errno.to_string())
@@ -244,8 +241,8 @@ impl Doctor {
     fn settings(&self) -> Result<&str, CheckResult> {
         let settings = self.settings.get_or_init(|| {
             let mut command = Command::new(ssh::SSHD);
-            match self.tool(command.args(["-T", "-f", ssh::SSHD_CONFIG]), "", SMALL) {
-                Ok(ended) if ended.status.success() => Ok(ended.out),
+            match self.tool(command.args(["-T", "-f", ssh::SSHD_CONFIG]), "", HOST_PROGRAM) {
+                Ok(ended) if ended.succeeded() => Ok(ended.out),
                 Ok(ended) => Err(ended.last_words()),
                 Err(error) => Err(error.to_string()),
             }

@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 fn resolve(user: &Login) -> NameResolution {
     let (state, advice) = match names::listener() {
         None => ("untested", Some("sshbox-sshd does not run".to_owned())),
-        Some(pid) => match names::look_up(Some(pid), user).map(NameLookup::advice) {
+        Some(listener) => match names::look_up(Some(&listener), user).map(NameLookup::advice) {
             Ok(None) => ("known", None),
             Ok(Some(advice)) => ("unknown", Some(advice.to_owned())),
             Err(error) => ("untested", Some(error)),

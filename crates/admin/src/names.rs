@@ -4,12 +4,21 @@
 
 use super::tool::{self, Ended};
 use identity::{GID, Login};
-use session::procfs;
+use session::deadlines::NAME_LOOKUP;
+use session::procfs::{self, ProcessStatus, Stat};
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+
+/// The program of sshbox's sshd, as its unit starts it.
+pub const SSHD: &str = "/usr/sbin/sshd";
 
 /// The configuration file of sshbox's sshd; its path tells this sshd from others in `/proc`.
 pub const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
+
+/// How much of a process title is read, in bytes.
+const TITLE_MAX: u64 = 4096;
 
 /// Exit status of nsenter(1) if it cannot enter the namespace, for example because the process has ended.
 /// getent(1) has another one for a name that does not resolve.
@@ -17,8 +26,6 @@ const NSENTER_FAILED: i32 = 1;
 
 /// The file that sshbox's sshd sees as `/etc/nsswitch.conf`.
 const NSSWITCH: &str = "/usr/share/sshbox/nsswitch.conf";
-
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a login name resolves to the uid that sshbox computes for it. A local account of the same name
 /// does not count: it has another uid.
@@ -45,17 +52,26 @@ impl NameLookup {
     }
 }
 
-/// Looks up `login` in the mount namespace of the sshd with this pid. If it does not resolve, or without
-/// a pid, looks it up in a new mount namespace like that of an sshd started now.
+/// The listening process of sshbox's sshd.
+#[derive(Debug)]
+pub struct Listener {
+    pid: i32,
+    mount_namespace: File,
+}
+
+/// Looks up `login` in the mount namespace of the running sshd. If it does not resolve, or without a
+/// running sshd, looks it up in a new mount namespace like that of an sshd started now.
 ///
 /// # Errors
 /// Why the lookup could not be made, as part of a sentence.
-pub fn look_up(pid: Option<i32>, login: &Login) -> Result<NameLookup, String> {
-    if let Some(pid) = pid {
+pub fn look_up(running: Option<&Listener>, login: &Login) -> Result<NameLookup, String> {
+    if let Some(Listener { pid, mount_namespace }) = running {
         let mut in_running_sshd = Command::new("nsenter");
-        in_running_sshd.arg(format!("--mount=/proc/{pid}/ns/mnt"));
+        // By the open file of this process: the pid of the sshd may be in use again by now.
+        let (this, file) = (std::process::id(), mount_namespace.as_raw_fd());
+        in_running_sshd.arg(format!("--mount=/proc/{this}/fd/{file}"));
         let ended = getent(&mut in_running_sshd, login)?;
-        if ended.status.code() == Some(NSENTER_FAILED) {
+        if ended.code() == Some(NSENTER_FAILED) {
             return Err(format!("the sshd with pid {pid}: {}", ended.last_words()));
         }
         if is_entry_of(&ended.out, login) {
@@ -68,7 +84,7 @@ pub fn look_up(pid: Option<i32>, login: &Login) -> Result<NameLookup, String> {
     in_new_namespace.args(["--mount", "--propagation", "private", "sh", "-c", script, NSSWITCH]);
     // If the mount fails, the name is unresolved: an sshd started now could not mount the file either.
     let resolves = is_entry_of(&getent(&mut in_new_namespace, login)?.out, login);
-    Ok(match (resolves, pid) {
+    Ok(match (resolves, running) {
         (true, None) => NameLookup::Resolves,
         (true, Some(_)) => NameLookup::ResolvesAfterRestart,
         (false, _) => NameLookup::Unresolved,
@@ -78,7 +94,7 @@ pub fn look_up(pid: Option<i32>, login: &Login) -> Result<NameLookup, String> {
 /// Runs getent by way of `prefix`, a command that runs the command at its end in some mount namespace.
 fn getent(prefix: &mut Command, login: &Login) -> Result<Ended, String> {
     let command = prefix.args(["getent", "passwd", login.as_str()]);
-    tool::run(command, "", LOOKUP_TIMEOUT, None).map_err(|error| error.to_string())
+    tool::run(command, "", NAME_LOOKUP, None).map_err(|error| error.to_string())
 }
 
 /// Whether this is the passwd(5) line of `login`, with the uid and gid that sshbox computes.
@@ -86,36 +102,74 @@ fn is_entry_of(line: &str, login: &Login) -> bool {
     line.starts_with(&format!("{login}:")) && line.contains(&format!(":{}:{GID}:", login.uid()))
 }
 
-/// The pid of the listening process of sshbox's sshd. `None` if it does not run.
-pub fn listener() -> Option<i32> {
-    procfs::pids().ok()?.find(|pid| procfs::command_line(*pid).is_ok_and(|line| is_listener(&line)))
+/// The listening process of sshbox's sshd. `None` if it does not run.
+pub fn listener() -> Option<Listener> {
+    procfs::pids().ok()?.find_map(listener_with)
+}
+
+/// The listener, if it has this pid. Every process can choose its title, and root enters the mount
+/// namespace of the one found here: so it must also be a process of root, in the pid namespace of this one,
+/// that runs sshd.
+fn listener_with(pid: i32) -> Option<Listener> {
+    let title = procfs::command_line(pid, TITLE_MAX).ok()?;
+    if !is_listener_title(&String::from_utf8_lossy(&title)) {
+        return None;
+    }
+    let start = Stat::of(pid)?.start_ticks;
+    let mount_namespace = procfs::mount_namespace(pid).ok()?;
+    let status = ProcessStatus::of(pid)?;
+    let is_root = (status.real_uid, status.effective_uid) == (Some(0), Some(0));
+    let is_sshd = procfs::program(pid).ok()? == Path::new(SSHD);
+    if !is_root || !is_sshd || !procfs::in_our_pid_namespace(pid)? {
+        return None;
+    }
+    // The same start: the namespace is that of the process that was checked, and of none before it.
+    (Stat::of(pid)?.start_ticks == start).then_some(Listener { pid, mount_namespace })
 }
 
 /// Whether this is the process title of the listener: `sshd: /usr/sbin/sshd -D -f FILE [listener] 0 of 150-300 startups`.
-fn is_listener(line: &str) -> bool {
+fn is_listener_title(line: &str) -> bool {
     line.starts_with("sshd: ") && line.contains(SSHD_CONFIG) && line.contains("[listener]")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt as _;
 
     #[test]
     fn the_listener_is_recognised_among_its_children_and_other_processes() {
-        assert!(is_listener(
+        assert!(is_listener_title(
             "sshd: /usr/sbin/sshd -D -f /etc/sshbox/sshd_config [listener] 0 of 150-300 startups"
         ));
-        assert!(!is_listener("sshd: alice [priv]"));
-        assert!(!is_listener("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"));
-        assert!(!is_listener("vi /etc/sshbox/sshd_config"));
+        assert!(!is_listener_title("sshd: alice [priv]"));
+        assert!(!is_listener_title("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"));
+        assert!(!is_listener_title("vi /etc/sshbox/sshd_config"));
+    }
+
+    #[test]
+    fn a_process_with_the_title_of_the_listener_is_not_taken_for_it() {
+        let title = "sshd: /usr/sbin/sshd -D -f /etc/sshbox/sshd_config [listener] 0 of 150-300 startups";
+        let mut command = Command::new("sleep");
+        let mut process = command.arg0(title).arg("600").spawn().unwrap();
+        let pid = i32::try_from(process.id()).unwrap();
+        let has_title = || procfs::command_line(pid, TITLE_MAX).unwrap().starts_with(title.as_bytes());
+        while !has_title() {
+            std::thread::yield_now();
+        }
+        let listener = listener_with(pid);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert!(listener.is_none(), "{listener:?}");
     }
 
     #[test]
     fn a_lookup_that_cannot_be_made_is_no_unresolved_name() {
         let login = Login::parse(b"alice").unwrap();
-        // No process has this pid: it is larger than any pid_max.
-        let error = look_up(Some(i32::MAX), &login).unwrap_err();
-        assert!(error.starts_with("the sshd with pid 2147483647: nsenter: "), "{error}");
+        // A file that is no namespace.
+        let listener = Listener { pid: 7, mount_namespace: File::open("/dev/null").unwrap() };
+        let error = look_up(Some(&listener), &login).unwrap_err();
+        assert!(error.starts_with("the sshd with pid 7: nsenter: "), "{error}");
     }
 
     #[test]

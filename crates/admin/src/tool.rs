@@ -5,13 +5,13 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use rustix::fs::{MemfdFlags, memfd_create};
+use session::process::in_own_session;
 use session::times::later;
 use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,8 +55,7 @@ impl Interrupt {
 /// How a program ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit status.
-    pub status: ExitStatus,
+    status: process::ExitStatus,
     /// Its standard output.
     pub out: String,
     /// Its standard error.
@@ -64,6 +63,16 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Whether it exited with status 0.
+    pub fn succeeded(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Its exit status. `None` if a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
     /// Its last line on standard error, or else on standard output.
     pub fn last_words(&self) -> String {
         let lines = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
@@ -109,8 +118,9 @@ pub fn run(
     let (out, err) = (memory("").map_err(failed)?, memory("").map_err(failed)?);
     let share = |file: &File| file.try_clone().map(Stdio::from).map_err(failed);
     command.stdin(Stdio::from(stdin)).stdout(share(&out)?).stderr(share(&err)?).env("LC_ALL", "C.UTF-8");
-    // A process group, so that its children are killed with it: sftp starts an ssh.
-    let mut child = command.process_group(0).spawn().map_err(failed)?;
+    // A process group, so that its children are killed with it: sftp starts an ssh. Without a terminal,
+    // so that a program that has dropped root's rights cannot type into root's shell (TIOCSTI).
+    let mut child = in_own_session(command).spawn().map_err(failed)?;
     let end = later(Instant::now(), deadline);
     let stopped = loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
@@ -147,6 +157,7 @@ fn text(mut file: File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use session::procfs::Stat;
 
     fn shell(script: &str, input: &str, deadline: Duration) -> Result<Ended, ToolError> {
         run(Command::new("sh").args(["-c", script]), input, deadline, None)
@@ -155,8 +166,16 @@ mod tests {
     #[test]
     fn output_input_and_status_come_back() {
         let ended = shell("cat; echo oops >&2; exit 3", "in", Duration::from_secs(60)).unwrap();
-        assert_eq!((ended.out.as_str(), ended.err.as_str(), ended.status.code()), ("in", "oops\n", Some(3)));
+        assert_eq!((ended.out.as_str(), ended.err.as_str(), ended.code()), ("in", "oops\n", Some(3)));
         assert_eq!(ended.last_words(), "oops");
+    }
+
+    #[test]
+    fn a_program_has_its_own_session_and_no_terminal() {
+        let ended = shell("echo $$; cat /proc/$$/stat", "", Duration::from_secs(60)).unwrap();
+        let (pid, stat) = ended.out.split_once('\n').unwrap();
+        let stat = Stat::parse(stat.as_bytes()).unwrap();
+        assert_eq!((stat.session.to_string().as_str(), stat.terminal), (pid, 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! and the directory flushed. A reader sees the old file or the new one, even if the writer is killed or
 //! the power fails. Knows nothing about the content.
 
+use crate::deadlines::WRITER;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::fs::{File, TryLockError};
@@ -10,9 +11,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// How long to wait for another writer of the same file.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time between two attempts to lock the temporary file.
 const RETRY: Duration = Duration::from_millis(5);
@@ -108,7 +106,7 @@ fn lock_temporary(dir: impl AsFd, name: &str) -> io::Result<File> {
                 // The previous writer has renamed or removed it: open the next one.
                 None => {}
             },
-            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => thread::sleep(RETRY),
+            Err(TryLockError::WouldBlock) if began.elapsed() < WRITER => thread::sleep(RETRY),
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
             Err(TryLockError::Error(error)) => return Err(error),
         }

@@ -81,8 +81,39 @@ pub const WHY: Duration = Duration::from_millis(1500);
 /// Reading what a program that has ended has left in its terminal.
 pub const TERMINAL_DRAIN: Duration = seconds(10);
 
-/// For `sshbox doctor`: a login that creates a container.
+// The account source.
+
+/// The longest timeout of a request that the configuration accepts (`accounts.timeout`).
+pub const ACCOUNTS_TIMEOUT_MAX: Duration = seconds(20);
+
+// The command `sshbox`.
+
+/// A login of `sshbox doctor` that creates a container.
 pub const LOGIN: Duration = seconds(200);
+
+/// `sshbox-keys`, which takes `accounts.timeout` at most.
+pub const SSHBOX_KEYS: Duration = seconds(30);
+
+/// The lookup of one login name in a mount namespace.
+pub const NAME_LOOKUP: Duration = seconds(5);
+
+/// A program of the host that has little to do.
+pub const HOST_PROGRAM: Duration = seconds(10);
+
+/// The end of a session after SIGHUP, and again after SIGKILL.
+pub const SESSION_EXIT: Duration = seconds(2);
+
+// All programs on the host.
+
+/// Another writer of the same file.
+pub const WRITER: Duration = seconds(1);
+
+/// A file of lxcfs, which can hang as every FUSE file system can.
+pub const LXCFS: Duration = seconds(1);
+
+/// A log daemon with a full queue. A lost entry is a gap in the audit, but a login that waits for its log
+/// is an outage.
+pub const LOG_DAEMON: Duration = Duration::from_millis(100);
 
 // sshbox-init.
 
@@ -136,6 +167,7 @@ mod tests {
             ),
             ("sshbox-reap stops one box", ENGINE_LOOK + STOP, REAP),
             ("the doctor's login starts a box", WAKING + BEGIN, LOGIN),
+            ("sshbox-keys asks the account source", ACCOUNTS_TIMEOUT_MAX, SSHBOX_KEYS),
             ("a reason is looked for", ENDING, WHY),
             ("a person has the terminal back", WHY_TURN + WHY, seconds(2)),
             ("the init calls the host and says it is ready", CALL_HOST, READY),

@@ -1,7 +1,7 @@
 //! Signals that would end this process while it does what must not stop halfway. They are held back and
 //! can be read, so that the program ends at a point of its own choice.
 
-use crate::procfs::Status;
+use crate::procfs::ProcessStatus;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::cell::Cell;
@@ -24,7 +24,7 @@ impl HeldSignals {
     /// # Errors
     /// [`io::Error`] when the process has no file descriptors left.
     pub fn hold() -> io::Result<Self> {
-        let ignored = Status::of(nix::unistd::getpid().as_raw()).unwrap_or_default().ignored;
+        let ignored = ProcessStatus::of(nix::unistd::getpid().as_raw()).unwrap_or_default().ignored;
         let signals: SigSet = SIGNALS.into_iter().filter(|signal| !ignored.has(*signal)).collect();
         let fd = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         signals.thread_block()?;

@@ -105,6 +105,13 @@ pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
 }
 
+/// Makes `command` run in a session of its own, without a controlling terminal, and as the leader of a
+/// process group.
+pub fn in_own_session(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec only setsid(2) is called: no allocation, no lock.
+    unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) }
+}
+
 /// Kills this process after this time, whatever its other threads do: SIGKILL also interrupts a system
 /// call that would block for ever. Runs `before_kill` first.
 ///

@@ -1,12 +1,23 @@
 //! The one reader of `/proc`: each function reads one file and returns parsed values. What they mean
 //! for sshbox is the caller's to decide. Formats: proc(5) and the page named at each item.
 
+mod mounts;
+mod sockets;
+
+pub use mounts::{Mount, mount_table, mounts};
+pub use sockets::{has_unix_listener, tcp_listeners};
+
 use nix::sys::signal::Signal;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// See [`without_deleted`].
+const DELETED: &[u8] = b" (deleted)";
 
 /// IPv6 settings of the loopback interface; missing if the kernel has no IPv6.
 const LOOPBACK_IPV6: &str = "/proc/sys/net/ipv6/conf/lo";
@@ -86,9 +97,11 @@ impl Stat {
 
 /// Fields of `proc_pid_status(5)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct ProcessStatus {
     /// The real uid.
     pub real_uid: Option<u32>,
+    /// The effective uid.
+    pub effective_uid: Option<u32>,
     /// Signals that the process handles.
     pub caught: SignalMask,
     /// Signals that it ignores.
@@ -109,7 +122,7 @@ impl SignalMask {
     }
 }
 
-impl Status {
+impl ProcessStatus {
     /// Reads that of one process; `None` when there is no such process.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
@@ -125,8 +138,10 @@ impl Status {
         let mask = |name: &str| {
             SignalMask(value(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default())
         };
+        let uid = |nth| value("Uid:").and_then(|uids| uids.split_ascii_whitespace().nth(nth)?.parse().ok());
         Self {
-            real_uid: value("Uid:").and_then(|uids| uids.split_ascii_whitespace().next()?.parse().ok()),
+            real_uid: uid(0),
+            effective_uid: uid(1),
             caught: mask("SigCgt:"),
             ignored: mask("SigIgn:"),
             blocked: mask("SigBlk:"),
@@ -134,12 +149,21 @@ impl Status {
     }
 }
 
-/// Path of the program that a process runs. The kernel adds ` (deleted)` to one that was replaced.
+/// Path of the program that a process runs, also when an upgrade has replaced the file.
 ///
 /// # Errors
 /// The error of the system call.
 pub fn program(pid: i32) -> io::Result<PathBuf> {
-    fs::read_link(file(pid, "exe"))
+    Ok(without_deleted(fs::read_link(file(pid, "exe"))?))
+}
+
+/// The kernel appends ` (deleted)` to the path of a file that has been replaced.
+fn without_deleted(path: PathBuf) -> PathBuf {
+    path.as_os_str()
+        .as_bytes()
+        .strip_suffix(DELETED)
+        .map(|path| OsStr::from_bytes(path).into())
+        .unwrap_or(path)
 }
 
 /// Whether a process is in the pid namespace of this one; `None` when that cannot be read.
@@ -155,17 +179,24 @@ pub fn in_our_pid_namespace(pid: i32) -> Option<bool> {
 /// # Errors
 /// The error of the system call.
 pub fn environment(pid: i32, longest: u64) -> io::Result<Vec<u8>> {
-    let mut environment = Vec::new();
-    File::open(file(pid, "environ"))?.take(longest).read_to_end(&mut environment)?;
-    Ok(environment)
+    read_at_most(pid, "environ", longest)
 }
 
-/// The arguments of a process as one text: each ended by a NUL, or what it has put in their place.
+/// The arguments of a process, cut after `longest` bytes: each ended by a NUL, or what the process has
+/// put in their place.
 ///
 /// # Errors
-/// The error of the system call; `InvalidData` when it is not UTF-8.
-pub fn command_line(pid: i32) -> io::Result<String> {
-    fs::read_to_string(file(pid, "cmdline"))
+/// The error of the system call.
+pub fn command_line(pid: i32, longest: u64) -> io::Result<Vec<u8>> {
+    read_at_most(pid, "cmdline", longest)
+}
+
+/// The mount namespace of a process. The open file keeps naming it when the pid is used again.
+///
+/// # Errors
+/// The error of the system call.
+pub fn mount_namespace(pid: i32) -> io::Result<File> {
+    File::open(file(pid, "ns/mnt"))
 }
 
 /// The cgroups of a process, see [`cgroup_path`].
@@ -186,42 +217,6 @@ pub fn cgroup_path<'a>(cgroups: &'a str, controller: &str) -> Option<&'a str> {
         let (controllers, path) = (parts.next()?, parts.next()?);
         let listed = controllers.split(',').any(|listed| listed == controller);
         listed.then(|| path.trim_start_matches('/'))
-    })
-}
-
-/// One line of `proc_pid_mountinfo(5)`:
-/// `36 35 0:58 / /var/lib/lxcfs rw,relatime shared:1 - fuse.lxcfs lxcfs rw`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mount<'a> {
-    /// `major:minor`.
-    pub device: &'a str,
-    /// Mount point, with spaces and the like as octal escapes.
-    pub mount_point: &'a str,
-    /// Type of the file system.
-    pub file_system: &'a str,
-}
-
-/// The mount table of a process, or of this one, see [`mounts`].
-///
-/// # Errors
-/// The error of the system call.
-pub fn mount_table(pid: Option<i32>) -> io::Result<String> {
-    match pid {
-        Some(pid) => fs::read_to_string(file(pid, "mountinfo")),
-        None => fs::read_to_string("/proc/self/mountinfo"),
-    }
-}
-
-/// The mounts of a table, in its order.
-pub fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
-    table.lines().filter_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(2);
-        Some(Mount {
-            device: fields.next()?,
-            mount_point: fields.nth(1)?,
-            file_system: file_system.split(' ').next()?,
-        })
     })
 }
 
@@ -261,6 +256,12 @@ pub fn loopback_has_ipv6() -> bool {
 #[must_use]
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn read_at_most(pid: i32, name: &str, longest: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(file(pid, name))?.take(longest).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 fn file(pid: i32, name: &str) -> PathBuf {
@@ -303,13 +304,13 @@ mod tests {
     fn status_is_parsed_and_missing_masks_are_empty() {
         let text =
             b"Name:\t\xff\nUid:\t1000\t0\t0\t0\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000384004\n";
-        let status = Status::parse(text);
-        assert_eq!(status.real_uid, Some(1000));
+        let status = ProcessStatus::parse(text);
+        assert_eq!((status.real_uid, status.effective_uid), (Some(1000), Some(0)));
         assert!(status.blocked.has(Signal::SIGHUP) && !status.blocked.has(Signal::SIGINT));
         assert!(status.ignored.has(Signal::SIGQUIT) && status.ignored.has(Signal::SIGTSTP));
         assert_eq!(status.caught, SignalMask::default());
-        assert_eq!(Status::parse(b""), Status::default());
-        assert_eq!(Status::parse(b"Uid:\tx\nSigCgt:\tx\n"), Status::default());
+        assert_eq!(ProcessStatus::parse(b""), ProcessStatus::default());
+        assert_eq!(ProcessStatus::parse(b"Uid:\tx\nSigCgt:\tx\n"), ProcessStatus::default());
     }
 
     #[test]
@@ -319,11 +320,13 @@ mod tests {
         let stat = Stat::of(pid).unwrap();
         assert_eq!(stat.pid, pid);
         assert!(stat.start().unwrap() > Duration::ZERO);
-        assert_eq!(Status::of(pid).unwrap().real_uid, Some(nix::unistd::getuid().as_raw()));
+        assert_eq!(ProcessStatus::of(pid).unwrap().real_uid, Some(nix::unistd::getuid().as_raw()));
         assert_eq!(program(pid).unwrap(), std::env::current_exe().unwrap());
         assert_eq!(in_our_pid_namespace(pid), Some(true));
+        assert_eq!(command_line(pid, 3).unwrap().len(), 3);
+        assert!(mount_namespace(pid).is_ok() && mount_namespace(i32::MAX).is_err());
         assert!(environment(pid, 1 << 20).unwrap().len() > environment(pid, 3).unwrap().len());
-        assert!(!command_line(pid).unwrap().is_empty() && !cgroups(pid).unwrap().is_empty());
+        assert!(!command_line(pid, 4096).unwrap().is_empty() && !cgroups(pid).unwrap().is_empty());
         let table = mount_table(Some(pid)).unwrap();
         assert_eq!(table, mount_table(None).unwrap());
         assert!(mounts(&table).any(|mount| mount.mount_point == "/proc"));
@@ -331,8 +334,19 @@ mod tests {
     }
 
     #[test]
+    fn the_program_is_recognized_after_an_upgrade() {
+        for (path, program) in [
+            ("/usr/lib/sshbox/sshbox-shell", "/usr/lib/sshbox/sshbox-shell"),
+            ("/usr/lib/sshbox/sshbox-shell (deleted)", "/usr/lib/sshbox/sshbox-shell"),
+            ("/usr/lib/sshbox/sshbox-shell (deleted)2", "/usr/lib/sshbox/sshbox-shell (deleted)2"),
+        ] {
+            assert_eq!(without_deleted(path.into()), Path::new(program));
+        }
+    }
+
+    #[test]
     fn a_process_that_does_not_exist_has_nothing() {
-        assert_eq!((Stat::of(i32::MAX), Status::of(i32::MAX)), (None, None));
+        assert_eq!((Stat::of(i32::MAX), ProcessStatus::of(i32::MAX)), (None, None));
         assert!(program(i32::MAX).is_err() && cgroups(i32::MAX).is_err());
         assert_eq!(in_our_pid_namespace(i32::MAX), None);
     }
@@ -345,15 +359,6 @@ mod tests {
         assert_eq!(cgroup_path(version_1, ""), Some("z"));
         assert_eq!(cgroup_path("0::/a:b\n", ""), Some("a:b"));
         assert_eq!(cgroup_path("nonsense\n", ""), None);
-    }
-
-    #[test]
-    fn mounts_are_parsed_and_broken_lines_skipped() {
-        let table = "36 35 0:58 / /var/lib/lxcfs rw,relatime shared:1 - fuse.lxcfs lxcfs rw\n\
-            1 2\nx - fuse.lxcfs \n22 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
-        let mounts: Vec<_> = mounts(table).collect();
-        let lxcfs = Mount { device: "0:58", mount_point: "/var/lib/lxcfs", file_system: "fuse.lxcfs" };
-        assert_eq!(mounts, [lxcfs, Mount { device: "8:1", mount_point: "/", file_system: "ext4" }]);
     }
 
     #[test]

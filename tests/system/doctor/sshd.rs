@@ -1,9 +1,12 @@
 //! Checks of sshbox's sshd: configuration, host keys, name service, and whether it is the one that listens.
 
 use super::{SSHD_CONFIG, check, mode, run_doctor, traces, without};
-use crate::harness::{Changed, STATE, Undo, run, world_alone};
+use crate::harness::{Changed, STATE, Undo, run, text, until, world_alone};
+use serde_json::Value;
+use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::thread;
 
 #[test]
@@ -46,6 +49,43 @@ fn login_names_that_every_program_on_the_host_resolves() {
     let _world = world_alone();
     let _changed = Changed::file("/etc/nsswitch.conf", "passwd:", "passwd: sshbox");
     check("nss").says("fail", "every program on this host", "take sshbox out of /etc/nsswitch.conf");
+}
+
+/// Every process can choose its title. Root enters the mount namespace of the sshd, where a program of
+/// another user would run as root.
+#[test]
+fn processes_with_the_title_of_the_sshd_are_not_taken_for_it() {
+    const TITLE: &str = "sshd: /usr/sbin/sshd -D -f /etc/sshbox/sshd_config [listener] 0 of 150-300 startups";
+    let _world = world_alone();
+    run("packaging/demo/without-systemd", &["stop"]);
+    let _back = Undo(|| drop(run("packaging/demo/without-systemd", &["start"])));
+    let key = format!("{STATE}/titled_key");
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
+    run("chown", &["nobody", &key]);
+    // Root with another program, and another user with sshd itself, whose own title names the file.
+    let sleeps = format!("exec -a '{TITLE}' sleep 600");
+    let serves = format!(
+        "exec setpriv --reuid nobody --clear-groups /usr/sbin/sshd -D -f /dev/null -h {key} -p 2299 -o PidFile=none \
+         -o Banner=/etc/sshbox/sshd_config"
+    );
+    for script in [sleeps, serves] {
+        let mut titled = Command::new("unshare");
+        let mut titled =
+            titled.args(["--mount", "bash", "-c", &script]).stderr(Stdio::null()).spawn().unwrap();
+        let has_title = || {
+            let line = text(&fs::read(format!("/proc/{}/cmdline", titled.id())).unwrap());
+            line.starts_with("sshd: ") && line.contains(SSHD_CONFIG) && line.contains("[listener]")
+        };
+        until("the process has its title", has_title);
+        let (nss, keys) = (check("nss"), run("sshbox", &["keys", "titled", "--json"]));
+        let ended = titled.try_wait().unwrap();
+        titled.kill().unwrap();
+        titled.wait().unwrap();
+        assert!(ended.is_none(), "{script}: {ended:?}");
+        nss.says("ok", "an sshd with its nsswitch.conf", "");
+        let keys: Value = serde_json::from_str(&keys).unwrap();
+        assert_eq!(keys["name"]["is"], "untested", "{script}: {keys}");
+    }
 }
 
 #[test]

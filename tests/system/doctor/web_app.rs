@@ -28,7 +28,7 @@ fn a_web_app_that_does_not_reply_or_does_not_accept_the_token() {
     let token = fs::read_to_string(TOKEN).unwrap();
     let _changed = Changed::file(TOKEN, &token, "another");
     check("site").says("ok", "HTTP 401", "");
-    check("site-token").says("fail", "does not accept our token", "SSHBOX_TOKEN_FILE");
+    check("site-token").says("fail", "does not accept the token", "SSHBOX_TOKEN_FILE");
 }
 
 #[test]

@@ -1,18 +1,15 @@
 //! Asks the web app for a user's account, as a login does: by running `sshbox-keys`, the only program
 //! that may read the token. An answer from before this question does not count.
 
+use crate::explain::{KEYS_USER, sshbox_keys};
+use crate::tool;
 use host::cache::{Cache, LookupOutcome};
 use host::config::Config;
 use identity::Login;
-use nix::unistd::User;
 use session::clock::{self, Now};
-use std::os::unix::process::CommandExt as _;
+use session::deadlines::SSHBOX_KEYS;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
-
-const KEYS_PROGRAM: &str = "/usr/lib/sshbox/sshbox-keys";
-const KEYS_USER: &str = "sshbox-keys";
 
 /// The id of the account that the web app has for `login` now, or `None` if it tells no ids. An error is
 /// a reason against the adoption.
@@ -20,18 +17,10 @@ pub fn ask(config_file: &Path, config: &Config, login: &Login) -> Result<Option<
     let no_answer =
         || format!("the web app gave no account for {login}; see journalctl -t {KEYS_USER}, then try again");
     let asked_at = clock::now();
-    let user = User::from_name(KEYS_USER).ok().flatten().ok_or_else(no_answer)?;
-    let status = Command::new(KEYS_PROGRAM)
-        .arg("--config")
-        .arg(config_file)
-        // No key has this fingerprint, so that no key is printed.
-        .args(["--fingerprint", "none", "--", login.as_str()])
-        .uid(user.uid.as_raw())
-        .gid(user.gid.as_raw())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
-    if !status.is_ok_and(|status| status.success()) {
+    let mut command = sshbox_keys(config_file).map_err(|_| no_answer())?;
+    // No key has this fingerprint, so that no key is printed.
+    command.args(["--fingerprint", "none", "--", login.as_str()]);
+    if !tool::run(&mut command, "", SSHBOX_KEYS, None).is_ok_and(|ended| ended.succeeded()) {
         return Err(no_answer());
     }
     let cache = Cache::new(&config.accounts.cache);

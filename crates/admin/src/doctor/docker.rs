@@ -95,6 +95,6 @@ mod tests {
         assert_eq!(judge_cgroups("1", &["swap"]).state, CheckState::Warn);
         let missing = judge_cgroups("1", &["memory", "swap"]);
         assert_eq!(missing.state, CheckState::Fail);
-        assert_eq!(missing.seen, "version 1; the container engine cannot limit memory, swap");
+        assert_eq!(missing.finding, "version 1; the container engine cannot limit memory, swap");
     }
 }

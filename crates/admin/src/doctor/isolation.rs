@@ -2,13 +2,13 @@
 
 use super::logins::{INSPECT, first_login};
 use super::report::{CheckResult, fail, ok, skip, warn};
-use super::{Checked, Doctor, SMALL, missing};
+use super::{Checked, Doctor, missing};
 use lifecycle::engine::advice;
-use session::deadlines::LOGIN;
+use session::deadlines::{HOST_PROGRAM, LOGIN};
+use session::procfs;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The most ports of the host to which a connection is tried.
 const MAX_PORTS: usize = 12;
@@ -72,14 +72,13 @@ pub fn isolation(doctor: &Doctor) -> Checked {
     let mut targets: Vec<_> = neighbour.iter().map(|address| (*address, 1)).chain([METADATA]).collect();
     let gateway = gateway(own);
     if let Some(gateway) = gateway {
-        let tables =
-            ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-        let ports = listening(&tables.concat(), gateway);
+        let ports = reachable_ports(&procfs::tcp_listeners(), gateway);
         targets.extend(ports.into_iter().map(|port| (IpAddr::V4(gateway), port)));
     }
     let mut client = users.client.ssh(&[], name, "key", "bash -s");
-    let ended = doctor.tool(&mut client, &script(&targets), SMALL * 3).map_err(|error| missing(&error))?;
-    if !ended.status.success() {
+    let ended =
+        doctor.tool(&mut client, &script(&targets), HOST_PROGRAM * 3).map_err(|error| missing(&error))?;
+    if !ended.succeeded() {
         return Ok(skip(format!("the image has no bash and timeout to try with: {}", ended.last_words())));
     }
     Ok(judge_reach(&ended.out, &neighbour, gateway))
@@ -127,18 +126,10 @@ fn gateway(output: &str) -> Option<Ipv4Addr> {
     })
 }
 
-/// The ports at which programs of the host listen, on every address or on `at`. `table` has the form of
-/// `/proc/net/tcp`.
-fn listening(table: &str, at: Ipv4Addr) -> Vec<u16> {
-    let parse = |line: &str| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (local, state) = (words.get(1)?, words.get(3)?);
-        let (address, port) = local.split_once(':')?;
-        let here =
-            address.bytes().all(|digit| digit == b'0') || address == format!("{:08X}", u32::from(at).to_be());
-        (*state == "0A" && here).then(|| u16::from_str_radix(port, 16).ok()).flatten()
-    };
-    let ports: BTreeSet<_> = table.lines().filter_map(parse).collect();
+/// The first [`MAX_PORTS`] ports at which programs of the host listen on every address or on this one.
+fn reachable_ports(listeners: &[SocketAddr], at: Ipv4Addr) -> Vec<u16> {
+    let reachable = |listener: &&SocketAddr| listener.ip().is_unspecified() || listener.ip() == at;
+    let ports: BTreeSet<_> = listeners.iter().filter(reachable).map(SocketAddr::port).collect();
     ports.into_iter().take(MAX_PORTS).collect()
 }
 
@@ -192,7 +183,7 @@ mod tests {
     fn a_box_is_confined_or_it_is_reported() {
         let good = judge_box(OUTPUT, 1000);
         assert_eq!(
-            (good.state, good.seen.as_str()),
+            (good.state, good.finding.as_str()),
             (
                 CheckState::Ok,
                 "uid 1000, no capability, no new privileges, seccomp, AppArmor docker-default (enforce)"
@@ -231,11 +222,10 @@ mod tests {
 
     #[test]
     fn the_ports_of_the_host_that_boxes_may_reach() {
-        let table = "  sl  local_address rem_address   st\n\
-            0: 00000000:0898 00000000:0000 0A\n   1: 0100007F:1F40 00000000:0000 0A\n\
-            2: 010012AC:0035 00000000:0000 0A\n   3: 00000000:0016 0100007F:C000 01\n\
-            0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A\n";
-        assert_eq!(listening(table, Ipv4Addr::new(172, 18, 0, 1)), [22, 53, 2200]);
+        let listeners =
+            ["0.0.0.0:2200", "127.0.0.1:8000", "172.18.0.1:53", "172.19.0.1:54", "[::]:22", "[::1]:25"];
+        let listeners = listeners.map(|address| address.parse().unwrap());
+        assert_eq!(reachable_ports(&listeners, Ipv4Addr::new(172, 18, 0, 1)), [22, 53, 2200]);
     }
 
     #[test]
@@ -252,12 +242,12 @@ mod tests {
         assert_eq!(judge_both("172.18.0.3 1 closed\n").state, CheckState::Skip);
         assert_eq!(judge_both("172.18.0.3 1 closed\nfd00::3 1 refused\n").state, CheckState::Fail);
         assert_eq!(
-            judge_both("172.18.0.3 1 closed\nfd00::3 1 closed\n").seen,
+            judge_both("172.18.0.3 1 closed\nfd00::3 1 closed\n").finding,
             "another box and 169.254.169.254 are out of reach"
         );
         assert_eq!(
             judge("172.18.0.3 1 closed\n169.254.169.254 80 open\n172.18.0.1 22 open\n172.18.0.1 8000 open\n")
-                .seen,
+                .finding,
             "another box is out of reach; a box reaches the metadata service at 169.254.169.254, and the host at 172.18.0.1, ports 22 8000"
         );
     }

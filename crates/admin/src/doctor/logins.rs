@@ -2,8 +2,8 @@
 
 use super::report::{CheckResult, fail, ok, skip};
 use super::temporary_users::{TemporaryUsers, temporary_users};
-use super::{Checked, Doctor, SMALL, missing};
-use session::deadlines::LOGIN;
+use super::{Checked, Doctor, missing};
+use session::deadlines::{HOST_PROGRAM, LOGIN};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -33,13 +33,13 @@ pub fn port(doctor: &Doctor) -> Checked {
         }
     };
     let [name, _] = &users.names;
-    let ended = doctor.must(&mut users.client.ssh(&[], name, "stranger", "true"), SMALL * 3)?;
-    Ok(judge_stranger(server, &banner, ended.status.code(), &ended.last_words()))
+    let ended = doctor.must(&mut users.client.ssh(&[], name, "stranger", "true"), HOST_PROGRAM * 3)?;
+    Ok(judge_stranger(server, &banner, ended.code(), &ended.last_words()))
 }
 
 fn banner(server: SocketAddr) -> io::Result<String> {
-    let stream = TcpStream::connect_timeout(&server, SMALL)?;
-    stream.set_read_timeout(Some(SMALL))?;
+    let stream = TcpStream::connect_timeout(&server, HOST_PROGRAM)?;
+    stream.set_read_timeout(Some(HOST_PROGRAM))?;
     let mut line = String::new();
     match BufReader::new(stream.take(256)).read_line(&mut line) {
         // A server that sends nothing has an empty banner.
@@ -74,16 +74,12 @@ pub fn login(doctor: &Doctor) -> Checked {
     let first = doctor.must(&mut users.client.ssh(&[], name, "key", INSPECT), LOGIN)?;
     let took = began.elapsed().as_millis();
     let output = users.first_login.get_or_init(|| {
-        if first.status.success() {
-            Ok(first.out)
-        } else {
-            Err(refused("", first.status.code(), &first.last_words()))
-        }
+        if first.succeeded() { Ok(first.out) } else { Err(refused("", first.code(), &first.last_words())) }
     });
     output.as_ref().map_err(Clone::clone)?;
-    let second = doctor.must(&mut users.client.ssh(&["-tt"], name, "key", "tty"), SMALL * 3)?;
-    if !second.status.success() {
-        return Ok(refused("with a terminal: ", second.status.code(), &second.last_words()));
+    let second = doctor.must(&mut users.client.ssh(&["-tt"], name, "key", "tty"), HOST_PROGRAM * 3)?;
+    if !second.succeeded() {
+        return Ok(refused("with a terminal: ", second.code(), &second.last_words()));
     }
     Ok(ok(format!("{name} had a box after {took} ms, and a terminal in it")))
 }
@@ -120,9 +116,10 @@ pub fn first_login(doctor: &Doctor) -> Result<(&TemporaryUsers, &str), CheckResu
 pub fn sftp(doctor: &Doctor) -> Checked {
     let (users, _) = first_login(doctor)?;
     let [name, _] = &users.names;
-    let ended =
-        doctor.tool(&mut users.client.sftp(name), "pwd\n", SMALL * 3).map_err(|error| missing(&error))?;
-    Ok(if ended.status.success() {
+    let ended = doctor
+        .tool(&mut users.client.sftp(name), "pwd\n", HOST_PROGRAM * 3)
+        .map_err(|error| missing(&error))?;
+    Ok(if ended.succeeded() {
         ok("the image has an sftp-server")
     } else {
         fail(

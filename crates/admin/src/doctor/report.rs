@@ -59,7 +59,8 @@ pub struct CheckResult {
     pub id: &'static str,
     pub state: CheckState,
     /// What was found.
-    pub seen: String,
+    #[serde(rename = "seen")]
+    pub finding: String,
     /// What the admin should do.
     pub fix: Option<String>,
     /// What `--fix` did.
@@ -70,30 +71,30 @@ pub struct CheckResult {
 }
 
 /// As it should be.
-pub fn ok(seen: impl Into<String>) -> CheckResult {
-    let (state, seen) = (CheckState::Ok, seen.into());
-    CheckResult { id: "", state, seen, fix: None, fixed: None, remedies: Vec::new() }
+pub fn ok(finding: impl Into<String>) -> CheckResult {
+    let (state, finding) = (CheckState::Ok, finding.into());
+    CheckResult { id: "", state, finding, fix: None, fixed: None, remedies: Vec::new() }
 }
 
 /// Not checked.
-pub fn skip(seen: impl Into<String>) -> CheckResult {
-    CheckResult { state: CheckState::Skip, ..ok(seen) }
+pub fn skip(finding: impl Into<String>) -> CheckResult {
+    CheckResult { state: CheckState::Skip, ..ok(finding) }
 }
 
 /// Logins work, but the admin should know this.
-pub fn warn(seen: impl Into<String>, fix: impl Into<String>) -> CheckResult {
-    CheckResult { state: CheckState::Warn, fix: Some(fix.into()), ..ok(seen) }
+pub fn warn(finding: impl Into<String>, fix: impl Into<String>) -> CheckResult {
+    CheckResult { state: CheckState::Warn, fix: Some(fix.into()), ..ok(finding) }
 }
 
 /// Logins fail, or something is unsafe.
-pub fn fail(seen: impl Into<String>, fix: impl Into<String>) -> CheckResult {
-    CheckResult { state: CheckState::Fail, fix: Some(fix.into()), ..ok(seen) }
+pub fn fail(finding: impl Into<String>, fix: impl Into<String>) -> CheckResult {
+    CheckResult { state: CheckState::Fail, fix: Some(fix.into()), ..ok(finding) }
 }
 
 /// A failure that `--fix` corrects with these remedies. The advice is their commands.
-pub fn mend(seen: impl Into<String>, remedies: Vec<Remedy>) -> CheckResult {
+pub fn mend(finding: impl Into<String>, remedies: Vec<Remedy>) -> CheckResult {
     let commands: Vec<_> = remedies.iter().map(ToString::to_string).collect();
-    CheckResult { remedies, ..fail(seen, commands.join("; ")) }
+    CheckResult { remedies, ..fail(finding, commands.join("; ")) }
 }
 
 impl CheckResult {
@@ -102,14 +103,14 @@ impl CheckResult {
         // Quotes and backslashes stay as they are: these lines go into no log.
         let show =
             |text: String| printable(text.trim().as_bytes()).replace("\\\"", "\"").replace("\\\\", "\\");
-        Self { id, seen: show(self.seen), fix: self.fix.map(show), fixed: fixed.map(show), ..self }
+        Self { id, finding: show(self.finding), fix: self.fix.map(show), fixed: fixed.map(show), ..self }
     }
 
     /// Lines for people.
     pub fn text(&self, colour: bool) -> String {
         let (word, on) = self.state.word_and_colour();
         let (on, off) = if colour { (on, "\x1b[0m") } else { ("", "") };
-        let mut text = format!("{on}{word:<4}{off}  {:<16}{}\n", self.id, self.seen);
+        let mut text = format!("{on}{word:<4}{off}  {:<16}{}\n", self.id, self.finding);
         for (word, line) in [("did", &self.fixed), ("fix", &self.fix)] {
             if let Some(line) = line {
                 // Writing to a String cannot fail.

@@ -6,37 +6,29 @@ use super::report::{CheckResult, fail, ok, skip, warn};
 use super::{Checked, Doctor};
 use crate::explain::explain;
 use host::explanation::{Explanation, SourceAnswer};
-use std::cell::OnceCell;
 use std::net::IpAddr;
 
 const LOGS: &str = "look at the web app and its log; journalctl -t sshbox-keys shows what logins receive";
 
 /// What the account source answers for a name that no user has.
-#[derive(Default)]
-pub struct SourceAnswers {
-    /// To a request like that of a login.
-    with_token: OnceCell<Result<Explanation, String>>,
-    /// To a request without the token.
-    without_token: OnceCell<Result<Explanation, String>>,
+pub type Answer = Result<Explanation, String>;
+
+/// Asks the account source. The name has no key file yet, so that it is asked: see the order of CHECKS.
+fn ask(doctor: &Doctor, options: &[&str]) -> Answer {
+    explain(&doctor.config_path, &doctor.temporary_user, options, Some(&doctor.interrupt))
+        .map_err(|failure| failure.cause)
 }
 
-fn ask<'a>(
-    doctor: &Doctor,
-    answer: &'a OnceCell<Result<Explanation, String>>,
-    options: &[&str],
-) -> Result<&'a Result<Explanation, String>, CheckResult> {
+/// The answer to a request like that of a login.
+fn answer(doctor: &Doctor) -> Result<&Answer, CheckResult> {
     doctor.config()?;
     keys_user().ok_or_else(|| skip("there is no user sshbox-keys, see check users"))?;
-    Ok(answer.get_or_init(|| {
-        // The name has no key file yet, so the account source is asked: see the order of CHECKS.
-        explain(&doctor.config_path, &doctor.temporary_user, options, Some(&doctor.interrupt))
-            .map_err(|failure| failure.cause)
-    }))
+    Ok(doctor.answer.get_or_init(|| ask(doctor, &[])))
 }
 
 /// HTTP status of the answer to a request like that of a login; `None` if the account source is a file.
 fn status(doctor: &Doctor) -> Result<Option<u16>, CheckResult> {
-    match ask(doctor, &doctor.answers.with_token, &[])? {
+    match answer(doctor)? {
         Ok(Explanation { status: None, answer: SourceAnswer::Nothing { .. }, .. }) | Err(_) => {
             Err(skip("the account source does not answer, see check site"))
         }
@@ -47,7 +39,7 @@ fn status(doctor: &Doctor) -> Result<Option<u16>, CheckResult> {
 /// `site`: does the account source answer?
 pub fn site(doctor: &Doctor) -> Checked {
     let url = doctor.config()?.accounts.url.as_str();
-    Ok(match ask(doctor, &doctor.answers.with_token, &[])? {
+    Ok(match answer(doctor)? {
         Ok(explanation) => judge_site(url, explanation.status, &explanation.answer),
         Err(error) => fail(error, "try it: sshbox keys NAME"),
     })
@@ -82,10 +74,7 @@ fn judge_site(url: &str, status: Option<u16>, answer: &SourceAnswer) -> CheckRes
 pub fn token(doctor: &Doctor) -> Checked {
     let sent = !doctor.config()?.accounts.token_file.as_os_str().is_empty();
     let status = status(doctor)?;
-    let without = || {
-        let answer = ask(doctor, &doctor.answers.without_token, &["--without-token"]).ok()?;
-        answer.as_ref().ok().and_then(|explanation| explanation.status)
-    };
+    let without = || ask(doctor, &["--without-token"]).ok()?.status;
     // An unknown name and a wrong URL both give 404; only the first asks for a token.
     let without = matches!(status, Some(404 | 410)).then(without).flatten();
     Ok(judge_token(status, without, sent))
@@ -105,7 +94,7 @@ fn judge_token(status: Option<u16>, without: Option<u16>, sent: bool) -> CheckRe
             "answer 401 to a wrong token and 404 to an unknown name",
         ),
         Some(401) => fail(
-            "the web app does not accept our token (HTTP 401)",
+            "the web app does not accept the token (HTTP 401)",
             "put the same text into accounts.token_file and into the web app (SSHBOX_TOKEN_FILE in Django)",
         ),
         Some(status) => skip(format!("HTTP {status} does not tell, see check site")),
@@ -159,9 +148,9 @@ mod tests {
         {
             let result = judge(Some(status));
             assert_eq!(result.state, CheckState::Fail);
-            assert!(result.seen.contains(word), "{result:?}");
+            assert!(result.finding.contains(word), "{result:?}");
         }
-        assert!(judge(None).seen.ends_with("no answer within 1.5s"));
+        assert!(judge(None).finding.ends_with("no answer within 1.5s"));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use super::files::{FileState, mend_file};
 use super::report::{CheckResult, fail, ok, skip, warn};
-use super::{Checked, Doctor, SMALL};
+use super::{Checked, Doctor};
 use crate::names::{self, NameLookup};
+use session::deadlines::HOST_PROGRAM;
 use session::variables::ACCEPTED;
 use std::net::IpAddr;
 use std::path::Path;
@@ -92,8 +93,8 @@ pub fn config(doctor: &Doctor) -> Checked {
     if !found.is_roots() {
         return Ok(mend_file(path, found, 0, 0, 0o644));
     }
-    let ended = doctor.must(Command::new(SSHD).args(["-t", "-f", SSHD_CONFIG]), SMALL)?;
-    Ok(if ended.status.success() {
+    let ended = doctor.must(Command::new(SSHD).args(["-t", "-f", SSHD_CONFIG]), HOST_PROGRAM)?;
+    Ok(if ended.succeeded() {
         ok(format!("sshd accepts {SSHD_CONFIG}"))
     } else {
         fail(
@@ -134,9 +135,9 @@ fn judge_settings(settings: &str) -> CheckResult {
 /// `nss`: does every login name resolve in sshbox's sshd, and in no other program?
 pub fn nss(doctor: &Doctor) -> Checked {
     let name = doctor.temporary_user.as_str();
-    let on_host = doctor.must(Command::new("getent").args(["passwd", name]), SMALL)?;
+    let on_host = doctor.must(Command::new("getent").args(["passwd", name]), HOST_PROGRAM)?;
     let running = names::listener();
-    let in_sshd = names::look_up(running, &doctor.temporary_user).map_err(skip)?;
+    let in_sshd = names::look_up(running.as_ref(), &doctor.temporary_user).map_err(skip)?;
     Ok(judge_nss(&on_host.out, in_sshd, running.is_some()))
 }
 
@@ -189,7 +190,7 @@ mod tests {
             let line = format!("{name} {value}\n");
             let result = judge_settings(&shipped().replace(&line, &format!("{name} other\n")));
             assert_eq!(result.state, CheckState::Fail);
-            assert!(result.seen.contains("'other'") && result.seen.contains(why), "{result:?}");
+            assert!(result.finding.contains("'other'") && result.finding.contains(why), "{result:?}");
             assert_eq!(judge_settings(&shipped().replace(&line, "")).state, CheckState::Fail, "{name}");
         }
         for (from, to) in [("LC_*", "LD_PRELOAD"), ("-- %u", ""), ("sshbox-keys -", "other -")] {
@@ -215,7 +216,9 @@ mod tests {
         assert_eq!(judge_nss("", NameLookup::Resolves, false).state, CheckState::Ok);
         let stale = judge_nss("", NameLookup::ResolvesAfterRestart, true);
         assert_eq!(stale.state, CheckState::Fail);
-        assert!(stale.seen.contains("running sshd") && stale.fix.unwrap().starts_with("systemctl restart"));
+        assert!(
+            stale.finding.contains("running sshd") && stale.fix.unwrap().starts_with("systemctl restart")
+        );
         assert!(judge_nss("", NameLookup::Unresolved, true).fix.unwrap().contains("--reinstall sshbox"));
         let known_to_all =
             judge_nss("alice:*:2098369249:1879048192::/:/bin/sh\n", NameLookup::Resolves, true);

@@ -7,17 +7,18 @@
 
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::ssh::{listen_address, values};
-use super::{Checked, Doctor, SMALL};
+use super::{Checked, Doctor};
 use crate::tool;
 use host::cache::Cache;
 use identity::Login;
 use lifecycle::container::Container;
 use lifecycle::engine::{Engine, EngineError};
-use session::deadlines::LOGIN;
+use session::deadlines::{HOST_PROGRAM, LOGIN};
 use session::exit::chain;
 use session::presence::{
     LockGuard, RUN, TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, UserRuntimeDir, doctor_lock, reaper_lock,
 };
+use session::procfs::{self, ProcessStatus};
 use session::times::later;
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
@@ -25,7 +26,7 @@ use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -104,15 +105,15 @@ fn write_keys(doctor: &Doctor, users: &TemporaryUsers, settings: &str) -> Result
     for name in ["key", "stranger"] {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", ALIAS, "-f"]).arg(dir.join(name));
-        let ended = doctor.must(&mut keygen, SMALL)?;
-        if !ended.status.success() {
+        let ended = doctor.must(&mut keygen, HOST_PROGRAM)?;
+        if !ended.succeeded() {
             return Err(fail(format!("ssh-keygen: {}", ended.last_words()), "df -h /var"));
         }
     }
     let mut known = String::new();
     for path in values(settings, "hostkey") {
-        let ended = doctor.must(Command::new("ssh-keygen").args(["-y", "-f", path]), SMALL)?;
-        if ended.status.success() {
+        let ended = doctor.must(Command::new("ssh-keygen").args(["-y", "-f", path]), HOST_PROGRAM)?;
+        if ended.succeeded() {
             // Writing to a String cannot fail.
             let _ = writeln!(known, "{ALIAS} {}", ended.out.trim());
         }
@@ -253,7 +254,7 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
         Ok(engine) => doctor.wait(remove_container(engine, &container, name)).map_err(|error| chain(&error)),
         // Without a home there is no container either.
         Err(_) if !home.exists() => Ok(()),
-        Err(result) => Err(result.seen),
+        Err(result) => Err(result.finding),
     };
     let cache = &config.accounts.cache;
     let mut left: Vec<_> = [
@@ -273,9 +274,9 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
 
 /// Waits until no process on the host has the uid of this user, but not for long.
 fn wait_for_sessions_to_end(name: &Login) {
-    let end = later(Instant::now(), SMALL);
-    let theirs = |process: fs::DirEntry| process.metadata().is_ok_and(|meta| meta.uid() == name.uid());
-    let any = || fs::read_dir("/proc").into_iter().flatten().flatten().any(theirs);
+    let end = later(Instant::now(), HOST_PROGRAM);
+    let theirs = |pid| ProcessStatus::of(pid).is_some_and(|status| status.real_uid == Some(name.uid()));
+    let any = || procfs::pids().is_ok_and(|mut pids| pids.any(theirs));
     while any() && Instant::now() < end {
         thread::sleep(Duration::from_millis(20));
     }

@@ -2,10 +2,11 @@
 
 use super::files::FileState;
 use super::report::{CheckResult, Remedy, fail, mend, ok, skip, warn};
-use super::{Checked, Doctor, SMALL};
+use super::{Checked, Doctor};
 use identity::GID;
+use session::deadlines::HOST_PROGRAM;
 use session::presence::WAKE_SOCKET;
-use std::fs;
+use session::procfs;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,7 +19,7 @@ fn properties(doctor: &Doctor, unit: &str) -> Result<String, CheckResult> {
         return Err(skip("systemd does not run on this host: check by hand what starts sshbox"));
     }
     let names = "--property=ActiveState,UnitFileState";
-    Ok(doctor.must(Command::new("systemctl").args(["show", names, unit]), SMALL)?.out)
+    Ok(doctor.must(Command::new("systemctl").args(["show", names, unit]), HOST_PROGRAM)?.out)
 }
 
 /// Whether the unit is active and starts at boot. `off` makes the result for a unit that is not active.
@@ -42,13 +43,13 @@ fn judge_unit(unit: &str, properties: &str, off: impl Fn(String) -> CheckResult)
 pub fn sshd(doctor: &Doctor) -> Checked {
     let unit = "sshbox-sshd.service";
     let start = "systemctl enable --now sshbox-sshd.service; journalctl -u sshbox-sshd shows why it ended";
-    Ok(judge_unit(unit, &properties(doctor, unit)?, |seen| fail(seen, start)))
+    Ok(judge_unit(unit, &properties(doctor, unit)?, |finding| fail(finding, start)))
 }
 
 /// `reap-timer`: are idle boxes stopped?
 pub fn reap(doctor: &Doctor) -> Checked {
     let unit = "sshbox-reap.timer";
-    let off = |seen| mend(format!("{seen}: no box is ever stopped"), vec![ENABLE_REAP]);
+    let off = |finding| mend(format!("{finding}: no box is ever stopped"), vec![ENABLE_REAP]);
     Ok(judge_unit(unit, &properties(doctor, unit)?, off))
 }
 
@@ -56,22 +57,13 @@ pub fn reap(doctor: &Doctor) -> Checked {
 pub fn wake(doctor: &Doctor) -> Checked {
     let unit = "sshbox-wake.socket";
     if let Ok(properties) = properties(doctor, unit) {
-        let result = judge_unit(unit, &properties, |seen| mend(seen, vec![ENABLE_WAKE]));
+        let result = judge_unit(unit, &properties, |finding| mend(finding, vec![ENABLE_WAKE]));
         if result.fix.is_some() {
             return Ok(result);
         }
     }
-    let listens = listens(WAKE_SOCKET, &fs::read_to_string("/proc/net/unix").unwrap_or_default());
+    let listens = procfs::has_unix_listener(WAKE_SOCKET);
     Ok(judge_wake(FileState::at(Path::new(WAKE_SOCKET)), listens))
-}
-
-/// Whether a process listens at this path: then its line in `/proc/net/unix` has the flag
-/// `__SO_ACCEPTCON` (bit 16).
-fn listens(path: &str, table: &str) -> bool {
-    table.lines().any(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        words.last() == Some(&path) && words.get(3) == Some(&"00010000")
-    })
 }
 
 fn judge_wake(found: Option<FileState>, listens: bool) -> CheckResult {
@@ -95,15 +87,15 @@ mod tests {
 
     #[test]
     fn a_unit_must_be_active_and_start_at_boot() {
-        for (active, file, state, seen) in [
+        for (active, file, state, finding) in [
             ("active", "enabled", CheckState::Ok, "active, enabled"),
             ("active", "disabled", CheckState::Warn, "x is active, disabled: it does not start at boot"),
             ("failed", "enabled", CheckState::Fail, "x is failed, enabled"),
             ("inactive", "", CheckState::Fail, "x is inactive, not installed"),
         ] {
             let properties = format!("ActiveState={active}\nUnitFileState={file}\n");
-            let result = judge_unit("x", &properties, |seen| fail(seen, "start it"));
-            assert_eq!((result.state, &*result.seen), (state, seen));
+            let result = judge_unit("x", &properties, |finding| fail(finding, "start it"));
+            assert_eq!((result.state, &*result.finding), (state, finding));
         }
     }
 
@@ -120,10 +112,5 @@ mod tests {
         ] {
             assert_eq!(judge_wake(found, listens).state, CheckState::Fail, "{found:?} {listens}");
         }
-        let table = "Num       RefCount Protocol Flags    Type St Inode Path\n\
-                     0000000000000000: 00000002 00000000 00010000 0005 01 71 /run/sshbox/wake.sock\n\
-                     0000000000000000: 00000003 00000000 00000000 0005 03 72 /run/other\n";
-        assert!(listens("/run/sshbox/wake.sock", table));
-        assert!(!listens("/run/other", table));
     }
 }

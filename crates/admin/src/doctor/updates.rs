@@ -2,7 +2,8 @@
 //! Uses no network: it reads the package lists of this host, and warns when they are old.
 
 use super::report::{CheckResult, ok, skip, warn};
-use super::{Checked, Doctor, SMALL};
+use super::{Checked, Doctor};
+use session::deadlines::HOST_PROGRAM;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -32,10 +33,10 @@ pub fn updates(doctor: &Doctor) -> Checked {
     let mut apt = Command::new("apt-get");
     // Without the lock, the simulation also works while another apt runs.
     apt.args(["--simulate", "--option", "Debug::NoLocking=true", "--with-new-pkgs", "upgrade"]);
-    let ended = doctor.tool(&mut apt, "", SMALL * 3).map_err(|error| {
+    let ended = doctor.tool(&mut apt, "", HOST_PROGRAM * 3).map_err(|error| {
         skip(format!("no apt-get ({error}): look for security updates with this host's package manager"))
     })?;
-    if !ended.status.success() {
+    if !ended.succeeded() {
         return Err(skip(format!("cannot tell: apt-get: {}", ended.last_words())));
     }
     Ok(judge(&pending(&ended.out), lists_age(SystemTime::now())))
@@ -114,7 +115,7 @@ mod tests {
         ];
         assert_eq!(pending(SIMULATION), expected);
         let result = judge(&expected[..2], Some(Duration::ZERO));
-        assert_eq!(result.seen, "pending security updates: libc6 2.36-9+deb12u13, runc 1.1.12");
+        assert_eq!(result.finding, "pending security updates: libc6 2.36-9+deb12u13, runc 1.1.12");
         assert!(result.fix.unwrap().starts_with("apt install libc6 runc"));
     }
 
@@ -122,7 +123,7 @@ mod tests {
     fn no_update_is_pending_only_if_the_lists_are_recent() {
         let judge = |days: u64| judge(&[], Some(Duration::from_secs(days * 86_400)));
         assert_eq!(judge(14).state, CheckState::Ok);
-        assert_eq!(judge(40).seen, "the package lists are 40 days old: newer updates are not known");
+        assert_eq!(judge(40).finding, "the package lists are 40 days old: newer updates are not known");
         assert_eq!(super::judge(&[], None).state, CheckState::Warn);
     }
 }

@@ -3,7 +3,6 @@
 use super::sections::Config;
 use session::deadlines;
 use std::path::{Component, Path};
-use std::time::Duration;
 
 /// Check the constraints. The error is a message that begins with the key of the invalid value.
 pub(super) fn check(config: &Config) -> Result<(), &'static str> {
@@ -14,7 +13,7 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     if !config.container.mount.is_absolute() || config.container.mount == Path::new("/") {
         return Err("box.mount must be an absolute path below /");
     }
-    if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > Duration::from_secs(20) {
+    if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > deadlines::ACCOUNTS_TIMEOUT_MAX {
         return Err("accounts.timeout must be between 1ms and 20s: sshd waits that long in each login");
     }
     if config.reap.grace.0 > deadlines::GRACE_MAX {

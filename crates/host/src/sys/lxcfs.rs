@@ -2,15 +2,15 @@
 //! container's own memory and processors.
 //!
 //! Opening a file of a FUSE file system can block for ever. So a thread opens it, and the caller waits for
-//! at most `TIMEOUT`.
+//! at most [`LXCFS`].
 
+use session::deadlines::LXCFS;
 use session::procfs;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 /// The mount point of Debian's lxcfs.
 const MOUNT_POINT: &str = "/var/lib/lxcfs";
@@ -28,8 +28,6 @@ const FILES: [&str; 8] = [
     "sys/devices/system/cpu",
 ];
 
-const TIMEOUT: Duration = Duration::from_secs(1);
-
 /// The files that lxcfs serves: each with its path on the host and in a container. Empty if lxcfs is
 /// not mounted or does not work.
 #[must_use]
@@ -39,7 +37,7 @@ pub fn files() -> Vec<(PathBuf, PathBuf)> {
     }
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().spawn(move || sender.send(served_files(Path::new(MOUNT_POINT))));
-    let served = thread.ok().and_then(|_| receiver.recv_timeout(TIMEOUT).ok());
+    let served = thread.ok().and_then(|_| receiver.recv_timeout(LXCFS).ok());
     served.and_then(Result::ok).unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! Ends what a vanished client has left: SIGHUP to every process of its session, later SIGKILL.
 
-use crate::procfs::{self, Stat, Status};
+use crate::procfs::{self, ProcessStatus, Stat};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -12,7 +12,8 @@ pub fn hang_up(session: Pid) {
 
 /// Kills the processes of a session that do not ignore SIGHUP: `nohup` protects a program.
 pub fn kill_session(session: Pid) {
-    let ignores_hangup = |pid| Status::of(pid).is_some_and(|status| status.ignored.has(Signal::SIGHUP));
+    let ignores_hangup =
+        |pid| ProcessStatus::of(pid).is_some_and(|status| status.ignored.has(Signal::SIGHUP));
     signal_session(session, Signal::SIGKILL, |pid| !ignores_hangup(pid));
 }
 

@@ -2,7 +2,7 @@
 //! `shutdown_order` decides on.
 
 use super::shutdown_order::{Id, OnSigterm, Parents, Process, due_signals};
-use crate::procfs::{self, Stat, Status};
+use crate::procfs::{self, ProcessStatus, Stat};
 use crate::times::later;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -71,7 +71,7 @@ fn processes() -> Vec<Process> {
     let this = i32::try_from(std::process::id()).unwrap_or_default();
     let pids = procfs::pids().into_iter().flatten().filter(|pid| *pid != this);
     pids.filter_map(|pid| {
-        let (stat, status) = (Stat::of(pid)?, Status::of(pid)?);
+        let (stat, status) = (Stat::of(pid)?, ProcessStatus::of(pid)?);
         // By its file: the name of a script is its own.
         let program = procfs::program(pid).unwrap_or_default();
         let shell = program.file_name().is_some_and(|name| SHELLS.iter().any(|shell| name == *shell));
@@ -81,7 +81,7 @@ fn processes() -> Vec<Process> {
 }
 
 /// A process as the rule needs it; `None` when it has ended.
-fn process(stat: &Stat, status: &Status) -> Option<Process> {
+fn process(stat: &Stat, status: &ProcessStatus) -> Option<Process> {
     if stat.has_ended() {
         return None;
     }
@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn the_reaction_to_sigterm_is_read_from_the_masks() {
         let stat = Stat::parse(b"42 (sshd) S 7 42 42 34816 42 4194304 0 0 0 0 0 0 0 0 20 0 1 0 999 0 0");
-        let read = |masks: &str| process(stat.as_ref().unwrap(), &Status::parse(masks.as_bytes())).unwrap();
+        let read =
+            |masks: &str| process(stat.as_ref().unwrap(), &ProcessStatus::parse(masks.as_bytes())).unwrap();
         let found = read("SigCgt:\t0000000000004000\n");
         assert_eq!((found.id, found.parent, found.session), ((42, 999), 7, 42));
         assert_eq!((found.terminal, found.sshd, found.on_sigterm), (34816, true, Catches));
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_process_that_has_ended_is_none() {
-        let of = |line: &[u8]| process(&Stat::parse(line).unwrap(), &Status::default());
+        let of = |line: &[u8]| process(&Stat::parse(line).unwrap(), &ProcessStatus::default());
         assert_eq!(of(b"42 (x) Z 7 42 42 0 42 0 0 0 0 0 0 0 0 0 20 0 1 0 999 0 0"), None);
         let goes_on = of(b"42 (x) Z 7 42 42 0 42 0 0 0 0 0 0 0 0 0 20 0 2 0 999 0 0").unwrap();
         assert_eq!(goes_on.id, (42, 999));

@@ -4,13 +4,14 @@
 use super::FieldValue;
 use super::events::{Event, Field};
 use super::reference::Reference;
+use crate::deadlines::LOG_DAEMON;
 use crate::escape::printable;
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// Facility `authpriv` (RFC 5424, table 1), where admins look for logins.
 const FACILITY: u8 = 10;
@@ -20,10 +21,6 @@ const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// The socket of every log daemon.
 const SYSLOG: &str = "/dev/log";
-
-/// How long to wait for a log daemon with a full queue. A lost entry is a gap in the audit, but a login
-/// that waits for its log is an outage.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Longest line, in bytes: rsyslog's `maxMessageSize` is 8 KiB and includes its own prefix.
 const LINE: usize = 7_900;
@@ -114,7 +111,7 @@ impl<'a> Entry<'a> {
 
 fn send(datagram: &[u8], to: &Path) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(LOG_DAEMON))?;
     socket.send_to(datagram, to).map(drop)
 }
 
