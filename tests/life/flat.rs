@@ -50,7 +50,7 @@ const GROWTH: u64 = 256;
 fn f20_a_thousand_sessions_leave_nothing_behind() {
     let _world = world_alone();
     let count = number_from_env("SSHBOX_FLAT", 1000);
-    let user = User::new("steady");
+    let user = User::new("unvarying");
     let _box = ContainerCleanup(vec![user.clone()]);
     user.says("true");
     let controls: Vec<String> = (0..CONNECTIONS).map(|n| format!("/tmp/steady-{n}")).collect();

@@ -14,7 +14,7 @@ const FLOOD: usize = 128 << 20;
 #[test]
 fn a10_f20_endless_output_takes_no_memory_and_ends_with_its_client() {
     let _world = world();
-    let (user, id) = User::many(&["flooded".to_owned()]).remove(0);
+    let (user, id) = User::many(&["outpoured".to_owned()]).remove(0);
     let _box = ContainerCleanup(vec![user.clone()]);
     let hostile = HostileInit::new(user.clone(), &id, |session| {
         let (master, slave) = pty();
