@@ -144,7 +144,7 @@ fn entries_below(path: &Path) -> usize {
 
 /// Number of locks held on the user's files. `/proc/locks` names files by inode.
 fn locks_held() -> usize {
-    let files = fs::read_dir("/run/sshbox/users/steady").unwrap();
+    let files = fs::read_dir("/run/sshbox/users/unvarying").unwrap();
     let inodes: Vec<String> =
         files.map(|file| format!(":{} ", file.unwrap().metadata().unwrap().ino())).collect();
     let locks = fs::read_to_string("/proc/locks").unwrap();
