@@ -58,6 +58,7 @@ fn f12_a_cold_login_without_an_engine_fails_with_the_reason() {
 fn f11_a_hung_engine_delays_a_cold_login_by_its_timeout_and_a_warm_one_not_at_all() {
     let _world = world_alone();
     let (warm, cold) = (alice(), User::new("patient"));
+    warm.says("true");
     run("tests/system/engine", &["freeze"]);
     let _back = Undo(|| drop(run("tests/system/engine", &["thaw"])));
     let began = Instant::now();

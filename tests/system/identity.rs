@@ -1,9 +1,10 @@
 //! Login names: each has its own uid and its own box, and no name grants rights on the host.
 
-use crate::harness::{User, WHOSE, alice, run, status_of, world};
+use crate::harness::{User, WHOSE, alice, run, status_of, until, world};
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 /// Uid, gid and groups of the user's session on the host.
 fn credentials(user: &User) -> (String, String, String) {
@@ -173,12 +174,23 @@ fn traces() -> BTreeSet<String> {
     find.lines().map(str::to_owned).collect()
 }
 
+/// The traces once no session of an earlier test writes any more, such as the reason for its end.
+fn settled_traces() -> BTreeSet<String> {
+    let mut before = traces();
+    until("no session of an earlier test writes a file", || {
+        std::thread::sleep(Duration::from_secs(2));
+        let now = traces();
+        std::mem::replace(&mut before, now.clone()) == now
+    });
+    before
+}
+
 #[test]
 fn a1_hostile_names_are_refused_and_leave_no_trace() {
     let _world = crate::harness::world_alone();
     let names = hostile_names();
     assert!(names.len() >= 300, "{}", names.len());
-    let before = traces();
+    let before = settled_traces();
     let asked = fs::read_to_string("/run/sshbox-tests/access.log").unwrap().len();
     for name in &names {
         // Call sshbox-keys as sshd would for such a name.
