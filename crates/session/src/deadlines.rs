@@ -138,7 +138,7 @@ mod tests {
 
     /// Each line: what happens, how long it may take, and how long another program waits for it.
     #[test]
-    fn whoever_waits_waits_longer_than_what_is_waited_for_may_take() {
+    fn every_caller_waits_longer_than_the_called_program_may_take() {
         for (what, takes, waits) in [
             ("a stop in the engine", ENGINE_LOOK + GRACE_MAX + ENGINE_CHANGE, STOP),
             ("a box is made, started and ready", ENGINE_CHANGE + ENGINE_CHANGE + READY, START),

@@ -237,7 +237,7 @@ pub fn homes(doctor: &Doctor) -> Checked {
         Some(found) => fail(
             format!("{shown} can be changed by others than root: it belongs to {found}"),
             format!(
-                "chown root {shown}; chmod go-w {shown}: whoever can change it can replace a home with a link"
+                "chown root {shown}; chmod go-w {shown}: a user who can change it can replace a home with a link"
             ),
         ),
         None => fail(
