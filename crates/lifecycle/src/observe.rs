@@ -58,6 +58,9 @@ pub struct ObservedBox {
     /// Hash of the spec that the container was created from.
     #[serde(skip)]
     pub spec: Option<String>,
+    /// The account in the cache, for a box that has a container.
+    #[serde(skip)]
+    pub cached: Option<Account>,
 }
 
 /// Why a box cannot be observed.
@@ -168,8 +171,7 @@ impl<'a> Observer<'a> {
     async fn is_out_of_date(&mut self, one: &ObservedBox) -> Option<bool> {
         let created_from = one.spec.as_ref()?;
         let login = Login::parse(one.user.as_bytes()).ok()?;
-        let account = self.account(&login)?;
-        let spec = self.spec(&login, &account, self.features.get_or_init(HostFeatures::detect));
+        let spec = self.spec(&login, one.cached.as_ref()?, self.features.get_or_init(HostFeatures::detect));
         let image = self.image_id(&spec.image).await?;
         Some(*created_from != spec.of_image(&image).hash())
     }
@@ -193,6 +195,7 @@ impl<'a> Observer<'a> {
         let Ok(login) = Login::parse(user.as_bytes()) else { return observed };
         let account = self.account(&login);
         self.add_presence(&mut observed, &login, account.as_ref());
+        observed.cached = account;
         observed
     }
 
