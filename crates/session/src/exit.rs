@@ -101,8 +101,8 @@ pub fn program<A: clap::Parser>(name: &'static str, run: impl FnOnce(A) -> ExitC
     }
 }
 
-/// Makes a panic of a library one journal entry and an exit status, in place of a death by signal. A panic
-/// of another thread than the main one stops that thread only: the main thread goes on without its result.
+/// After a panic, the program logs one entry and exits with a status; otherwise it would die by a signal.
+/// A panic in a thread other than the main one stops only that thread: the main thread continues.
 pub fn on_panic(program: &'static str) {
     std::panic::set_hook(Box::new(move |panic| {
         let error = panic.to_string();

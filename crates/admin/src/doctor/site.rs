@@ -127,7 +127,7 @@ fn judge_plain(url: &str) -> CheckResult {
     }
     warn(
         "http:// sends the token and the keys in the clear",
-        "use https:// in accounts.url: whoever can change the answer can log in as anybody",
+        "use https:// in accounts.url: anyone who can change the answer can log in as any user",
     )
 }
 
