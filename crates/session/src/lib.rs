@@ -39,3 +39,6 @@ pub mod exit;
 pub mod texts;
 pub mod times;
 pub mod variables;
+
+#[cfg(test)]
+mod soon;

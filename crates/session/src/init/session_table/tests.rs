@@ -1,12 +1,13 @@
 //! Tests of the session table, with real programs as children of the test.
 
 use super::*;
+use crate::soon::soon;
 use crate::wire::{Fields, Run, goodbye, is_hello};
 use nix::sys::signal::kill;
 use nix::sys::wait::{WaitStatus, waitpid};
 use std::fs::File;
 
-const SOON: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The sessions of a container whose init is this test: the programs are its children.
 struct Init {
@@ -26,7 +27,7 @@ impl Init {
     }
 
     fn connect(&self) -> Socket {
-        Socket::connect(&self.dir.path().join("init.sock"), SOON).unwrap()
+        Socket::connect(&self.dir.path().join("init.sock"), PATIENCE).unwrap()
     }
 
     /// A client whose connection is accepted and that has read the greeting.
@@ -35,6 +36,14 @@ impl Init {
         self.table.accept(&self.listener);
         assert!(is_hello(&client.receive().unwrap().unwrap().0));
         client
+    }
+
+    /// These clients hang up, and the table shall see it.
+    fn hang_up<const N: usize>(&self, clients: [Socket; N]) {
+        let hung_up = || self.table.open.iter().filter(|session| has_hung_up(&session.socket)).count();
+        let before = hung_up();
+        drop(clients);
+        soon(|| hung_up() == before + N);
     }
 
     /// A client whose session runs this command, and the pid of its program.
@@ -62,11 +71,7 @@ fn reply(client: &Socket) -> Option<Reply> {
 
 /// Waits until the program has done this in its home.
 fn until_there(init: &Init, file: &str) {
-    let end = Instant::now() + SOON;
-    while !init.dir.path().join(file).exists() {
-        assert!(Instant::now() < end, "{file} does not appear");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    soon(|| init.dir.path().join(file).exists());
 }
 
 fn lives(pid: Pid) -> bool {
@@ -112,7 +117,7 @@ fn a_client_that_hangs_up_early_starts_nothing() {
     let client = init.client();
     let null = File::open("/dev/null").unwrap();
     client.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
-    drop(client);
+    init.hang_up([client]);
     init.table.serve();
     assert!(init.table.open.is_empty());
     assert!(!init.dir.path().join("ran").exists());
@@ -139,7 +144,7 @@ fn the_program_of_a_vanished_client_gets_sighup() {
     until_there(&init, "began");
     init.table.serve();
     assert!(init.table.due().is_none());
-    drop(client);
+    init.hang_up([client]);
     init.table.serve();
     assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGHUP, _)));
     assert!(init.table.due().unwrap() <= Instant::now() + HANG_UP);
@@ -153,7 +158,7 @@ fn a_program_that_stays_after_sighup_is_killed_unless_it_ignores_it() {
     let (nohup, nohup_pid) = init.session(&format!("trap '' HUP; {}", stay("nohup")));
     until_there(&init, "deaf");
     until_there(&init, "nohup");
-    drop((deaf, nohup));
+    init.hang_up([deaf, nohup]);
     init.table.serve();
     init.table.serve();
     assert!(lives(deaf_pid) && lives(nohup_pid), "the grace is not over");
@@ -176,7 +181,7 @@ fn one_connection_too_many_waits() {
     assert!(!init.table.has_room());
     init.table.accept(&init.listener);
     assert_eq!(init.table.open.len(), 1);
-    drop(first);
+    init.hang_up([first]);
     init.table.serve();
     assert!(init.table.has_room());
     init.table.accept(&init.listener);
@@ -206,7 +211,7 @@ fn during_a_shutdown_no_session_starts_and_connections_stay() {
     late.send(&(&request("touch ran")).into(), &[null.as_fd(); 3]).unwrap();
     waitpid(ended_pid, None).unwrap();
     init.table.program_ended(ended_pid, ProgramEnd::Exited(0));
-    drop(gone);
+    init.hang_up([gone]);
     init.table.serve();
     assert!(late.receive().unwrap().is_none(), "a session has started");
     assert!(lives(gone_pid) && init.table.vanished.is_empty());
