@@ -24,7 +24,7 @@ ATTACKS = {
     "counters": "inflight timers inotify pipes mq keys epoll",
 }
 # The box of the attacker gets less memory than others, so that a test machine has room for it.
-MEMORY = 512 << 20
+MEMORY = 1 << 30
 KEYS_PER_LOGIN = 20
 # Of the boxes that exist, this many run.
 RUNNING = 20

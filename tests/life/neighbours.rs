@@ -141,7 +141,7 @@ fn a12_a17_a20_a_box_at_its_limits_harms_no_other() {
         Ok(names) => names.split(' ').map(str::to_owned).collect(),
         Err(_) => ROUNDS.map(str::to_owned).into(),
     };
-    let _memory = Changed::config("memory = \"8GiB\"", "memory = \"512MiB\"");
+    let _memory = Changed::config("memory = \"8GiB\"", "memory = \"1GiB\"");
     let (attacker, user) = (User::new("attacks"), User::new("besides"));
     let _boxes = ContainerCleanup(vec![attacker.clone(), user.clone()]);
     assert!(attacker.ssh().input(PROGRAM.as_bytes()).run("cat > attack.py").status.success());
