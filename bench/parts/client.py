@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 CONFIG = Path(__file__).resolve().parent.parent / "ssh_config"
-# sshd allows 64 sessions per connection (MaxSessions).
-SESSIONS_PER_CONNECTION = 50
+# sshd allows 32 sessions per connection (MaxSessions).
+SESSIONS_PER_CONNECTION = 25
 # Printed once a session is up; differs from the echo of a key.
 READY = b"ready\n"
 

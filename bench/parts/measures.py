@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
-from parts import cost
+from parts import attacks, cost
 from parts.client import CONFIG, Crowd, Failed, Master, Terminal, first_byte, run, ssh, ssh_to
 from parts.engine import Engine
 from parts.subjects import AT_ONCE, Boxes, Account
@@ -36,7 +36,8 @@ TIMEOUT = 600
 class Measure(NamedTuple):
     """`once` measures a subject and returns a value for each of `results` (names and units). `held`
     opens what each subject keeps open during the measure. `boxes` boxes of other users and
-    `sessions` idle sessions of each subject exist meanwhile."""
+    `sessions` idle sessions of each subject exist meanwhile. `whole` measures all in place of rounds, if
+    it is about sshbox alone; `created` is the number of boxes for it."""
 
     results: dict
     once: Callable
@@ -48,6 +49,8 @@ class Measure(NamedTuple):
     rest: float = REST
     boxes: int = 0
     sessions: int = 0
+    whole: Optional[Callable] = None
+    created: int = 0
 
 
 class Bench:
@@ -88,6 +91,11 @@ class Bench:
         measure = MEASURES[name]
         signal.alarm(TIMEOUT)
         self.grow(measure)
+        if measure.whole:
+            signal.alarm(2 * TIMEOUT)
+            results = measure.whole(self, measure, self.counts[name])
+            signal.alarm(0)
+            return results
         held = dict.fromkeys(self.subjects)
         if measure.held:
             held = {subject: measure.held(self, subject) for subject in self.subjects}
@@ -349,6 +357,14 @@ def speed(once, full, short, quick, **others):
     return Measure({"": "MB/s"}, once, full, short, quick, warm_up=1, **others)
 
 
+def many(created, full, short, quick):
+    results = {f"list_{created}": "ms", f"reap_{created}": "ms"}
+    # Without the box that exists anyway.
+    boxes = min(created, attacks.RUNNING) - 1
+    whole = attacks.many_boxes
+    return Measure(results, None, full, short, quick, whole=whole, created=created, boxes=boxes)
+
+
 MEASURES = {
     "login": logins(100, 30, 5),
     "command_over_controlmaster": commands(300, 60, 20),
@@ -376,6 +392,18 @@ MEASURES = {
     "command_with_10_sessions": commands(60, 0, 2, sessions=10),
     "login_with_100_sessions": logins(30, 10, 0, sessions=100),
     "command_with_100_sessions": commands(60, 30, 0, sessions=100),
+    "neighbour": Measure(
+        {"login_under_attack": "ms", "keystroke_under_attack": "ms"},
+        None,
+        100,
+        20,
+        3,
+        whole=attacks.neighbour,
+    ),
+    "with_1_box": many(1, 10, 5, 1),
+    "with_10_boxes": many(10, 10, 5, 1),
+    "with_100_boxes": many(100, 10, 5, 0),
+    "with_1000_boxes": many(1000, 10, 0, 0),
     "login_with_10_boxes": logins(30, 0, 2, boxes=10),
     "command_with_10_boxes": commands(60, 0, 2, boxes=10),
     "login_with_100_boxes": logins(30, 10, 0, boxes=100),
@@ -389,7 +417,7 @@ for name, measure in MEASURES.items():
 
 def users(counts):
     """Return the sshbox users that a run needs: one with a box, those for first logins, those for
-    concurrent wakes, and those whose boxes just exist."""
+    concurrent wakes, those whose boxes just exist, and one who attacks."""
     first = counts.get("first_login", 0) + MEASURES["first_login"].warm_up
     beside = max((MEASURES[name].boxes for name in counts), default=0)
     return [
@@ -397,4 +425,5 @@ def users(counts):
         *(f"first{number}" for number in range(first)),
         *(f"wake{number}" for number in range(AT_ONCE)),
         *(f"beside{number}" for number in range(beside)),
+        "attacker",
     ]

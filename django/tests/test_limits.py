@@ -26,6 +26,11 @@ class Limits(TestCase):
     def test_pids(self):
         self.check("pids", [0, 1, 512, 2**32 - 1], [-1, 2**32, 512.0, True, "512", Decimal(512)])
 
+    def test_weights(self):
+        for name in ["cpu_weight", "io_weight"]:
+            wrong = [0, -1, 10001, 65636, 2**32 + 100, 100.0, True, "100", Decimal(100)]
+            self.check(name, [1, 100, 10000], wrong)
+
     # Not sizes, zero bytes, or more bytes than fit.
     NO_SIZES = [
         *["", "0", "0B", "0.4B", "-1", "lots", "8 GiBs", "8i", "8,5GiB", "GiB", "1.2.3K", "."],

@@ -15,6 +15,7 @@ mod engines;
 mod fake_engine;
 mod journal;
 mod manuals;
+mod many_boxes;
 mod reaping;
 mod structure;
 mod watchdog;

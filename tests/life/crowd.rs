@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Number of concurrent sessions in one box, and on each connection. sshbox's sshd allows 64 per connection.
+/// Number of concurrent sessions in one box, and on each connection. sshbox's sshd allows 32 per connection.
 const SESSIONS: usize = 200;
-const PER_CONNECTION: usize = 50;
+const PER_CONNECTION: usize = 25;
 
 /// Number of clients that start at the same time.
 const CONCURRENT: usize = 6;

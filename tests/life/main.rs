@@ -1,5 +1,5 @@
 //! Load and failure tests, with figures: hundreds of killed sessions, logins during reaper runs,
-//! many sessions at once and many in a row, hostile boxes, and outages during a session. Needs a
+//! many sessions at once and many in a row, hostile boxes and users, and outages during a session. Needs a
 //! world and uses the harness of `tests/system`. `CONTRIBUTING.md` lists the variables that set
 //! the number of repetitions.
 #![allow(
@@ -17,6 +17,8 @@ mod flat;
 #[path = "../system/harness.rs"]
 mod harness;
 mod hostile;
+mod memory;
+mod neighbours;
 mod numbers;
 mod outages;
 mod race;

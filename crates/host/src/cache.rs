@@ -2,9 +2,12 @@
 //! reply of the account source. A reply that refuses the user removes the file. A file that cannot be
 //! parsed counts as absent, and the next reply replaces it.
 //!
-//! While `/var/cache/sshbox/` cannot be written, `/run/sshbox/accounts/` holds the records until the next
-//! boot, so that users can log in even if the cache directory is missing, read-only or full. There they
-//! are named `.NAME.json`: `NAME` is the login account note of the same user.
+//! `/run/sshbox/accounts/`, a tmpfs, holds records in two cases, until the next boot. There they are named
+//! `.NAME.json`: `NAME` is the login account note of the same user.
+//! - While `/var/cache/sshbox/` cannot be written, so that users can log in even if the cache directory is
+//!   missing, read-only or full.
+//! - When a login gets the account that `/var/cache/sshbox/` has already. Only the time of the reply is new,
+//!   and a flush of the disk would make the login wait for whatever a box writes there.
 
 mod open;
 mod outcomes;
@@ -17,6 +20,7 @@ mod tests;
 pub use outcomes::LookupOutcome;
 pub use record::AccountRecord;
 
+use crate::config::TimeSpan;
 use identity::Login;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -34,7 +38,7 @@ use std::time::{Duration, Instant};
 /// Time between two attempts to take a lock that another login holds.
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 
-/// Directory for the records that cannot be written to the cache directory. A tmpfs.
+/// Directory for the records that are not written to the cache directory. A tmpfs.
 const FALLBACK: &str = "/run/sshbox/accounts";
 
 /// The account cache, in a directory and a fallback directory.
@@ -115,8 +119,8 @@ impl Cache {
     /// The record of this user. `None` if there is none, or if it is invalid or revoked.
     #[must_use]
     pub fn read(&self, login: &Login) -> Option<AccountRecord> {
-        // A record in the fallback directory is newer: it could not be written to the cache directory. It
-        // needs no revocation: `sshbox-keys` owns that directory, on a tmpfs, and can always remove a file
+        // A record in the fallback directory is newer: it was not written to the cache directory. It needs no
+        // revocation: `sshbox-keys` owns that directory, on a tmpfs, and can always remove a file
         // there. So the revocation of one user does not cost another user this record.
         AccountRecord::read(&self.fallback_path(login), login).or_else(|| {
             AccountRecord::read(&self.path(login), login)
@@ -147,6 +151,33 @@ impl Cache {
             let _ = fs::remove_file(self.fallback_path(login));
         }
         written
+    }
+
+    /// Store the record of a reply to a login, which must not wait for the disk if nothing is lost: if the
+    /// cache directory has the same account, from a reply that still serves for half of `stale` after a
+    /// reboot, store the new record in the fallback directory alone. Otherwise as [`Self::write`].
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_at_login(
+        &self,
+        login: &Login,
+        new: &AccountRecord,
+        now: &Now,
+        stale: TimeSpan,
+    ) -> io::Result<()> {
+        // If the last write failed, find out whether the cache directory can be written again.
+        let known = !self.failure_mark().exists()
+            && AccountRecord::read(&self.path(login), login).is_some_and(|old| {
+                // With zero, no record serves after a reboot.
+                let serves = stale.0.is_zero() || old.serves(now, TimeSpan(stale.0 / 2));
+                old.account == new.account && serves
+            });
+        let stored = known && {
+            let text = serde_json::to_vec(new)?;
+            replace(&self.fallback, &format!(".{login}.json"), &text).is_ok()
+        };
+        if stored { Ok(()) } else { self.write(login, new) }
     }
 
     /// Remove the record of this user from both directories, because the account source refused the user

@@ -22,6 +22,10 @@ pub struct Limits {
     pub shm: TmpfsSize,
     /// Size of `/tmp`, and of `/var/tmp`. Their contents count as memory.
     pub tmp: TmpfsSize,
+    /// Share of CPU time while programs compete for it.
+    pub cpu_weight: Weight,
+    /// Share of disk time while programs compete for it.
+    pub io_weight: Weight,
     /// Open files of each process.
     #[serde(rename = "nofile")]
     pub open_files: OpenFiles,
@@ -35,6 +39,8 @@ impl Default for Limits {
             pids: 512,
             shm: TmpfsSize::PercentOfMemory(50),
             tmp: TmpfsSize::Bytes(Size(1 << 30)),
+            cpu_weight: Weight::default(),
+            io_weight: Weight::default(),
             open_files: OpenFiles { soft: 1024, hard: 65536 },
         }
     }
@@ -54,12 +60,16 @@ pub struct RequestedLimits {
     pub shm: Option<TmpfsSize>,
     /// Size of `/tmp`, and of `/var/tmp`.
     pub tmp: Option<TmpfsSize>,
+    /// Share of CPU time while programs compete for it.
+    pub cpu_weight: Option<Weight>,
+    /// Share of disk time while programs compete for it.
+    pub io_weight: Option<Weight>,
 }
 
 /// The limits that one container gets. Every value is absolute and above zero.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ContainerLimits {
-    /// CPU time, memory and tasks.
+    /// CPU time, memory, tasks and weights.
     pub cgroup: CgroupLimits,
     /// Size of `/dev/shm`.
     pub shm: Size,
@@ -84,6 +94,8 @@ impl ContainerLimits {
                 memory,
                 // An engine reads 0 as "unlimited".
                 pids: requested.pids.unwrap_or(defaults.pids).clamp(1, ceilings.pids.max(1)),
+                cpu_weight: requested.cpu_weight.unwrap_or(defaults.cpu_weight).min(ceilings.cpu_weight),
+                io_weight: requested.io_weight.unwrap_or(defaults.io_weight).min(ceilings.io_weight),
             },
             shm: tmpfs_size(requested.shm, defaults.shm, ceilings.shm),
             tmp: tmpfs_size(requested.tmp, defaults.tmp, ceilings.tmp),
@@ -105,6 +117,10 @@ pub struct CgroupLimits {
     pub memory: Size,
     /// Tasks: processes and threads.
     pub pids: u32,
+    /// Share of CPU time while programs compete for it.
+    pub cpu_weight: Weight,
+    /// Share of disk time while programs compete for it.
+    pub io_weight: Weight,
 }
 
 impl CgroupLimits {
@@ -116,7 +132,71 @@ impl CgroupLimits {
             cpus: Cpus::from_nano(nano_cpus),
             memory: Size(u64::try_from(memory).unwrap_or_default()),
             pids: u32::try_from(pids.max(0)).unwrap_or(u32::MAX),
+            ..Self::default()
         }
+    }
+
+    /// The same limits with the weights as an engine reports them: CPU shares and a weight of block I/O. An
+    /// engine reports zero for a weight that was not set, which is then the kernel's default.
+    #[must_use]
+    pub fn with_weights(self, cpu_shares: u64, block_io: u16) -> Self {
+        Self {
+            cpu_weight: Weight::from_cpu_shares(cpu_shares),
+            io_weight: if block_io == 0 { Weight::default() } else { Weight(block_io) },
+            ..self
+        }
+    }
+}
+
+/// The share of a container in CPU or disk time while others want it too, as in version 2 of cgroups: 1 to
+/// 10000, 100 by default. A container with 200 gets twice as much as one with 100. Nothing is withheld
+/// while nobody else wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "u32", into = "u16")]
+pub struct Weight(u16);
+
+impl Weight {
+    /// As CPU shares of version 1 of cgroups, of which the kernel gives 1024 by default.
+    #[must_use]
+    pub fn cpu_shares(self) -> u64 {
+        (u64::from(self.0) * 1024 + 50) / 100
+    }
+
+    fn from_cpu_shares(shares: u64) -> Self {
+        let weight = shares.saturating_mul(100).saturating_add(512) / 1024;
+        let known = u16::try_from(weight).ok().filter(|weight| *weight > 0);
+        known.map_or_else(Self::default, |weight| Self(weight.min(MAX_WEIGHT)))
+    }
+
+    /// As a weight of block I/O in the OCI runtime specification, which knows only 10 to 1000.
+    #[must_use]
+    pub fn block_io(self) -> u16 {
+        self.0.clamp(10, 1000)
+    }
+}
+
+const MAX_WEIGHT: u16 = 10_000;
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl TryFrom<u32> for Weight {
+    type Error = &'static str;
+
+    fn try_from(weight: u32) -> Result<Self, Self::Error> {
+        match u16::try_from(weight) {
+            Ok(weight) if (1..=MAX_WEIGHT).contains(&weight) => Ok(Self(weight)),
+            _ => Err("expected a weight of 1 to 10000"),
+        }
+    }
+}
+
+impl From<Weight> for u16 {
+    fn from(weight: Weight) -> Self {
+        weight.0
     }
 }
 
@@ -325,6 +405,10 @@ mod tests {
         all("cpus", false, &["0", "0.001", "-1", "4097", "true", "\"2\"", "[2]", "1e400"]);
         all("pids", true, &["0", "1", "512", "4294967295"]);
         all("pids", false, &["-1", "4294967296", "512.0", "true", "\"512\""]);
+        for name in ["cpu_weight", "io_weight"] {
+            all(name, true, &["1", "100", "10000"]);
+            all(name, false, &["0", "-1", "10001", "65636", "4294967396", "100.0", "true", "\"100\""]);
+        }
         let sizes = ["8GiB", "512MiB", "512 mib", "1.5G", "1k", "1Ki", "1.GiB", ".5GiB", "50", "7EiB", "1B"];
         let no_sizes = [
             "",
@@ -365,8 +449,35 @@ mod tests {
             &Limits::default(),
             &Limits::default(),
         );
-        let CgroupLimits { cpus, memory, pids } = ours.cgroup;
+        let CgroupLimits { cpus, memory, pids, .. } = ours.cgroup;
         assert_eq!(CgroupLimits::from_engine(cpus.nano(), memory.signed(), i64::from(pids)), ours.cgroup);
         assert_eq!(CgroupLimits::from_engine(0, 0, -1), CgroupLimits::default());
+        assert_eq!(CgroupLimits::default().with_weights(0, 0), CgroupLimits::default());
+    }
+
+    #[test]
+    fn a_weight_is_translated_to_what_engines_know_and_back() {
+        assert_eq!(Weight(100).cpu_shares(), 1024);
+        assert_eq!([1, 9, 100, 1001].map(|weight| Weight(weight).block_io()), [10, 10, 100, 1000]);
+        for weight in (1..=MAX_WEIGHT).map(Weight) {
+            let limits = CgroupLimits::default().with_weights(weight.cpu_shares(), weight.block_io());
+            assert_eq!((limits.cpu_weight, limits.io_weight), (weight, Weight(weight.block_io())));
+        }
+        // Of a container that another program created.
+        let foreign = CgroupLimits::default().with_weights(u64::MAX, u16::MAX);
+        assert_eq!((foreign.cpu_weight, foreign.io_weight), (Weight::default(), Weight(u16::MAX)));
+    }
+
+    #[test]
+    fn weights_are_the_accounts_up_to_the_ceiling() {
+        let resolve = |json: &str| {
+            let request = serde_json::from_str(json).unwrap();
+            let ceilings = Limits { cpu_weight: Weight(200), io_weight: Weight(50), ..Limits::default() };
+            let limits = ContainerLimits::resolve(&request, &Limits::default(), &ceilings).cgroup;
+            (limits.cpu_weight.0, limits.io_weight.0)
+        };
+        assert_eq!(resolve("{}"), (100, 50));
+        assert_eq!(resolve(r#"{"cpu_weight":150,"io_weight":20}"#), (150, 20));
+        assert_eq!(resolve(r#"{"cpu_weight":10000,"io_weight":10000}"#), (200, 50));
     }
 }

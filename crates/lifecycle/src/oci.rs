@@ -143,6 +143,9 @@ pub struct Resources {
     pub cpu: Cpu,
     /// Tasks: processes and threads.
     pub pids: Pids,
+    /// Disk time. `None` where the host does not share it by weight.
+    #[serde(rename = "blockIO", skip_serializing_if = "Option::is_none")]
+    pub block_io: Option<BlockIo>,
 }
 
 /// `linux.resources.memory`, in bytes.
@@ -154,9 +157,11 @@ pub struct Memory {
     pub swap: i64,
 }
 
-/// `linux.resources.cpu`, in microseconds.
+/// `linux.resources.cpu`, times in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Cpu {
+    /// Weight among the containers that compete for CPU time; 1024 is the kernel's default.
+    pub shares: u64,
     /// CPU time per period, over all cores.
     pub quota: i64,
     /// Length of a period.
@@ -168,4 +173,11 @@ pub struct Cpu {
 pub struct Pids {
     /// The largest number of tasks.
     pub limit: i64,
+}
+
+/// `linux.resources.blockIO`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockIo {
+    /// Weight among the containers that compete for a disk, 10 to 1000.
+    pub weight: u16,
 }

@@ -6,7 +6,8 @@
 
 use crate::container::{LABEL_ACCOUNT, LABEL_USER};
 use crate::oci::{
-    Capabilities, Config, Cpu, Linux, Memory, Mount, Namespace, Pids, Process, Resources, Rlimit, Root, User,
+    BlockIo, Capabilities, Config, Cpu, Linux, Memory, Mount, Namespace, Pids, Process, Resources, Rlimit,
+    Root, User,
 };
 use host::account::Account;
 use host::config::ContainerConfig;
@@ -21,7 +22,7 @@ use std::path::Path;
 
 /// Raise this if the translation for an engine changes, so that each box of an earlier release is created
 /// again at its next cold start. A change of the description alone changes the hash without that.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Path on the host of the program that is PID 1 of a box. It is bind-mounted over a file that every
 /// image must have for this.
@@ -138,8 +139,9 @@ impl BoxSpec {
     /// Limits of its cgroup.
     #[must_use]
     pub fn limits(&self) -> CgroupLimits {
-        let Resources { memory, cpu, pids } = self.config.linux.resources;
-        CgroupLimits::from_engine(cpu.nano_cpus(), memory.limit, pids.limit)
+        let Resources { memory, cpu, pids, block_io } = self.config.linux.resources;
+        let limits = CgroupLimits::from_engine(cpu.nano_cpus(), memory.limit, pids.limit);
+        limits.with_weights(cpu.shares, block_io.map_or(0, |block_io| block_io.weight))
     }
 
     /// Hash of the description: the first half of a SHA-256, in hexadecimal digits. Two boxes with the same
@@ -231,8 +233,14 @@ fn linux(limits: &ContainerLimits, features: &HostFeatures) -> Linux {
         resources: Resources {
             // No swap.
             memory: Memory { limit: memory, swap: memory },
-            cpu: Cpu { quota: limits.cgroup.cpus.nano() / NANO_PER_QUOTA, period: CPU_PERIOD },
+            cpu: Cpu {
+                shares: limits.cgroup.cpu_weight.cpu_shares(),
+                quota: limits.cgroup.cpus.nano() / NANO_PER_QUOTA,
+                period: CPU_PERIOD,
+            },
             pids: Pids { limit: i64::from(limits.cgroup.pids) },
+            // A box with a weight would not start on a host without the file that takes it.
+            block_io: features.io_weight.then(|| BlockIo { weight: limits.cgroup.io_weight.block_io() }),
         },
         sysctl: sysctl.into_iter().collect(),
         masked_paths: MASKED_PATHS.map(Into::into).into(),

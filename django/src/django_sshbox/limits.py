@@ -28,6 +28,10 @@ def _is_number_of_tasks(value):
     return isinstance(value, int) and not _is_bool(value) and 0 <= value < 2**32
 
 
+def _is_weight(value):
+    return isinstance(value, int) and not _is_bool(value) and 1 <= value <= 10000
+
+
 def _is_bool(value):
     # An int in Python, but no number in JSON.
     return isinstance(value, bool)
@@ -68,6 +72,8 @@ _FIELDS = {
     "limits.pids": (_is_number_of_tasks, "an int from 0 to 4294967295"),
     "limits.shm": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
+    "limits.cpu_weight": (_is_weight, "an int from 1 to 10000"),
+    "limits.io_weight": (_is_weight, "an int from 1 to 10000"),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
 }

@@ -3,6 +3,7 @@
 
 use super::report::{CheckResult, fail, ok, warn};
 use super::{Checked, Doctor};
+use host::sys::cgroup;
 use lifecycle::engine::{EngineError, advice};
 use session::exit::chain;
 
@@ -35,12 +36,15 @@ pub fn live_restore(doctor: &Doctor) -> Checked {
 /// `cgroups`: can boxes be limited?
 pub fn cgroups(doctor: &Doctor) -> Checked {
     let about = doctor.about()?;
-    Ok(judge_cgroups(&about.cgroup_version, &about.unsupported_limits))
+    Ok(judge_cgroups(&about.cgroup_version, &about.unsupported_limits, cgroup::has_io_weight()))
 }
 
-fn judge_cgroups(version: &str, unsupported_limits: &[&str]) -> CheckResult {
+fn judge_cgroups(version: &str, unsupported_limits: &[&str], io_weight: bool) -> CheckResult {
     match unsupported_limits {
-        [] => ok(format!("version {version}")),
+        [] if io_weight => ok(format!("version {version}")),
+        [] => ok(format!(
+            "version {version}; the kernel does not share disks by weight: io_weight has no effect"
+        )),
         // A box can then use any amount of swap; every other limit holds.
         ["swap"] => warn(
             format!("version {version}; no limit on swap"),
@@ -91,9 +95,12 @@ mod tests {
 
     #[test]
     fn limits_that_cannot_be_set_are_reported() {
-        assert_eq!(judge_cgroups("2", &[]).state, CheckState::Ok);
-        assert_eq!(judge_cgroups("1", &["swap"]).state, CheckState::Warn);
-        let missing = judge_cgroups("1", &["memory", "swap"]);
+        assert_eq!(judge_cgroups("2", &[], true).finding, "version 2");
+        let no_weight = judge_cgroups("2", &[], false);
+        assert_eq!(no_weight.state, CheckState::Ok);
+        assert!(no_weight.finding.contains("io_weight has no effect"), "{}", no_weight.finding);
+        assert_eq!(judge_cgroups("1", &["swap"], true).state, CheckState::Warn);
+        let missing = judge_cgroups("1", &["memory", "swap"], true);
         assert_eq!(missing.state, CheckState::Fail);
         assert_eq!(missing.finding, "version 1; the container engine cannot limit memory, swap");
     }

@@ -70,6 +70,57 @@ fn a_record_is_written_read_and_forgotten() {
 }
 
 #[test]
+fn a12_a_login_with_the_known_account_writes_nothing_to_the_disk() {
+    let (dir, fallback) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let cache = Cache { dir: dir.path().to_owned(), fallback: fallback.path().to_owned() };
+    let alice = login("alice");
+    let hour = |hour: u64| at("a", hour * 3600, YEAR + hour * 3600);
+    let on_disk =
+        || AccountRecord::read(&cache.path(&alice), &alice).map(|record| record.boottime.as_secs() / 3600);
+    let logs_in = |account: Account, when: u64| {
+        cache
+            .write_at_login(&alice, &AccountRecord::new(account.clone(), &hour(when)), &hour(when), DAY)
+            .unwrap();
+        // What counts is always the latest reply.
+        assert_eq!(cache.read(&alice), Some(AccountRecord::new(account, &hour(when))));
+        on_disk()
+    };
+    assert_eq!(logs_in(account("alice"), 1), Some(1));
+    assert_eq!(logs_in(account("alice"), 12), Some(1));
+    // After half of `stale`, so that a reboot during an outage of the web app locks nobody out.
+    assert_eq!(logs_in(account("alice"), 13), Some(13));
+    assert_eq!(logs_in(account("alice"), 14), Some(13));
+    // A change is on the disk at once: a power failure must not bring a removed key back.
+    assert_eq!(logs_in(Account { keys: Vec::new(), ..account("alice") }, 15), Some(15));
+    assert_eq!(logs_in(account("alice"), 16), Some(16));
+    assert_eq!(logs_in(account("alice"), 17), Some(16));
+    // A refusal removes both.
+    cache.revoke(&alice, &hour(18)).unwrap();
+    assert_eq!((cache.read(&alice), on_disk()), (None, None));
+}
+
+#[test]
+fn f33_a_login_notices_that_the_cache_directory_can_be_written_again() {
+    let (dir, fallback) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let cache = Cache { dir: dir.path().to_owned(), fallback: fallback.path().join("full") };
+    let (alice, now) = (login("alice"), at("a", 2, 2));
+    let record = |seconds| AccountRecord::new(account("alice"), &at("a", seconds, seconds));
+    cache.write(&alice, &record(1)).unwrap();
+    // The fallback directory cannot be written: the record goes to the disk.
+    cache.write_at_login(&alice, &record(2), &now, DAY).unwrap();
+    assert_eq!(AccountRecord::read(&cache.path(&alice), &alice), Some(record(2)));
+    fs::create_dir(&cache.fallback).unwrap();
+    assert!(cache.mark_first_failure());
+    cache.write_at_login(&alice, &record(3), &now, DAY).unwrap();
+    assert_eq!(AccountRecord::read(&cache.path(&alice), &alice), Some(record(3)));
+    assert!(!cache.failure_mark().exists());
+    // With `stale` zero no record serves after a reboot: the disk keeps the one that it has.
+    cache.write_at_login(&alice, &record(4), &now, TimeSpan(Duration::ZERO)).unwrap();
+    assert_eq!(cache.read(&alice), Some(record(4)));
+    assert_eq!(AccountRecord::read(&cache.path(&alice), &alice), Some(record(3)));
+}
+
+#[test]
 fn f26_incomplete_empty_and_foreign_records_count_as_absent() {
     let dir = tempfile::tempdir().unwrap();
     let cache = cache(dir.path());

@@ -1,5 +1,5 @@
-//! Resource usage of a container, read from its cgroup, version 1 or 2. Asking the engine instead
-//! takes a second per container.
+//! Resource usage of a container, read from its cgroup, version 1 or 2, and what cgroups of this host can
+//! limit. Asking the engine for the usage instead takes a second per container.
 
 use session::box_status::Usage;
 use session::procfs::{self, cgroup_path};
@@ -14,6 +14,24 @@ const MOUNT: &str = "/sys/fs/cgroup";
 #[must_use]
 pub fn usage(init: i32) -> Option<Usage> {
     read(Path::new(MOUNT), &procfs::cgroups(init).ok()?)
+}
+
+/// Whether a container can get a share of the disks by weight.
+#[must_use]
+pub fn has_io_weight() -> bool {
+    find_io_weight(Path::new(MOUNT))
+}
+
+/// Version 1 has the file in the root of its tree. The root of version 2 has none, only the cgroups below
+/// it for which the controller is enabled, as systemd does for a unit with `IOWeight=`. Engines know only
+/// these files; they ignore a weight in `blkio.bfq.weight` of version 1.
+fn find_io_weight(mount: &Path) -> bool {
+    if mount.join("blkio/blkio.weight").exists() {
+        return true;
+    }
+    let unified = mount.join("cgroup.controllers").exists();
+    let mut groups = unified.then(|| fs::read_dir(mount)).into_iter().flatten().flatten().flatten();
+    groups.any(|group| ["io.weight", "io.bfq.weight"].iter().any(|file| group.path().join(file).exists()))
 }
 
 /// Read the counters of the cgroups that `/proc/PID/cgroup` lists.
@@ -81,6 +99,28 @@ mod tests {
         write(&at("pids.current"), "3\n");
         let usage = read(mount.path(), "0::/system.slice/docker-x.scope\n").unwrap();
         assert_eq!(usage, Usage { cpu: Duration::from_millis(2500), memory: 600, processes: 3 });
+    }
+
+    #[test]
+    fn io_weight_is_found_in_both_versions_of_cgroups() {
+        let mount = tempfile::tempdir().unwrap();
+        let at = |path: &str| mount.path().join(path);
+        assert!(!find_io_weight(&at("missing")));
+        // The hybrid hierarchy of systemd, and a weight that engines do not set.
+        write(&at("blkio/blkio.bfq.weight"), "100\n");
+        write(&at("unified/system.slice/io.weight"), "default 100\n");
+        assert!(!find_io_weight(mount.path()));
+        write(&at("blkio/blkio.weight"), "500\n");
+        assert!(find_io_weight(mount.path()));
+        fs::remove_dir_all(at("blkio")).unwrap();
+        write(&at("cgroup.controllers"), "cpu io memory pids\n");
+        write(&at("system.slice/memory.max"), "max\n");
+        assert!(!find_io_weight(mount.path()));
+        for file in ["io.weight", "io.bfq.weight"] {
+            write(&at("system.slice").join(file), "default 100\n");
+            assert!(find_io_weight(mount.path()), "{file}");
+            fs::remove_file(at("system.slice").join(file)).unwrap();
+        }
     }
 
     #[test]

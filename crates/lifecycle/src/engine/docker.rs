@@ -37,7 +37,7 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
     // Docker creates these namespaces by default, and masks at least these paths. A list in the request would
     // replace Docker's list, which is longer in later versions.
     let oci::Linux { namespaces: _, resources, sysctl, masked_paths: _, readonly_paths: _ } = linux;
-    let oci::Resources { memory, cpu, pids } = resources;
+    let oci::Resources { memory, cpu, pids, block_io } = resources;
     let mut labels: HashMap<_, _> = annotations.clone().into_iter().collect();
     labels.insert(LABEL_SPEC.to_owned(), spec.hash());
     ContainerCreateBody {
@@ -59,6 +59,8 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
             ipc_mode: Some("private".to_owned()),
             cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
             nano_cpus: Some(cpu.nano_cpus()),
+            cpu_shares: i64::try_from(cpu.shares).ok(),
+            blkio_weight: block_io.map(|block_io| block_io.weight),
             memory: Some(memory.limit),
             memory_swap: Some(memory.swap),
             pids_limit: Some(pids.limit),
@@ -160,6 +162,10 @@ pub fn container(reply: ContainerInspectResponse) -> Container {
             host.nano_cpus.unwrap_or_default(),
             host.memory.unwrap_or_default(),
             host.pids_limit.unwrap_or_default(),
+        )
+        .with_weights(
+            u64::try_from(host.cpu_shares.unwrap_or_default()).unwrap_or_default(),
+            host.blkio_weight.unwrap_or_default(),
         ),
     }
 }
@@ -210,7 +216,7 @@ mod tests {
     fn spec() -> BoxSpec {
         let account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
         let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
-        let features = HostFeatures { ipv6: true, lxcfs };
+        let features = HostFeatures { ipv6: true, lxcfs, io_weight: true };
         let host = HostSide {
             home: Path::new("/var/lib/sshbox/homes/alice"),
             run: Path::new("/run/sshbox/boxes/alice"),
@@ -239,11 +245,13 @@ mod tests {
             "OMP_NUM_THREADS=2"
           ],
           "HostConfig": {
+            "BlkioWeight": 100,
             "CapAdd": [],
             "CapDrop": [
               "ALL"
             ],
             "CgroupnsMode": "private",
+            "CpuShares": 1024,
             "Init": false,
             "IpcMode": "private",
             "LogConfig": {

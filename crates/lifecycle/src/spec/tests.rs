@@ -74,7 +74,7 @@ fn the_description_of_a_box() {
     spec.config.linux.readonly_paths.clear();
     assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap(), @r#"
     {
-      "version": 3,
+      "version": 4,
       "name": "sshbox-alice",
       "image": "sshbox-user:latest",
       "image_id": "sha256:1",
@@ -128,6 +128,7 @@ fn the_description_of_a_box() {
               "swap": 8589934592
             },
             "cpu": {
+              "shares": 1024,
               "quota": 200000,
               "period": 100000
             },
@@ -155,9 +156,10 @@ fn what_separates_a_box_from_the_kernel_of_its_host() {
 #[test]
 fn what_the_host_has_to_offer_is_in_the_description() {
     let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
-    let rich = spec_on(r#"{"cpus":1.5}"#, &HostFeatures { ipv6: true, lxcfs });
+    let rich = spec_on(r#"{"cpus":1.5}"#, &HostFeatures { ipv6: true, lxcfs, io_weight: true });
     assert_snapshot!(line(rich.config.mounts.last().unwrap()), @"/proc/meminfo bind /var/lib/lxcfs/proc/meminfo rbind,rprivate,ro");
     assert_eq!(rich.config.process.env, ["OMP_NUM_THREADS=2"]);
+    assert_eq!(rich.config.linux.resources.block_io, Some(BlockIo { weight: 100 }));
     assert_eq!(rich.config.linux.sysctl.get("net.ipv6.conf.lo.disable_ipv6").unwrap(), "0");
 }
 
@@ -171,7 +173,7 @@ fn a_mount_is_described_as_the_specification_has_it() {
 #[test]
 fn limits_are_the_accounts_up_to_the_ceiling() {
     let limits = |spec: &BoxSpec| {
-        let CgroupLimits { cpus, memory, pids } = spec.limits();
+        let CgroupLimits { cpus, memory, pids, .. } = spec.limits();
         (cpus.nano(), memory.0, pids)
     };
     let small = spec(r#"{"cpus":0.5,"memory":"512MiB","pids":64}"#);
@@ -180,7 +182,24 @@ fn limits_are_the_accounts_up_to_the_ceiling() {
     assert_eq!(greedy, spec("{}"));
     assert_eq!(limits(&greedy), (2_000_000_000, 8 << 30, 512));
     assert_eq!(spec(r#"{"pids":0}"#).config.linux.resources.pids.limit, 1);
-    assert_eq!(spec(r#"{"cpus":0.01}"#).config.linux.resources.cpu, Cpu { quota: 1000, period: 100_000 });
+    assert_eq!(
+        spec(r#"{"cpus":0.01}"#).config.linux.resources.cpu,
+        Cpu { shares: 1024, quota: 1000, period: 100_000 }
+    );
+}
+
+#[test]
+fn weights_are_in_the_description_as_far_as_the_host_has_them() {
+    let limits = r#"{"cpu_weight":50,"io_weight":5}"#;
+    let (without, with) =
+        (spec(limits), spec_on(limits, &HostFeatures { io_weight: true, ..Default::default() }));
+    assert_eq!(
+        (without.config.linux.resources.cpu.shares, without.config.linux.resources.block_io),
+        (512, None)
+    );
+    assert_eq!(with.config.linux.resources.block_io, Some(BlockIo { weight: 10 }));
+    // The default is also the ceiling.
+    assert_eq!(spec(r#"{"cpu_weight":101}"#), spec("{}"));
 }
 
 #[test]
@@ -211,7 +230,9 @@ fn every_part_of_a_spec_counts() {
         base.clone().of_image("sha256:2"),
         spec(r#"{"memory":"1GiB"}"#),
         spec(r#"{"shm":"1MiB"}"#),
-        spec_on("{}", &HostFeatures { ipv6: true, lxcfs: Vec::new() }),
+        spec(r#"{"cpu_weight":99}"#),
+        spec_on("{}", &HostFeatures { ipv6: true, ..HostFeatures::default() }),
+        spec_on("{}", &HostFeatures { io_weight: true, ..HostFeatures::default() }),
         with(|spec| {
             let home = spec.config.mounts.iter_mut().find(|mount| mount.kind == "bind");
             home.unwrap().source.push("other");

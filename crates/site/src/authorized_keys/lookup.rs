@@ -32,7 +32,7 @@ pub fn account(
         CacheDecision::Refuse(reason) => Err(reason),
         CacheDecision::Ask(cached) => {
             let reply = source::request(config, login, timeout).account;
-            store(reply, login, cache, cached, &now)
+            store(reply, config, login, cache, cached, &now)
         }
     }
 }
@@ -40,6 +40,7 @@ pub fn account(
 /// Store a reply, or that there was none, and return the account to use.
 fn store(
     reply: Result<ParsedReply, SourceError>,
+    config: &AccountsConfig,
     login: &Login,
     cache: &Cache,
     cached: Option<Box<Account>>,
@@ -65,7 +66,8 @@ fn store(
     }
     match parsed.reply {
         AccountReply::Known(account) => {
-            let written = cache.write(login, &AccountRecord::new(account.clone(), requested));
+            let record = AccountRecord::new(account.clone(), requested);
+            let written = cache.write_at_login(login, &record, requested, config.stale);
             log_failed_write(cache, login, written);
             Ok(account)
         }
