@@ -155,7 +155,8 @@ fn what_separates_a_box_from_the_kernel_of_its_host() {
 #[test]
 fn what_the_host_has_to_offer_is_in_the_description() {
     let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
-    let rich = spec_on(r#"{"cpus":1.5}"#, &HostFeatures { ipv6: true, lxcfs });
+    let rich = spec_on(r#"{"cpus":1.5}"#, &HostFeatures { ipv6: true, lxcfs, apparmor: true });
+    assert_eq!(rich.config.process.apparmor_profile.as_deref(), Some("sshbox-box"));
     assert_snapshot!(line(rich.config.mounts.last().unwrap()), @"/proc/meminfo bind /var/lib/lxcfs/proc/meminfo rbind,rprivate,ro");
     assert_eq!(rich.config.process.env, ["OMP_NUM_THREADS=2"]);
     assert_eq!(rich.config.linux.sysctl.get("net.ipv6.conf.lo.disable_ipv6").unwrap(), "0");
@@ -211,7 +212,10 @@ fn every_part_of_a_spec_counts() {
         base.clone().of_image("sha256:2"),
         spec(r#"{"memory":"1GiB"}"#),
         spec(r#"{"shm":"1MiB"}"#),
-        spec_on("{}", &HostFeatures { ipv6: true, lxcfs: Vec::new() }),
+        spec(r#"{"ptys":7}"#),
+        spec_on("{}", &HostFeatures { ipv6: true, ..HostFeatures::default() }),
+        spec_on("{}", &HostFeatures { apparmor: true, ..HostFeatures::default() }),
+        base.clone().on_runtime(EngineRuntime::Crun),
         with(|spec| {
             let home = spec.config.mounts.iter_mut().find(|mount| mount.kind == "bind");
             home.unwrap().source.push("other");
