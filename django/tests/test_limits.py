@@ -31,6 +31,9 @@ class Limits(TestCase):
             wrong = [0, -1, 10001, 65636, 2**32 + 100, 100.0, True, "100", Decimal(100)]
             self.check(name, [1, 100, 10000], wrong)
 
+    def test_ptys(self):
+        self.check("ptys", [1, 256, 2**32 - 1], [0, -1, 2**32, 256.0, True, "256", Decimal(256)])
+
     # Not sizes, zero bytes, or more bytes than fit.
     NO_SIZES = [
         *["", "0", "0B", "0.4B", "-1", "lots", "8 GiBs", "8i", "8,5GiB", "GiB", "1.2.3K", "."],

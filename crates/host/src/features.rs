@@ -1,6 +1,6 @@
 //! Optional features of this host that change how a container is created.
 
-use crate::sys::{cgroup, lxcfs};
+use crate::sys::{apparmor, cgroup, lxcfs};
 use serde::Serialize;
 use session::procfs;
 use std::path::PathBuf;
@@ -14,12 +14,19 @@ pub struct HostFeatures {
     pub lxcfs: Vec<(PathBuf, PathBuf)>,
     /// Whether the kernel shares the disks by the weights of cgroups.
     pub io_weight: bool,
+    /// Whether the kernel has sshbox's `AppArmor` profile for containers.
+    pub apparmor: bool,
 }
 
 impl HostFeatures {
     /// The features that this host has now.
     #[must_use]
     pub fn detect() -> Self {
-        Self { ipv6: procfs::kernel_has_ipv6(), lxcfs: lxcfs::files(), io_weight: cgroup::has_io_weight() }
+        Self {
+            ipv6: procfs::kernel_has_ipv6(),
+            lxcfs: lxcfs::files(),
+            io_weight: cgroup::has_io_weight(),
+            apparmor: apparmor::is_loaded(),
+        }
     }
 }

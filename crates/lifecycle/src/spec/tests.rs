@@ -156,7 +156,9 @@ fn what_separates_a_box_from_the_kernel_of_its_host() {
 #[test]
 fn what_the_host_has_to_offer_is_in_the_description() {
     let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
-    let rich = spec_on(r#"{"cpus":1.5}"#, &HostFeatures { ipv6: true, lxcfs, io_weight: true });
+    let features = HostFeatures { ipv6: true, lxcfs, io_weight: true, apparmor: true };
+    let rich = spec_on(r#"{"cpus":1.5}"#, &features);
+    assert_eq!(rich.config.process.apparmor_profile.as_deref(), Some("sshbox-box"));
     assert_snapshot!(line(rich.config.mounts.last().unwrap()), @"/proc/meminfo bind /var/lib/lxcfs/proc/meminfo rbind,rprivate,ro");
     assert_eq!(rich.config.process.env, ["OMP_NUM_THREADS=2"]);
     assert_eq!(rich.config.linux.resources.block_io, Some(BlockIo { weight: 100 }));
@@ -233,6 +235,9 @@ fn every_part_of_a_spec_counts() {
         spec(r#"{"cpu_weight":99}"#),
         spec_on("{}", &HostFeatures { ipv6: true, ..HostFeatures::default() }),
         spec_on("{}", &HostFeatures { io_weight: true, ..HostFeatures::default() }),
+        spec(r#"{"ptys":7}"#),
+        spec_on("{}", &HostFeatures { apparmor: true, ..HostFeatures::default() }),
+        base.clone().on_runtime(EngineRuntime::Crun),
         with(|spec| {
             let home = spec.config.mounts.iter_mut().find(|mount| mount.kind == "bind");
             home.unwrap().source.push("other");
