@@ -24,7 +24,7 @@ def _is_number_of_cpus(value):
     return isinstance(value, (int, float)) and not _is_bool(value) and 0.01 <= value <= 4096
 
 
-def _is_number_of_tasks(value):
+def _is_count(value):
     return isinstance(value, int) and not _is_bool(value) and 0 <= value < 2**32
 
 
@@ -65,7 +65,8 @@ _SIZE_OR_PERCENTAGE = 'a text with a size like "512MiB", or a percentage of memo
 _FIELDS = {
     "limits.cpus": (_is_number_of_cpus, "an int or float from 0.01 to 4096"),
     "limits.memory": (_is_size, 'a text with a size like "8GiB"'),
-    "limits.pids": (_is_number_of_tasks, "an int from 0 to 4294967295"),
+    "limits.pids": (_is_count, "an int from 0 to 4294967295"),
+    "limits.sessions": (_is_count, "an int from 0 to 4294967295"),
     "limits.shm": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),

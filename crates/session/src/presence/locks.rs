@@ -111,6 +111,14 @@ pub fn doctor_lock(run: &Path) -> io::Result<Option<LockGuard>> {
     try_lock(open_lock_file(&run.join("doctor.lock"))?)
 }
 
+/// Lets one check of the users with open connections run at a time; `None` when another runs.
+///
+/// # Errors
+/// The error of the system call.
+pub fn recheck_lock(run: &Path) -> io::Result<Option<LockGuard>> {
+    try_lock(open_lock_file(&run.join("recheck.lock"))?)
+}
+
 /// Lets one process on the host at a time do what the container engine would otherwise do twice.
 ///
 /// # Errors
@@ -173,7 +181,10 @@ fn try_lock(file: File) -> io::Result<Option<LockGuard>> {
     }
 }
 
-pub(super) fn retry(patience: Duration, mut attempt: impl FnMut() -> Result<(), TryLockError>) -> io::Result<()> {
+pub(super) fn retry(
+    patience: Duration,
+    mut attempt: impl FnMut() -> Result<(), TryLockError>,
+) -> io::Result<()> {
     let end = later(Instant::now(), patience);
     loop {
         match attempt() {

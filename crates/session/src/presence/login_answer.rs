@@ -133,7 +133,9 @@ mod tests {
             assert_eq!(runtime_dir.login_answer(), Some(answer));
         }
         let path = dir.path().join("accounts/.alice.answer");
-        for torn in ["", "refused\n", "sessions 50\nkey SHA256:a\n", "sessions x\nend\n", "key a\nend\n", "end"] {
+        for torn in
+            ["", "refused\n", "sessions 50\nkey SHA256:a\n", "sessions x\nend\n", "key a\nend\n", "end"]
+        {
             fs::write(&path, torn).unwrap();
             assert_eq!(runtime_dir.login_answer(), None, "{torn}");
         }

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, chown};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,15 @@ impl UserRuntimeDir {
             box_dir: run.join("boxes").join(login.as_str()),
             login_account_note: run.join("accounts").join(login.as_str()),
         }
+    }
+
+    /// The users who have had a container since boot.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn users(run: &Path) -> io::Result<Vec<Login>> {
+        let names = fs::read_dir(run.join("users"))?.filter_map(|entry| Some(entry.ok()?.file_name()));
+        Ok(names.filter_map(|name| Login::parse(name.as_bytes()).ok()).collect())
     }
 
     /// Creates the directories and locks that are missing, and corrects the modes of directories and the

@@ -2,9 +2,9 @@
 //! When the client vanishes, a signal ends the session: a thread waits for it, so that the end is logged
 //! even while the container makes the main thread wait.
 
-use super::{PROGRAM, REVOKED};
 use super::admission::why_closed;
 use super::login_key::login_key;
+use super::{PROGRAM, REVOKED};
 use crate::authorized_key::AuthorizedKey;
 use crate::exit::Failure;
 use crate::journal::{Event, Field, FieldValue, log};

@@ -64,7 +64,9 @@ pub const NO_HOST_KEY: &str = "the host gave your box no host key; try @restart,
 #[must_use]
 pub fn too_many_sessions(most: u32) -> String {
     let sessions = if most == 1 { "1 open session".to_owned() } else { format!("{most} open sessions") };
-    format!("you have {sessions}, the most you may have; close some, or end all with @restart (@status counts them)")
+    format!(
+        "you have {sessions}, the most you may have; close some, or end all with @restart (@status counts them)"
+    )
 }
 
 /// The key of this connection was removed from the account.
