@@ -128,8 +128,8 @@ fn log_failure(login: &Login, error: &str) {
 fn ask(config: &Path, users: &[&KnownUser]) -> Result<Vec<(Login, RecheckAnswer)>, Failure> {
     let mut command = explain::sshbox_keys(config)?;
     command.arg("--recheck");
-    let names: String = users.iter().map(|user| format!("{}\n", user.login)).collect();
-    let ended = tool::run(&mut command, &names, RECHECK_ANSWERS, None)
+    let names: Vec<&str> = users.iter().map(|user| user.login.as_str()).collect();
+    let ended = tool::run(&mut command, &names.join("\n"), RECHECK_ANSWERS, None)
         .map_err(|error| Failure { cause: error.to_string(), ..Failure::new(ExitStatus::TryAgain, "") })?;
     if !ended.succeeded() {
         let cause = format!("sshbox-keys --recheck: {}", explain::complaint(&ended.err));

@@ -141,7 +141,7 @@ fn end(processes: &[&Process], signal: Signal, patience: Duration) -> io::Result
 /// Waits until all have ended, `patience` in all. Returns whether they have.
 fn wait(processes: &[&Process], patience: Duration) -> bool {
     let end = later(Instant::now(), patience);
-    processes.iter().fold(true, |ended, process| ends_within(&process.fd, end) && ended)
+    processes.iter().all(|process| ends_within(&process.fd, end))
 }
 
 /// Whether the process of this pidfd ends before `end`.

@@ -31,9 +31,9 @@ pub async fn update(config: &Config, login: &Login) -> Result<RequestOutcome, Fa
         Some(container) if container.state == ContainerState::Running => {
             apply(&engine, &container, wanted).await
         }
-        _ => return Ok(outcome(false)),
+        _ => Ok(false),
     };
-    // After a failure, too: limits that the kernel refuses once, such as less memory than the box uses, would
+    // For a box that does not run, too: it gets these limits when it starts. And after a failure: limits that the kernel refuses once, such as less memory than the box uses, would
     // be refused every minute. The box gets them at its next cold start.
     runtime_dir.write_applied_limits(&wanted.to_string()).map_err(no_runtime_dir)?;
     updated.map(outcome).map_err(engine_failed)

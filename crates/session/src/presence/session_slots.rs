@@ -138,7 +138,7 @@ fn read_only(path: &Path) -> io::Result<File> {
 /// The slots that others hold. Asks the kernel for one lock of a range, and then for those before and behind
 /// it: twice as many questions as there are locks.
 fn held(file: impl AsFd) -> io::Result<Vec<u32>> {
-    let (mut held, mut ranges) = (Vec::new(), vec![0..SESSIONS_MAX]);
+    let (mut held, mut ranges) = (Vec::new(), Vec::from([Range { start: 0, end: SESSIONS_MAX }]));
     while let Some(range) = ranges.pop() {
         if range.is_empty() {
             continue;
