@@ -23,8 +23,9 @@ class Limits(TestCase):
         wrong = [0, 0.001, -1, 4097, True, "2", Decimal(2), nan, float("inf"), [2], 10**400]
         self.check("cpus", [2, 0.01, 1.5, 4096], wrong)
 
-    def test_pids(self):
-        self.check("pids", [0, 1, 512, 2**32 - 1], [-1, 2**32, 512.0, True, "512", Decimal(512)])
+    def test_pids_and_sessions(self):
+        for name in ("pids", "sessions"):
+            self.check(name, [0, 1, 512, 2**32 - 1], [-1, 2**32, 512.0, True, "512", Decimal(512)])
 
     def test_weights(self):
         for name in ["cpu_weight", "io_weight"]:
@@ -54,8 +55,8 @@ class Limits(TestCase):
             )
 
     def test_unknown_limits_stay_and_none_is_not_set(self):
-        extras = {"limits": {"sessions": 7, "cpus": None}, "image": None, "idle_timeout": None}
-        self.assertEqual(split_extras(extras), ({"limits": {"sessions": 7}}, []))
+        extras = {"limits": {"later": 7, "cpus": None}, "image": None, "idle_timeout": None}
+        self.assertEqual(split_extras(extras), ({"limits": {"later": 7}}, []))
         self.assertEqual(split_extras({"limits": None}), ({}, []))
 
     def test_limits_that_are_no_dict(self):

@@ -16,6 +16,7 @@ const CONCURRENT: usize = 6;
 #[test]
 fn two_hundred_concurrent_sessions_in_one_box_all_work() {
     let _world = world_alone();
+    let _sessions = Changed::config("sessions = 50", &format!("sessions = {}", SESSIONS + 1));
     let user = User::new("crowded");
     let _box = ContainerCleanup(vec![user.clone()]);
     user.says("true");

@@ -90,6 +90,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("box", isolation::confined),
     ("isolation", isolation::isolation),
     ("reap-timer", units::reap),
+    ("recheck-timer", units::recheck),
     ("leftovers", temporary_users::leftovers),
 ];
 

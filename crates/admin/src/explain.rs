@@ -70,7 +70,7 @@ pub fn sshbox_keys(config: &Path) -> Result<Command, Failure> {
 
 /// What the program wrote to standard error, without its name, for root's terminal: the program has fewer
 /// rights than root, and reads what the web app sends.
-fn complaint(text: &str) -> String {
+pub fn complaint(text: &str) -> String {
     let text = text.trim();
     let (lines, length) = COMPLAINT;
     let shown = |line: &str| visible(line.as_bytes().get(..length).unwrap_or(line.as_bytes()));

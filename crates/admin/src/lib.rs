@@ -14,6 +14,7 @@ mod names;
 mod output;
 mod power;
 mod reap;
+mod recheck;
 mod sessions;
 mod settings;
 mod status;
@@ -55,6 +56,7 @@ enum Command {
     List(list::Arguments),
     Logs(logs::Arguments),
     Reap(reap::Arguments),
+    Recheck(recheck::Arguments),
     /// Restart a user's box, or start it if it is stopped
     Restart(power::Arguments),
     Sessions(sessions::Arguments),
@@ -89,6 +91,7 @@ fn run_command(arguments: &Arguments) -> ExitCode {
         Command::List(command) => list::run(command, &arguments.config),
         Command::Logs(command) => logs::run(command),
         Command::Reap(command) => reap::run(command, &arguments.config),
+        Command::Recheck(command) => recheck::run(command, &arguments.config),
         Command::Restart(command) => power::run(command, &arguments.config, Verb::Restart),
         Command::Sessions(command) => sessions::run(command, &arguments.config),
         Command::Start(command) => power::run(command, &arguments.config, Verb::Wake),

@@ -37,7 +37,7 @@ fn row(ObservedBox { user, status, .. }: &ObservedBox, now: SystemTime) -> Vec<S
         user.clone(),
         status.state.clone(),
         output::duration_cell(status.up_seconds),
-        status.sessions.to_string(),
+        status.sessions_of_limit(),
         output::cpu_cell(&status.cpu),
         output::memory_cell(&status.memory),
         output::cell(status.disk.as_ref().map(|disk| bytes(disk.free))),
@@ -67,6 +67,7 @@ mod tests {
             cpu: Cpu { limit: 2.0, used: None },
             memory: Amount { limit: 8 << 30, used: None },
             disk: Some(Disk { used: 12 << 30, free: 80 << 30 }),
+            sessions_limit: Some(50),
             idle_since: Some("2026-02-27T12:00:00Z".to_owned()),
             ..BoxStatus::default()
         };
@@ -100,10 +101,10 @@ mod tests {
         });
         assert_snapshot!(output::format_table(&TITLES, &rows, false), @r"
         USER    STATE    UP     SESSIONS  CPU        MEMORY                DISK FREE  IDLE SINCE  STOPS AT  IMAGE
-        alice   running  2h 5m  2         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   -           -         sshbox-user:latest
-        bob     running  2h 5m  0         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      in 25m    sshbox-user:latest
-        carol   stopped  -      0         up to 2    up to 8.0 GiB         80.0 GiB   2d ago      -         sshbox-user:latest
-        dora    running  2h 5m  0         0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      never     sshbox-user:latest
+        alice   running  2h 5m  2 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   -           -         sshbox-user:latest
+        bob     running  2h 5m  0 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      in 25m    sshbox-user:latest
+        carol   stopped  -      0 of 50   up to 2    up to 8.0 GiB         80.0 GiB   2d ago      -         sshbox-user:latest
+        dora    running  2h 5m  0 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      never     sshbox-user:latest
         ../bad  running  -      0         up to 0    up to 0 B             -          -           -         x\x1b[31m
         ");
     }

@@ -6,6 +6,8 @@
 use crate::serde_text::deserialize_from_str;
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use session::presence::{SESSIONS_DEFAULT, SESSIONS_MAX};
+use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
@@ -25,6 +27,8 @@ pub struct Limits {
     pub memory: Size,
     /// Tasks: processes and threads.
     pub pids: u32,
+    /// Sessions of a user that are open at once.
+    pub sessions: u32,
     /// Size of `/dev/shm`. Its contents count as memory.
     pub shm: TmpfsSize,
     /// Size of `/tmp`, and of `/var/tmp`. Their contents count as memory.
@@ -46,6 +50,7 @@ impl Default for Limits {
             cpus: Cpus(2.0),
             memory: Size(8 << 30),
             pids: 512,
+            sessions: SESSIONS_DEFAULT,
             shm: TmpfsSize::PercentOfMemory(50),
             tmp: TmpfsSize::Bytes(Size(1 << 30)),
             cpu_weight: Weight::default(),
@@ -66,6 +71,8 @@ pub struct RequestedLimits {
     pub memory: Option<Size>,
     /// Tasks: processes and threads.
     pub pids: Option<u32>,
+    /// Sessions that are open at once.
+    pub sessions: Option<u32>,
     /// Size of `/dev/shm`.
     pub shm: Option<TmpfsSize>,
     /// Size of `/tmp`, and of `/var/tmp`.
@@ -76,6 +83,15 @@ pub struct RequestedLimits {
     pub io_weight: Option<Weight>,
     /// Terminals.
     pub ptys: Option<NonZeroU32>,
+}
+
+impl RequestedLimits {
+    /// How many sessions of the user may be open at once: what the account requests, or the default, up to the
+    /// ceiling. At least one, and not more than there are slots.
+    #[must_use]
+    pub fn sessions(&self, defaults: &Limits, ceilings: &Limits) -> u32 {
+        self.sessions.unwrap_or(defaults.sessions).min(ceilings.sessions).clamp(1, SESSIONS_MAX)
+    }
 }
 
 /// The limits that one container gets. Every value is absolute and above zero.
@@ -104,7 +120,7 @@ impl ContainerLimits {
         };
         Self {
             cgroup: CgroupLimits {
-                cpus: requested.cpus.unwrap_or(defaults.cpus).min(ceilings.cpus),
+                cpus: requested.cpus.unwrap_or(defaults.cpus).min(ceilings.cpus).in_whole_quotas(),
                 memory,
                 // An engine reads 0 as "unlimited".
                 pids: requested.pids.unwrap_or(defaults.pids).clamp(1, ceilings.pids.max(1)),
@@ -136,6 +152,14 @@ pub struct CgroupLimits {
     pub cpu_weight: Weight,
     /// Share of disk time while programs compete for it.
     pub io_weight: Weight,
+}
+
+impl fmt::Display for CgroupLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpus, memory, pids, cpu_weight, io_weight } = self;
+        write!(f, "cpus {} memory {} pids {pids} ", cpus.cores(), memory.0)?;
+        write!(f, "cpu_weight {} io_weight {}", u16::from(*cpu_weight), u16::from(*io_weight))
+    }
 }
 
 impl CgroupLimits {
@@ -239,6 +263,12 @@ impl Cpus {
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, which is 9 million cores")]
         let nano = nano.max(0) as f64;
         Self(nano / 1e9)
+    }
+
+    /// The same, rounded down to what the kernel can tell apart: a microsecond of its period of 100 ms.
+    fn in_whole_quotas(self) -> Self {
+        const NANO_PER_MICROSECOND: i64 = 10_000;
+        Self::from_nano(self.nano() / NANO_PER_MICROSECOND * NANO_PER_MICROSECOND)
     }
 
     /// The smaller of the two.
@@ -400,6 +430,7 @@ mod tests {
         assert_eq!((limits.cgroup.cpus.nano(), limits.cgroup.memory), (1_500_000_000, Size(1 << 30)));
         assert_eq!((limits.cgroup.pids, limits.shm, limits.tmp), (100, Size(512 << 20), Size(1 << 30)));
         assert_eq!(limits.open_files, OpenFiles { soft: 1024, hard: 65536 });
+        assert_eq!(resolve(r#"{"cpus":1.2345678}"#).cgroup.cpus.nano(), 1_234_560_000);
         assert_eq!(resolve(r#"{"pids":0}"#).cgroup.pids, 1);
         assert_eq!(
             [r#"{}"#, r#"{"ptys":1}"#, r#"{"ptys":999}"#].map(|json| resolve(json).ptys),
@@ -407,6 +438,14 @@ mod tests {
         );
         let most = Limits { ptys: NonZeroU32::MAX, ..Limits::default() };
         assert_eq!(ContainerLimits::resolve(&RequestedLimits::default(), &most, &most).ptys, 1 << 20);
+        assert_eq!(
+            limits.cgroup.to_string(),
+            "cpus 1.5 memory 1073741824 pids 100 cpu_weight 100 io_weight 100"
+        );
+        let ceilings = Limits { sessions: 60, ..Limits::default() };
+        let sessions = |json: &str| request(json).sessions(&Limits::default(), &ceilings);
+        assert_eq!([r"{}", r#"{"sessions":7}"#].map(sessions), [50, 7]);
+        assert_eq!([r#"{"sessions":61}"#, r#"{"sessions":0}"#].map(sessions), [60, 1]);
         assert_eq!(resolve(r#"{"memory":"1TiB","shm":"1TiB"}"#).shm, Size(4 << 30));
     }
 
@@ -424,14 +463,16 @@ mod tests {
         };
         all("cpus", true, &["2", "0.01", "1.5", "4096"]);
         all("cpus", false, &["0", "0.001", "-1", "4097", "true", "\"2\"", "[2]", "1e400"]);
-        all("pids", true, &["0", "1", "512", "4294967295"]);
-        all("pids", false, &["-1", "4294967296", "512.0", "true", "\"512\""]);
         for name in ["cpu_weight", "io_weight"] {
             all(name, true, &["1", "100", "10000"]);
             all(name, false, &["0", "-1", "10001", "65636", "4294967396", "100.0", "true", "\"100\""]);
         }
         all("ptys", true, &["1", "256", "4294967295"]);
         all("ptys", false, &["0", "-1", "4294967296", "256.0", "true", "\"256\""]);
+        for name in ["pids", "sessions"] {
+            all(name, true, &["0", "1", "512", "4294967295"]);
+            all(name, false, &["-1", "4294967296", "512.0", "true", "\"512\""]);
+        }
         let sizes = ["8GiB", "512MiB", "512 mib", "1.5G", "1k", "1Ki", "1.GiB", ".5GiB", "50", "7EiB", "1B"];
         let no_sizes = [
             "",

@@ -2,5 +2,6 @@
 
 pub mod apparmor;
 pub mod cgroup;
+pub mod connections;
 pub mod lxcfs;
 pub mod ssh_sessions;

@@ -21,6 +21,7 @@ use bollard::query_parameters::{
 };
 use error::call;
 use host::config::EngineConfig;
+use host::limits::CgroupLimits;
 use session::deadlines::{ENGINE_CHANGE as CHANGE, ENGINE_LOOK as LOOK, GRACE_MAX};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -109,6 +110,20 @@ impl Engine {
     /// [`EngineError`]
     pub async fn start(&self, id: &str) -> Result<(), EngineError> {
         call("start", id, CHANGE, self.docker.start_container(id, None)).await
+    }
+
+    /// Changes those limits of a running container that differ between `wanted` and `current`.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn update(
+        &self,
+        id: &str,
+        wanted: CgroupLimits,
+        current: CgroupLimits,
+    ) -> Result<(), EngineError> {
+        let request = docker::update_body(wanted, current);
+        call("update", id, CHANGE, self.docker.update_container(id, request)).await
     }
 
     /// Unpauses a container.

@@ -222,6 +222,8 @@ impl<'a> Observer<'a> {
         let status = &mut observed.status;
         // An error means that the user has no runtime directory, so there was no session since boot.
         status.sessions = runtime_dir.open_sessions().unwrap_or_default();
+        let (limits, ceilings) = (&self.config.container.limits, &self.config.container.ceilings);
+        status.sessions_limit = account.map(|account| account.limits.sessions(limits, ceilings));
         status.idle_for(idle, timeout.0, SystemTime::now());
         status.disk = home::disk_usage(&home);
         status.last_stop = runtime_dir.last_stop(now);

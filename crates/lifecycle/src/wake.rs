@@ -8,6 +8,7 @@ mod queries;
 mod start;
 mod start_step;
 mod stop;
+mod update;
 
 use crate::engine::EngineError;
 use crate::observe::ObserveError;
@@ -103,6 +104,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
                 Verb::Status => queries::status(&config, &login).await,
                 Verb::StopReason => queries::stop_reason(&config, &login).await,
                 Verb::Keys => queries::keys(&config, &login),
+                Verb::Update => update::update(&config, &login).await,
             }
         })
     });
@@ -124,6 +126,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             let event = match verb {
                 Verb::Wake => Event::WakeFailed,
                 Verb::Stop | Verb::Restart => Event::StopFailed,
+                Verb::Update => Event::UpdateFailed,
                 Verb::Status | Verb::StopReason | Verb::Keys => Event::LookFailed,
             };
             log_failure(&failure, event, login.as_str());

@@ -25,6 +25,8 @@ pub struct BoxStatus {
     pub image: String,
     /// Number of open sessions.
     pub sessions: usize,
+    /// How many may be open at once, if the account is known.
+    pub sessions_limit: Option<u32>,
     /// CPU time.
     pub cpu: Cpu,
     /// Memory in bytes.
@@ -126,6 +128,15 @@ impl BoxStatus {
         self.started_at.is_some() && self.idle_timeout_seconds.is_none()
     }
 
+    /// The open sessions, and how many may be open.
+    #[must_use]
+    pub fn sessions_of_limit(&self) -> String {
+        match self.sessions_limit {
+            Some(limit) => format!("{} of {limit}", self.sessions),
+            None => self.sessions.to_string(),
+        }
+    }
+
     /// Aligned text, one line for each value.
     #[must_use]
     pub fn text(&self) -> String {
@@ -137,7 +148,7 @@ impl BoxStatus {
             _ => ("state", self.state.clone()),
         });
         lines.push(("image", self.image.clone()));
-        lines.push(("sessions", self.sessions.to_string()));
+        lines.push(("sessions", self.sessions_of_limit()));
         lines.push((
             "cpu",
             use_of_limit(self.cpu.used.map(|used| format!("{used:.2}")), &cores(self.cpu.limit)),
@@ -208,6 +219,7 @@ mod tests {
             up_seconds: Some(7512),
             image: "sshbox-user:latest".to_owned(),
             sessions: 2,
+            sessions_limit: Some(50),
             cpu: Cpu { limit: 2.0, used: Some(0.25) },
             memory: Amount { limit: 8 << 30, used: Some(512 << 20) },
             processes: Amount { limit: 512, used: Some(12) },
@@ -225,7 +237,7 @@ mod tests {
         box        sshbox-alice
         state      running since 2026-03-01T10:00:00Z (2h 5m)
         image      sshbox-user:latest
-        sessions   2
+        sessions   2 of 50
         cpu        0.25 of 2 cores
         memory     512.0 MiB of 8.0 GiB
         tasks      12 of 512
@@ -251,7 +263,7 @@ mod tests {
         box        sshbox-alice
         state      stopped
         image      sshbox-user:latest
-        sessions   0
+        sessions   0 of 50
         cpu        up to 1 core
         memory     up to 8.0 GiB
         tasks      up to 512
@@ -301,6 +313,7 @@ mod tests {
           "up_seconds": 7512,
           "image": "sshbox-user:latest",
           "sessions": 2,
+          "sessions_limit": 50,
           "cpu": {
             "limit": 2.0,
             "used": 0.25

@@ -103,6 +103,18 @@ pub const HOST_PROGRAM: Duration = seconds(10);
 /// The end of a session after SIGHUP, and again after SIGKILL.
 pub const SESSION_EXIT: Duration = seconds(2);
 
+/// A client whose only session has ended disconnects; then its connection need not be closed.
+pub const CLIENT_LEAVES: Duration = Duration::from_millis(500);
+
+/// `sshbox-keys` asks about a group of users again: it begins no request after this time.
+pub const RECHECK_GROUP: Duration = seconds(30);
+
+/// `sshbox recheck` waits for these answers.
+pub const RECHECK_ANSWERS: Duration = seconds(80);
+
+/// The whole `sshbox recheck`: after this time it begins nothing more. The next run does the rest.
+pub const RECHECK: Duration = seconds(50);
+
 // All programs on the host.
 
 /// Another writer of the same file.
@@ -171,6 +183,16 @@ mod tests {
             ("sshbox-reap stops one box", ENGINE_LOOK + STOP, REAP),
             ("the doctor's login starts a box", WAKING + BEGIN, LOGIN),
             ("sshbox-keys asks the account source", ACCOUNTS_TIMEOUT_MAX, SSHBOX_KEYS),
+            (
+                "sshbox-keys asks about a group again",
+                RECHECK_GROUP + ACCOUNTS_TIMEOUT_MAX * 2,
+                RECHECK_ANSWERS,
+            ),
+            (
+                "sshbox recheck asks, closes connections and changes limits",
+                RECHECK + RECHECK_ANSWERS + (SESSION_EXIT * 4 + CLIENT_LEAVES) + WAKING,
+                unit("sshbox-recheck.service", "TimeoutStartSec"),
+            ),
             ("a reason is looked for", ENDING, WHY),
             ("a person has the terminal back", WHY_TURN + WHY, seconds(2)),
             ("the init says that it cannot pass a terminal on", RESEND, BEGIN),

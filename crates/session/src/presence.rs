@@ -1,18 +1,25 @@
 //! `/run/sshbox`: the directories, sockets, locks and small files of each user. Root creates them;
 //! `docs/src/protocols.md` lists every file with its owner and mode.
 //!
-//! Locks are flock(2) locks: the kernel releases them when their process ends.
+//! Locks are flock(2) locks, and open-file-description locks for the slots of sessions: the kernel releases
+//! both when their process ends.
 
 mod account_note;
+mod limits_note;
 mod locks;
+mod login_answer;
+mod pace;
 mod runtime_dir;
-mod session_count;
+mod session_slots;
 mod stop_record;
 mod temporary_user;
 
 pub use account_note::AccountNoteError;
-pub use locks::{LockGuard, WakeTurn, doctor_lock, host_lock, reaper_at_work, reaper_lock};
+pub use locks::{LockGuard, WakeTurn, doctor_lock, host_lock, reaper_at_work, reaper_lock, recheck_lock};
+pub use login_answer::LoginAnswer;
+pub use pace::Turn;
 pub use runtime_dir::UserRuntimeDir;
+pub use session_slots::{ConnectionRecord, SESSIONS_DEFAULT, SESSIONS_MAX, Slot};
 pub use stop_record::StopRecord;
 pub use temporary_user::{TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, temporary_user_key};
 

@@ -9,10 +9,9 @@ pub use sockets::{has_unix_listener, tcp_listeners};
 
 use nix::sys::signal::Signal;
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,6 +101,8 @@ pub struct ProcessStatus {
     pub real_uid: Option<u32>,
     /// The effective uid.
     pub effective_uid: Option<u32>,
+    /// How many pid namespaces know the process, this one included; 0 if that is not known.
+    pub pid_namespaces: usize,
     /// Signals that the process handles.
     pub caught: SignalMask,
     /// Signals that it ignores.
@@ -142,6 +143,7 @@ impl ProcessStatus {
         Self {
             real_uid: uid(0),
             effective_uid: uid(1),
+            pid_namespaces: value("NSpid:").map_or(0, |pids| pids.split_ascii_whitespace().count()),
             caught: mask("SigCgt:"),
             ignored: mask("SigIgn:"),
             blocked: mask("SigBlk:"),
@@ -220,26 +222,6 @@ pub fn cgroup_path<'a>(cgroups: &'a str, controller: &str) -> Option<&'a str> {
     })
 }
 
-/// How many processes hold a shared flock(2) lock on this file.
-///
-/// # Errors
-/// The error of the system call.
-pub fn shared_flocks(locked: &Metadata) -> io::Result<usize> {
-    let (major, minor) = (rustix::fs::major(locked.dev()), rustix::fs::minor(locked.dev()));
-    Ok(count_shared_flocks(&fs::read_to_string("/proc/locks")?, (major, minor, locked.ino())))
-}
-
-/// Counts lines of `proc_locks(5)`: `1: FLOCK ADVISORY READ pid major:minor:inode start end`.
-fn count_shared_flocks(locks: &str, (major, minor, inode): (u32, u32, u64)) -> usize {
-    let file = format!("{major:02x}:{minor:02x}:{inode}");
-    let held = |line: &&str| {
-        let mut words = line.split_ascii_whitespace().skip(1);
-        // A lock that a process waits for has "->" in place of "FLOCK".
-        words.next() == Some("FLOCK") && words.nth(1) == Some("READ") && words.nth(1) == Some(&*file)
-    };
-    locks.lines().filter(held).count()
-}
-
 /// Whether the kernel has IPv6: one booted with `ipv6.disable=1` has not.
 #[must_use]
 pub fn kernel_has_ipv6() -> bool {
@@ -303,9 +285,10 @@ mod tests {
     #[test]
     fn status_is_parsed_and_missing_masks_are_empty() {
         let text =
-            b"Name:\t\xff\nUid:\t1000\t0\t0\t0\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000384004\n";
+            b"Name:\t\xff\nUid:\t1000\t0\t0\t0\nNSpid:\t42\t7\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000384004\n";
         let status = ProcessStatus::parse(text);
         assert_eq!((status.real_uid, status.effective_uid), (Some(1000), Some(0)));
+        assert_eq!(status.pid_namespaces, 2);
         assert!(status.blocked.has(Signal::SIGHUP) && !status.blocked.has(Signal::SIGINT));
         assert!(status.ignored.has(Signal::SIGQUIT) && status.ignored.has(Signal::SIGTSTP));
         assert_eq!(status.caught, SignalMask::default());
@@ -359,17 +342,5 @@ mod tests {
         assert_eq!(cgroup_path(version_1, ""), Some("z"));
         assert_eq!(cgroup_path("0::/a:b\n", ""), Some("a:b"));
         assert_eq!(cgroup_path("nonsense\n", ""), None);
-    }
-
-    #[test]
-    fn only_shared_locks_that_are_held_count() {
-        let locks = "1: FLOCK  ADVISORY  READ 10 08:01:7 0 EOF\n\
-            1: -> FLOCK  ADVISORY  READ 11 08:01:7 0 EOF\n\
-            2: FLOCK  ADVISORY  WRITE 12 08:01:7 0 EOF\n\
-            3: POSIX  ADVISORY  READ 13 08:01:7 0 EOF\n\
-            4: FLOCK  ADVISORY  READ 14 08:01:77 0 EOF\n\
-            5: FLOCK  ADVISORY  READ 15 08:01:7 0 EOF\n";
-        assert_eq!(count_shared_flocks(locks, (8, 1, 7)), 2);
-        assert_eq!(count_shared_flocks("", (8, 1, 7)), 0);
     }
 }

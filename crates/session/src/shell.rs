@@ -2,6 +2,7 @@
 //! to the user's container. It runs under the user's own uid, which can connect to two sockets and to
 //! nothing else; another program starts the container.
 
+mod admission;
 mod audit;
 mod client_request;
 mod connect;
@@ -24,6 +25,7 @@ use client_request::ClientRequest;
 use connect::Connection;
 use identity::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use relay::RelayEnd;
 use session_end::{BOX_ENDED, OOM_SIGNAL, SessionEnd};
 use std::env;
@@ -35,6 +37,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const PROGRAM: &str = "sshbox-shell";
+
+/// The signal by which root tells a session that its user or key was removed and its connection is closed.
+pub const REVOKED: Signal = Signal::SIGUSR1;
 
 /// The program.
 #[must_use]
@@ -78,28 +83,35 @@ fn refuse(failure: &Failure) -> ExitCode {
 }
 
 fn serve(login: &Login, audit: &Audit) -> Result<SessionEnd, Failure> {
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+    let sessions_max = admission::admit(&runtime_dir)?;
     match client_request::read(env::var_os("SSH_ORIGINAL_COMMAND"))? {
         ClientRequest::Special(command) => special_commands::run(command, login).map(SessionEnd::Exited),
-        ClientRequest::Session(request) => session(&request, login, audit),
+        ClientRequest::Session(request) => session(&request, login, &runtime_dir, sessions_max, audit),
     }
 }
 
-fn session(request: &Request, login: &Login, audit: &Audit) -> Result<SessionEnd, Failure> {
+fn session(
+    request: &Request,
+    login: &Login,
+    runtime_dir: &UserRuntimeDir,
+    sessions_max: u32,
+    audit: &Audit,
+) -> Result<SessionEnd, Failure> {
     if let Some(advice) = client_request::too_long(request) {
         return Err(Failure::new(ExitStatus::Usage, advice));
     }
-    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    let Connection { presence, init, master } = connect::connect(login, &runtime_dir, request)?;
+    let Connection { presence, init, master } = connect::connect(login, runtime_dir, request, sessions_max)?;
     let began = clock::boottime();
     if master.is_some() && request.run == Run::Shell {
-        tell_last_stop(&runtime_dir, began);
+        tell_last_stop(runtime_dir, began);
     }
     let relay_end = match &master {
         Some(master) => relay::run(&init, master, audit)?,
         None => pipes::wait(&init)?,
     };
     let end = match relay_end {
-        RelayEnd::InitReplied => session_end::read(&init, login, &runtime_dir, began)?,
+        RelayEnd::InitReplied => session_end::read(&init, login, runtime_dir, began)?,
         RelayEnd::Vanished => SessionEnd::Vanished,
     };
     if !client_vanished() {

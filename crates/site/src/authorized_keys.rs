@@ -3,20 +3,23 @@
 
 mod decision;
 mod explain;
+mod login_notes;
 mod lookup;
+mod recheck;
 mod self_check;
 
 use clap::{CommandFactory as _, Parser};
 use decision::NO_ANSWER;
 use explain::ExplainRequest;
-use host::account::Account;
 use host::cache::Cache;
 use host::config::{self, AccountsConfig, Config};
 use identity::Login;
+use login_notes::LoginNotes;
+use lookup::NoAccount;
 use session::authorized_key::AuthorizedKey;
 use session::exit::{self, ExitStatus, chain};
 use session::journal::{Event, Field, FieldValue, log};
-use session::presence::{RUN, UserRuntimeDir, temporary_user_key};
+use session::presence::temporary_user_key;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -48,14 +51,17 @@ struct Arguments {
     /// With --explain: print JSON
     #[arg(long, requires = "explain")]
     json: bool,
+    /// Ask the account source about each login name on standard input, store the answers, and print them
+    #[arg(long, conflicts_with_all = ["check", "explain", "fingerprint", "user"])]
+    recheck: bool,
     /// With --explain: send no token
     #[arg(long, requires = "explain")]
     without_token: bool,
     /// Fingerprint of the offered key, `SHA256:…` (sshd's %f)
-    #[arg(long, required_unless_present_any = ["check", "explain"])]
+    #[arg(long, required_unless_present_any = ["check", "explain", "recheck"])]
     fingerprint: Option<String>,
     /// Login name (sshd's %u)
-    #[arg(required_unless_present = "check")]
+    #[arg(required_unless_present_any = ["check", "recheck"])]
     user: Option<OsString>,
 }
 
@@ -74,10 +80,13 @@ pub fn run() -> ExitCode {
 }
 
 fn perform(arguments: Arguments) -> ExitCode {
-    let Arguments { config, check, explain, without_token, fingerprint, user, .. } = arguments;
+    let Arguments { config, check, explain, recheck, without_token, fingerprint, user, .. } = arguments;
     let user = user.unwrap_or_default();
     if check {
         return self_check::run(&config);
+    }
+    if recheck {
+        return recheck::run(&config);
     }
     if explain {
         let fingerprint = fingerprint.as_deref();
@@ -99,33 +108,39 @@ impl KeyRequest {
             Ok(login) => login,
             Err(error) => return self.refuse(&format!("the name is {error}")),
         };
-        let config = match load_config(config, &login) {
+        let config = match load_config(config) {
             Ok(config) => config,
             Err(status) => return status,
         };
-        let cache = Cache::new(&config.cache);
+        let accounts = account_source(&config, &login);
+        let cache = Cache::new(&accounts.cache);
         let started = Instant::now();
         // Held until the program ends. After a timeout only the cache decides. On any other error, which
         // means that no lock file can be opened, the account source is asked without a lock.
-        let lookup_lock = cache.lock_lookup(&login, config.timeout.0);
+        let lookup_lock = cache.lock_lookup(&login, accounts.timeout.0);
         let may_ask = !lookup_lock.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
-        let timeout = config.timeout.0.saturating_sub(started.elapsed());
-        let account = match lookup::account(&config, &login, &cache, may_ask, timeout) {
+        let timeout = accounts.timeout.0.saturating_sub(started.elapsed());
+        let found = lookup::account(&accounts, &login, &cache, may_ask, timeout);
+        let notes = LoginNotes { config: &config, login: &login };
+        if lookup_lock.is_ok() {
+            notes.update_answer(&found);
+        }
+        let account = match found {
             Ok(account) => account,
             // Then the cached account may exist, too.
-            Err(NO_ANSWER) if no_descriptors() => {
+            Err(NoAccount::Unknown(NO_ANSWER)) if no_descriptors() => {
                 let fields: [FieldValue<'_>; 2] =
                     [(Field::User, &login.as_str()), (Field::Error, &NO_DESCRIPTORS)];
                 log(PROGRAM, Event::AccountSourceFailed, &fields);
                 return ExitStatus::TryAgain.code().into();
             }
-            Err(reason) => return self.refuse(reason),
+            Err(none) => return self.refuse(none.reason()),
         };
         let keys = account.keys.iter().filter_map(|line| AuthorizedKey::parse(line).ok());
         let Some(key) = keys.into_iter().find(|key| key.fingerprint() == self.fingerprint) else {
             return self.refuse(NOT_THEIRS);
         };
-        if let Err(status) = write_login_account(&login, &account) {
+        if let Err(status) = notes.write(&account) {
             return status;
         }
         match writeln!(io::stdout(), "{}", key.authorized()) {
@@ -148,38 +163,23 @@ impl KeyRequest {
     }
 }
 
-fn load_config(path: &Path, login: &Login) -> Result<AccountsConfig, ExitCode> {
-    match config::load(path) {
-        Ok(config) => Ok(account_source(config, login)),
-        Err(error) => {
-            log(PROGRAM, Event::ConfigurationRefused, &[(Field::Error, &chain(&error))]);
-            Err(if error.is_shortage() { ExitStatus::TryAgain } else { ExitStatus::Config }.code().into())
-        }
-    }
+fn load_config(path: &Path) -> Result<Config, ExitCode> {
+    config::load(path).map_err(|error| {
+        log(PROGRAM, Event::ConfigurationRefused, &[(Field::Error, &chain(&error))]);
+        if error.is_shortage() { ExitStatus::TryAgain } else { ExitStatus::Config }.code().into()
+    })
 }
 
 /// The account source of this login: that of the configuration, or the key file of a temporary user
 /// of `sshbox doctor`.
-fn account_source(config: Config, login: &Login) -> AccountsConfig {
+fn account_source(config: &Config, login: &Login) -> AccountsConfig {
+    let accounts = config.accounts.clone();
     match temporary_user_key(login) {
-        Some(key_file) => config.accounts.for_doctor(&key_file),
-        None => config.accounts,
+        Some(key_file) => accounts.for_doctor(&key_file),
+        None => accounts,
     }
 }
 
 fn no_descriptors() -> bool {
     File::open("/dev/null").is_err()
-}
-
-/// Write the account id for `sshbox-shell`, which compares it with that of the user's container.
-fn write_login_account(login: &Login, account: &Account) -> Result<(), ExitCode> {
-    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    let Err(failed) = runtime_dir.write_login_account(account.id.as_deref().unwrap_or_default()) else {
-        return Ok(());
-    };
-    let error = failed.error.to_string();
-    log(PROGRAM, Event::AccountNotTold, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
-    // Without an id `sshbox-shell` asks sshbox-wake, which knows the account. But a stale id of another
-    // account would let this user into the container of that account.
-    if failed.stale { Err(ExitStatus::TryAgain.code().into()) } else { Ok(()) }
 }

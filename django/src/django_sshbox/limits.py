@@ -24,7 +24,7 @@ def _is_number_of_cpus(value):
     return isinstance(value, (int, float)) and not _is_bool(value) and 0.01 <= value <= 4096
 
 
-def _is_number_of_tasks(value):
+def _is_count(value):
     return isinstance(value, int) and not _is_bool(value) and 0 <= value < 2**32
 
 
@@ -33,7 +33,7 @@ def _is_weight(value):
 
 
 def _is_number_of_terminals(value):
-    return _is_number_of_tasks(value) and value > 0
+    return _is_count(value) and value > 0
 
 
 def _is_bool(value):
@@ -73,8 +73,9 @@ _SIZE_OR_PERCENTAGE = 'a text with a size like "512MiB", or a percentage of memo
 _FIELDS = {
     "limits.cpus": (_is_number_of_cpus, "an int or float from 0.01 to 4096"),
     "limits.memory": (_is_size, 'a text with a size like "8GiB"'),
-    "limits.pids": (_is_number_of_tasks, "an int from 0 to 4294967295"),
     "limits.ptys": (_is_number_of_terminals, "an int from 1 to 4294967295"),
+    "limits.pids": (_is_count, "an int from 0 to 4294967295"),
+    "limits.sessions": (_is_count, "an int from 0 to 4294967295"),
     "limits.shm": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.cpu_weight": (_is_weight, "an int from 1 to 10000"),

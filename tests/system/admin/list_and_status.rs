@@ -35,7 +35,7 @@ fn list_shows_sessions_and_usage_of_each_box() {
     assert!(table.starts_with("USER "), "{table}");
     assert!(!table.contains('\x1b'), "no colour without a terminal");
     let cells = row(&table, "listed");
-    assert_eq!((cells[1], cells[3]), ("running", "1"), "{table}");
+    assert_eq!((cells[1], cells[3]), ("running", "1 of 50"), "{table}");
     assert_eq!(row(&table, "rested")[1], "stopped", "{table}");
     session.kill();
     until("the session has ended", || entry(&json(&["list"]), &busy)["sessions"] == 0);

@@ -150,13 +150,14 @@ fn disabled_units() {
     let systemctl = "#!/bin/sh\necho \"$*\" >> /run/sshbox-tests/fake/asked\n\
         [ \"$1\" = show ] && printf 'ActiveState=inactive\\nUnitFileState=disabled\\n'\nexit 0\n";
     let (_fake, path) = fake("systemctl", systemctl);
-    let mut command = doctor(&["--json", "--fix", "sshd-service", "wake-socket", "reap-timer"]);
+    let mut command =
+        doctor(&["--json", "--fix", "sshd-service", "wake-socket", "reap-timer", "recheck-timer"]);
     command.env("PATH", path);
     let output = to_the_end(command, Vec::new());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for (index, unit) in ["sshbox-sshd.service", "sshbox-wake.socket", "sshbox-reap.timer"].iter().enumerate()
-    {
+    let units = ["sshbox-sshd.service", "sshbox-wake.socket", "sshbox-reap.timer", "sshbox-recheck.timer"];
+    for (index, unit) in units.iter().enumerate() {
         let found = Found::of(&report["checks"][index]);
         assert_eq!(found.fixed.is_empty(), index == 0, "{found:?}");
         found.says(
@@ -167,5 +168,6 @@ fn disabled_units() {
     }
     let asked = fs::read_to_string("/run/sshbox-tests/fake/asked").unwrap();
     let enabled: Vec<_> = asked.lines().filter(|line| line.starts_with("enable")).collect();
-    assert_eq!(enabled, ["enable --now sshbox-wake.socket", "enable --now sshbox-reap.timer"]);
+    let expected = units[1..].iter().map(|unit| format!("enable --now {unit}"));
+    assert_eq!(enabled, expected.collect::<Vec<_>>());
 }

@@ -1,4 +1,5 @@
-//! The systemd units of sshbox: its sshd, the socket of `sshbox-wake` and the timer of `sshbox-reap`.
+//! The systemd units of sshbox: its sshd, the socket of `sshbox-wake`, and the timers of `sshbox-reap` and
+//! `sshbox recheck`.
 
 use super::files::FileState;
 use super::report::{CheckResult, Remedy, fail, mend, ok, skip, warn};
@@ -12,6 +13,7 @@ use std::process::Command;
 
 const ENABLE_WAKE: Remedy = Remedy::Run(&["systemctl", "enable", "--now", "sshbox-wake.socket"]);
 const ENABLE_REAP: Remedy = Remedy::Run(&["systemctl", "enable", "--now", "sshbox-reap.timer"]);
+const ENABLE_RECHECK: Remedy = Remedy::Run(&["systemctl", "enable", "--now", "sshbox-recheck.timer"]);
 
 /// The properties of a unit, as `systemctl show` prints them.
 fn properties(doctor: &Doctor, unit: &str) -> Result<String, CheckResult> {
@@ -50,6 +52,15 @@ pub fn sshd(doctor: &Doctor) -> Checked {
 pub fn reap(doctor: &Doctor) -> Checked {
     let unit = "sshbox-reap.timer";
     let off = |finding| mend(format!("{finding}: no box is ever stopped"), vec![ENABLE_REAP]);
+    Ok(judge_unit(unit, &properties(doctor, unit)?, off))
+}
+
+/// `recheck-timer`: are the connections of removed users and keys closed?
+pub fn recheck(doctor: &Doctor) -> Checked {
+    let unit = "sshbox-recheck.timer";
+    let off = |finding| {
+        mend(format!("{finding}: a removed user or key keeps its open connections"), vec![ENABLE_RECHECK])
+    };
     Ok(judge_unit(unit, &properties(doctor, unit)?, off))
 }
 

@@ -3,6 +3,10 @@
 use super::sections::Config;
 use session::deadlines;
 use std::path::{Component, Path};
+use std::time::Duration;
+
+/// The shortest `accounts.recheck`.
+const RECHECK_MIN: Duration = Duration::from_secs(60);
 
 /// Check the constraints. The error is a message that begins with the key of the invalid value.
 pub(super) fn check(config: &Config) -> Result<(), &'static str> {
@@ -15,6 +19,9 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     }
     if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > deadlines::ACCOUNTS_TIMEOUT_MAX {
         return Err("accounts.timeout must be between 1ms and 20s: sshd waits that long in each login");
+    }
+    if config.accounts.recheck.0 < RECHECK_MIN {
+        return Err("accounts.recheck must be 1m at least: so often sshbox-recheck.timer starts the check");
     }
     if config.reap.grace.0 > deadlines::GRACE_MAX {
         return Err("reap.grace must be 30s at most: logins wait while a box is stopped");

@@ -189,6 +189,7 @@ mod tests {
             ("[accounts]\nurl = 'ftp://x/{user}'", "expected http://"),
             ("[accounts]\nurl = 'http://x/'", "with {user} in it"),
             ("[accounts]\ntimeout = '1h'", "accounts.timeout"),
+            ("[accounts]\nrecheck = '59s'", "accounts.recheck must be 1m at least"),
             ("[accounts]\nmanage_url = 'file:///x'", "expected http://…, https://… or nothing"),
             ("[accounts]\nmanage_url = 'https://x/ \\u001b[2J'", "line 2"),
             ("[box]\nhome = '/srv'", "{user} in it once"),

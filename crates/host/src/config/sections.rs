@@ -38,6 +38,8 @@ pub struct AccountsConfig {
     pub stale: TimeSpan,
     /// Deadline of one request, from name resolution to the last byte of the reply.
     pub timeout: TimeSpan,
+    /// How old an answer may be for a user with an open connection before the web app is asked again.
+    pub recheck: TimeSpan,
     /// Directory of the account cache.
     pub cache: PathBuf,
     /// Web page where users manage their keys. `@keys` shows it; if empty, `@keys` shows none.
@@ -53,6 +55,7 @@ impl Default for AccountsConfig {
             fresh: TimeSpan::seconds(5),
             stale: TimeSpan::seconds(24 * 3600),
             timeout: TimeSpan(Duration::from_millis(1500)),
+            recheck: TimeSpan::seconds(300),
             cache: "/var/cache/sshbox".into(),
             manage_url: ManageUrl(String::new()),
         }

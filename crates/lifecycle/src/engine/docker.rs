@@ -9,7 +9,7 @@ use crate::container::{
 use crate::oci;
 use crate::spec::BoxSpec;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HostConfig,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, HostConfig,
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountPoint, MountType, MountVolumeOptions,
     MountVolumeOptionsDriverConfig, NetworkCreateRequest, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum,
@@ -93,6 +93,23 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
             runtime: spec.runtime.name().map(str::to_owned),
             ..Default::default()
         }),
+        ..Default::default()
+    }
+}
+
+/// The request that changes the limits that differ. Docker leaves alone what a request does not name.
+pub fn update_body(wanted: CgroupLimits, current: CgroupLimits) -> ContainerUpdateBody {
+    let CgroupLimits { cpus, memory, pids, cpu_weight, io_weight } = wanted;
+    // No swap, as at the creation.
+    let memory = (memory != current.memory).then(|| memory.signed());
+    ContainerUpdateBody {
+        nano_cpus: (cpus != current.cpus).then(|| cpus.nano()),
+        memory,
+        memory_swap: memory,
+        pids_limit: (pids != current.pids).then(|| i64::from(pids)),
+        cpu_shares: (cpu_weight != current.cpu_weight)
+            .then(|| i64::try_from(cpu_weight.cpu_shares()).unwrap_or(i64::MAX)),
+        blkio_weight: (io_weight != current.io_weight).then(|| io_weight.block_io()),
         ..Default::default()
     }
 }
@@ -365,6 +382,19 @@ mod tests {
           "WorkingDir": "/"
         }
         "#);
+    }
+
+    #[test]
+    fn f9_an_update_names_only_what_changes() {
+        let current = spec().limits();
+        let json = |wanted| serde_json::to_value(update_body(wanted, current)).unwrap();
+        assert_eq!(json(current), serde_json::json!({}));
+        let wanted = CgroupLimits { pids: 99, ..current };
+        assert_eq!(json(wanted), serde_json::json!({"PidsLimit": 99}));
+        let wanted = CgroupLimits::from_engine(1_500_000_000, 1 << 30, 512);
+        let expected =
+            serde_json::json!({"NanoCpus": 1_500_000_000, "Memory": 1 << 30, "MemorySwap": 1 << 30});
+        assert_eq!(json(wanted), expected);
     }
 
     #[test]

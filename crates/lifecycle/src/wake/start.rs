@@ -76,6 +76,7 @@ pub async fn start(
     };
     let features = HostFeatures::detect();
     let spec = spec_with(&features);
+    let limits = spec.limits();
     let without_lxcfs = (!features.lxcfs.is_empty())
         .then(|| spec_with(&HostFeatures { lxcfs: Vec::new(), ..features.clone() }));
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
@@ -91,6 +92,10 @@ pub async fn start(
         .await
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::TOO_SLOW, &error))??;
     runtime_dir.write_box_account(account_id).map_err(no_runtime_dir)?;
+    if matches!(event, Some((Event::BoxCreated | Event::BoxStarted, _))) {
+        // If this fails, the next recheck compares the limits with those that the engine has.
+        let _ = runtime_dir.write_applied_limits(&limits.to_string());
+    }
     Ok(RequestOutcome { reply: Fields::default().with("running", b""), event })
 }
 

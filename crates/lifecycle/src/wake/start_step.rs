@@ -38,7 +38,11 @@ pub fn start_step(container: Option<&Container>, spec: &BoxSpec) -> StartStep {
         ContainerState::Paused => StartStep::Unpause,
         ContainerState::Busy => StartStep::Wait,
         // If the image no longer exists, the container cannot be created again, but it can be started.
-        ContainerState::Stopped if labels.spec == spec.hash() || spec.image_id.is_empty() => StartStep::Start,
+        ContainerState::Stopped if spec.image_id.is_empty() => StartStep::Start,
+        // An update may have changed the limits since the container was created.
+        ContainerState::Stopped if labels.spec == spec.hash() && container.limits == spec.limits() => {
+            StartStep::Start
+        }
         ContainerState::Stopped | ContainerState::Dead => StartStep::Recreate,
     }
 }
@@ -62,7 +66,7 @@ mod tests {
     }
 
     fn container(state: ContainerState, labels: Option<BoxLabels>) -> Container {
-        Container { id: "x".to_owned(), state, labels, ..Container::default() }
+        Container { id: "x".to_owned(), state, labels, limits: spec().limits(), ..Container::default() }
     }
 
     fn labels(user: &str, spec: &str) -> BoxLabels {
@@ -92,6 +96,17 @@ mod tests {
         let step = |state| start_step(Some(&container(state, old.clone())), &spec);
         assert_eq!(step(ContainerState::Stopped), StartStep::Recreate);
         assert_eq!(step(ContainerState::Running), StartStep::Probe);
+    }
+
+    #[test]
+    fn f9_a_stopped_box_whose_limits_were_changed_is_created_anew() {
+        let spec = spec();
+        let mut container = container(ContainerState::Stopped, Some(labels("alice", &spec.hash())));
+        assert_eq!(start_step(Some(&container), &spec), StartStep::Start);
+        container.limits.pids += 1;
+        assert_eq!(start_step(Some(&container), &spec), StartStep::Recreate);
+        container.state = ContainerState::Running;
+        assert_eq!(start_step(Some(&container), &spec), StartStep::Probe);
     }
 
     #[test]

@@ -80,6 +80,14 @@ events! {
     BoxStopped = "box stopped", Info, "cf124a9f2a9ac0d19fd511ca758a83e4";
     /// A container had stopped without sshbox; logged when sshbox notices.
     BoxEnded = "box ended", Warning, "901356d9c9f16a63582d6aa45bbb7453";
+    /// A running container got the limits that its account has now.
+    BoxUpdated = "box updated", Info, "bf9a20dfe4e6351ce53722980827d45a";
+    /// The limits of a running container could not be changed.
+    UpdateFailed = "update failed", Warning, "02c211a32cddca0fd558428bbe742973";
+    /// A connection was closed because its user or its key was removed.
+    ConnectionClosed = "connection closed", Info, "7858febe0e02076218f33c31c1b1b804";
+    /// The check whether users with open connections may still log in failed.
+    RecheckFailed = "recheck failed", Warning, "be5f8f4f04f49e272397e5fda1729bcf";
     /// A container could not be started.
     WakeFailed = "wake failed", Warning, "9179b77ec9235af2b3ea8b93037a5120";
     /// A container could not be stopped.

@@ -1,6 +1,7 @@
 //! The locks below `/run/sshbox`, and the time of the last session, which `live.lock` holds.
 //!
-//! `live.lock`: shared by every session; the reaper takes it exclusively to stop a container.
+//! `live.lock`: shared by every session, which also holds its slot in it (`session_slots`); the reaper takes
+//! it exclusively to stop a container.
 //! `state.lock`: held by the process that starts or stops the container.
 //! `wake.lock` and `ask.lock`: one session of a user at a time has a request at `sshbox-wake`.
 
@@ -18,7 +19,7 @@ const RETRY: Duration = Duration::from_millis(5);
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
-pub struct LockGuard(File);
+pub struct LockGuard(pub(super) File);
 
 /// The right of one session to request a start, until this is dropped.
 #[derive(Debug)]
@@ -110,6 +111,14 @@ pub fn doctor_lock(run: &Path) -> io::Result<Option<LockGuard>> {
     try_lock(open_lock_file(&run.join("doctor.lock"))?)
 }
 
+/// Lets one check of the users with open connections run at a time; `None` when another runs.
+///
+/// # Errors
+/// The error of the system call.
+pub fn recheck_lock(run: &Path) -> io::Result<Option<LockGuard>> {
+    try_lock(open_lock_file(&run.join("recheck.lock"))?)
+}
+
 /// Lets one process on the host at a time do what the container engine would otherwise do twice.
 ///
 /// # Errors
@@ -172,7 +181,10 @@ fn try_lock(file: File) -> io::Result<Option<LockGuard>> {
     }
 }
 
-fn retry(patience: Duration, mut attempt: impl FnMut() -> Result<(), TryLockError>) -> io::Result<()> {
+pub(super) fn retry(
+    patience: Duration,
+    mut attempt: impl FnMut() -> Result<(), TryLockError>,
+) -> io::Result<()> {
     let end = later(Instant::now(), patience);
     loop {
         match attempt() {
@@ -197,7 +209,7 @@ pub(super) fn open_lock_file(path: &Path) -> io::Result<File> {
 
 /// Opens a lock that belongs to the user. One that root has created and not yet given to the user
 /// counts as missing: `NotFound`.
-fn open_users_lock(lock: &Path) -> io::Result<File> {
+pub(super) fn open_users_lock(lock: &Path) -> io::Result<File> {
     let opened = OpenOptions::new().read(true).write(true).custom_flags(nofollow()).open(lock);
     opened.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => io::ErrorKind::NotFound.into(),

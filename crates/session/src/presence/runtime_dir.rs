@@ -1,9 +1,10 @@
 //! Two directories and a file of one user below `/run/sshbox`.
 //!
-//! `users/NAME/` is used on the host: it has the locks, `init.sock`, and the files that `account_note.rs`
-//! and `stop_record.rs` write. `boxes/NAME/` is what the container sees at its `/run/sshbox`: it has
+//! `users/NAME/` is used on the host: it has the locks, `init.sock`, and the files that `account_note.rs`,
+//! `limits_note.rs`, `pace.rs`, `session_slots.rs` and `stop_record.rs` write. `boxes/NAME/` is what the container sees at its `/run/sshbox`: it has
 //! `boot.sock`, a passwd entry, the host key of the container's SSH server and the welcome text. The file
-//! `accounts/NAME` contains the id of the account that logged in last; `sshbox-keys` writes it.
+//! `accounts/NAME` contains the id of the account that logged in last, and `accounts/.NAME.answer` what
+//! `login_answer.rs` says; `sshbox-keys` writes both.
 
 use super::locks::open_lock_file;
 use crate::atomic;
@@ -12,6 +13,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, chown};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +41,15 @@ impl UserRuntimeDir {
         }
     }
 
+    /// The users who have had a container since boot.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn users(run: &Path) -> io::Result<Vec<Login>> {
+        let names = fs::read_dir(run.join("users"))?.filter_map(|entry| Some(entry.ok()?.file_name()));
+        Ok(names.filter_map(|name| Login::parse(name.as_bytes()).ok()).collect())
+    }
+
     /// Creates the directories and locks that are missing, and corrects the modes of directories and the
     /// owners of locks. For root.
     ///
@@ -55,22 +66,20 @@ impl UserRuntimeDir {
         // Only root starts and stops containers, so state.lock stays root's. Sessions take the other locks.
         open_lock_file(&self.state_lock())?;
         // live.lock is created last. A session can open it only after the fchown; then all others exist.
-        for lock in [self.wake_lock(), self.ask_lock(), self.live_lock()] {
+        for lock in self.users_files() {
             let owner = Some(rustix::fs::Uid::from_raw(self.uid));
             rustix::fs::fchown(&open_lock_file(&lock)?, owner, Some(rustix::fs::Gid::from_raw(GID)))?;
         }
         Ok(())
     }
 
-    /// Whether all locks exist, which [`Self::prepare`] creates after the directories.
+    /// Whether all locks and files of sessions exist, which [`Self::prepare`] creates after the directories.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
-        [self.live_lock(), self.wake_lock(), self.ask_lock(), self.state_lock()]
-            .iter()
-            .all(|lock| lock.exists())
+        self.state_lock().exists() && self.users_files().iter().all(|file| file.exists())
     }
 
-    /// Removes both directories and the note. The caller makes sure that the user no longer exists.
+    /// Removes both directories and the notes. The caller makes sure that the user no longer exists.
     ///
     /// # Errors
     /// The I/O error. A path that does not exist is no error.
@@ -80,6 +89,7 @@ impl UserRuntimeDir {
             _ => Ok(()),
         };
         or_absent(fs::remove_file(&self.login_account_note))?;
+        or_absent(fs::remove_file(self.login_answer_file()))?;
         or_absent(fs::remove_dir_all(&self.host_dir))?;
         or_absent(fs::remove_dir_all(&self.box_dir))
     }
@@ -171,6 +181,11 @@ impl UserRuntimeDir {
     /// Held by the session that has any other request at `sshbox-wake`.
     pub(super) fn ask_lock(&self) -> PathBuf {
         self.host_dir.join("ask.lock")
+    }
+
+    /// The files that belong to the user, `live.lock` last.
+    fn users_files(&self) -> [PathBuf; 5] {
+        [self.wake_lock(), self.ask_lock(), self.pace_file(), self.records_file(), self.live_lock()]
     }
 
     /// Held by the root process that starts or stops the container.

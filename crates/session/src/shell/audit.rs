@@ -2,11 +2,13 @@
 //! When the client vanishes, a signal ends the session: a thread waits for it, so that the end is logged
 //! even while the container makes the main thread wait.
 
-use super::PROGRAM;
+use super::admission::why_closed;
 use super::login_key::login_key;
+use super::{PROGRAM, REVOKED};
 use crate::authorized_key::AuthorizedKey;
 use crate::exit::Failure;
 use crate::journal::{Event, Field, FieldValue, log};
+use crate::presence::{RUN, UserRuntimeDir};
 use crate::procfs::Stat;
 use identity::Login;
 use nix::sys::prctl;
@@ -14,9 +16,11 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getppid};
 use std::env;
 use std::fs::{File, Permissions};
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::exit;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -127,14 +131,17 @@ impl Audit {
     }
 }
 
-/// Ends this process when its client vanishes: sshd hangs up the terminal, or dies. Call it before
-/// anything else waits for signals.
+/// Ends this process when its client vanishes: sshd hangs up the terminal, or dies; or when its user or key
+/// was removed. Call it before anything else waits for signals.
 fn watch(audit: &'static Audit) {
-    let awaited: SigSet = [Signal::SIGHUP, Signal::SIGTERM].into_iter().collect();
+    let awaited: SigSet = [Signal::SIGHUP, Signal::SIGTERM, REVOKED].into_iter().collect();
     // The thread inherits the mask: all other signals are for other threads.
     let before = SigSet::all().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK);
     let thread = thread::Builder::new().stack_size(STACK).spawn(move || {
         let signal = awaited.wait();
+        if signal == Ok(REVOKED) {
+            close(audit);
+        }
         let reason = if signal == Ok(Signal::SIGTERM) { "it was told to end" } else { VANISHED };
         audit.end(&AuditOutcome { reason, ..AuditOutcome::default() });
         let _ = kill(Pid::this(), Signal::SIGKILL);
@@ -146,6 +153,20 @@ fn watch(audit: &'static Audit) {
         if thread.is_ok() && awaited.thread_block().is_ok() { Signal::SIGHUP } else { Signal::SIGKILL };
     // If this fails, a vanished client is noticed a little later, by its closed pipes.
     let _ = prctl::set_pdeathsig(death_signal);
+}
+
+/// Tells the user why the connection is closed, and ends this process. The box then ends the program, as when
+/// a client vanishes.
+fn close(audit: &Audit) -> ! {
+    let failure = why_closed(&UserRuntimeDir::of(Path::new(RUN), &audit.login));
+    let status = failure.status.code();
+    audit.end(&AuditOutcome { status: Some(status), reason: &failure.advice, ..AuditOutcome::default() });
+    // The terminal is in raw mode. A client that does not read blocks this, and is killed soon.
+    let newline = if io::stderr().is_terminal() { "\r\n" } else { "\n" };
+    let before = if io::stderr().is_terminal() { newline } else { "" };
+    let _ = write!(io::stderr(), "{before}{failure}{newline}");
+    #[expect(clippy::exit, reason = "the main thread may wait for the box")]
+    exit(status.into());
 }
 
 /// Logs that the user ended the wait for the box by Ctrl-C, and the exit status.

@@ -2,16 +2,19 @@
 //! starts the session. What the container sends is untrusted.
 
 use super::audit;
+use super::login_key::login_key;
 use crate::clock;
 use crate::deadlines::{BEGIN, STOPPING, TURN, WAKING};
 use crate::escape::printable;
 use crate::exit::{ExitStatus, Failure};
-use crate::presence::{LockGuard, UserRuntimeDir};
+use crate::presence::{ConnectionRecord, LockGuard, UserRuntimeDir};
+use crate::procfs::Stat;
 use crate::texts;
 use crate::waiting::Waiting;
 use crate::wake_client;
 use crate::wire::{self, Fields, Reply, Request, Socket, Verb};
 use identity::Login;
+use nix::unistd::getppid;
 use std::fs::Permissions;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -31,7 +34,8 @@ pub(super) struct Connection {
     pub(super) master: Option<OwnedFd>,
 }
 
-/// Starts the session, and the container first if it does not run.
+/// Starts the session, and the container first if it does not run. Fails if the user has `sessions_max`
+/// sessions open.
 ///
 /// The shared `live.lock` keeps the reaper away, so a container that answers once the lock is held
 /// keeps running. Only the very first login has no lock to take before the start.
@@ -39,6 +43,7 @@ pub(super) fn connect(
     login: &Login,
     runtime_dir: &UserRuntimeDir,
     request: &Request,
+    sessions_max: u32,
 ) -> Result<Connection, Failure> {
     // Never use a container that was started for an earlier account of this name.
     let try_session =
@@ -61,6 +66,7 @@ pub(super) fn connect(
             }
             Err(error) => return Err(lock_failed(&error)),
         };
+        take_slot(&presence, runtime_dir, sessions_max)?;
         let _ = presence.record_presence(clock::boottime());
         if let Some((init, master)) = try_session()? {
             return Ok(Connection { presence, init, master });
@@ -80,6 +86,22 @@ pub(super) fn connect(
         }
     }
     Err(Failure::new(ExitStatus::TryAgain, texts::STOPPED_AGAIN))
+}
+
+/// Takes the slot of this session, and records the connection, which `sshbox recheck` closes when its key is
+/// removed.
+fn take_slot(presence: &LockGuard, runtime_dir: &UserRuntimeDir, most: u32) -> Result<(), Failure> {
+    let slot = presence.take_slot(most).map_err(|error| lock_failed(&error))?;
+    let Some(slot) = slot else {
+        return Err(Failure::new(ExitStatus::TryAgain, texts::too_many_sessions(most)));
+    };
+    let pid = getppid().as_raw();
+    if let Some(began) = Stat::of(pid).and_then(|stat| stat.start()) {
+        let fingerprint = login_key().map(|key| key.fingerprint().to_owned());
+        // The directory may be one of an earlier release, without the file.
+        let _ = runtime_dir.write_connection_record(slot, &ConnectionRecord { pid, began, fingerprint });
+    }
+    Ok(())
 }
 
 /// Shows on a terminal that the box is being started.

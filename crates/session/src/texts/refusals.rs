@@ -16,6 +16,11 @@ pub const TOO_MANY_WAKES: &str = "too many boxes are being started; try again in
 pub const WAKE_FAILED: &str = "your box cannot be started; tell your admin";
 pub const NOT_WATCHED: &str = "sshbox cannot watch the session; try again, then tell your admin";
 pub const NO_TERMINAL: &str = "the terminal cannot be used; try again, then tell your admin";
+pub const TOO_FAST: &str = "you begin sessions faster than the host can serve them; try again in a minute";
+pub const ACCOUNT_REFUSED: &str =
+    "your account may not log in any more, so this connection is closed; ask those who manage it";
+pub const NO_LONGER_ACCEPTED: &str =
+    "your login is no longer accepted, so this connection is closed; log in again";
 
 // What any program says when a library panics.
 pub const BROKEN: &str = "sshbox itself failed; try again in a minute, then tell your admin";
@@ -57,6 +62,23 @@ pub const NO_SFTP_SERVER: &str =
 pub const NO_SSH_SERVER: &str = "this box has no SSH server; its image needs the package openssh-server";
 pub const NO_HOST_KEY: &str = "the host gave your box no host key; try @restart, then tell your admin";
 pub const TOO_MANY_IN_FLIGHT: &str = "the programs in your box send each other too many file descriptors; end some of them, or stop all with @restart";
+
+/// The user has as many sessions open as allowed. The special commands still work.
+#[must_use]
+pub fn too_many_sessions(most: u32) -> String {
+    let sessions = if most == 1 { "1 open session".to_owned() } else { format!("{most} open sessions") };
+    format!(
+        "you have {sessions}, the most you may have; close some, or end all with @restart (@status counts them)"
+    )
+}
+
+/// The key of this connection was removed from the account.
+#[must_use]
+pub fn key_removed(fingerprint: &str) -> String {
+    format!(
+        "the key {fingerprint} was removed from your account, so this connection is closed; log in with another key"
+    )
+}
 
 /// The variables of the client, alone or with the command, do not fit into a request.
 #[must_use]
@@ -156,6 +178,9 @@ mod tests {
             WAKE_FAILED,
             NOT_WATCHED,
             NO_TERMINAL,
+            TOO_FAST,
+            ACCOUNT_REFUSED,
+            NO_LONGER_ACCEPTED,
             BROKEN,
             SSHD_WITHOUT_TERMINAL,
             SSHD_WITHOUT_KEY,
@@ -194,6 +219,9 @@ mod tests {
         your box cannot be started; tell your admin
         sshbox cannot watch the session; try again, then tell your admin
         the terminal cannot be used; try again, then tell your admin
+        you begin sessions faster than the host can serve them; try again in a minute
+        your account may not log in any more, so this connection is closed; ask those who manage it
+        your login is no longer accepted, so this connection is closed; log in again
         sshbox itself failed; try again in a minute, then tell your admin
         @sshd speaks to an ssh client, not to a terminal; see @help for the lines that call it
         @sshd cannot tell which key you logged in with; tell your admin that sshd needs ExposeAuthInfo
@@ -235,6 +263,8 @@ mod tests {
         assert_snapshot!(no_terminal_left(None), @"the host has no terminal left for your box; try again in a minute, then tell your admin");
         assert_snapshot!(missing_program(b"rsync --server -e.LsfxCIvu . x").unwrap(), @"this box has no rsync; its image needs the package rsync");
         assert_snapshot!(missing_program(b"git-upload-pack 'x.git'").unwrap(), @"this box has no git-upload-pack; its image needs the package git");
+        assert_snapshot!(too_many_sessions(50), @"you have 50 open sessions, the most you may have; close some, or end all with @restart (@status counts them)");
+        assert_snapshot!(key_removed("SHA256:a"), @"the key SHA256:a was removed from your account, so this connection is closed; log in with another key");
         assert_eq!(missing_program(b"ls"), None);
         assert_eq!(missing_program(b""), None);
         let note = key_without_effect(b"cat >> ~/.ssh/authorized_keys").unwrap();

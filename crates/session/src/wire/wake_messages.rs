@@ -18,11 +18,13 @@ pub enum Verb {
     /// List the keys of the user's account. Reply: one `key` each, `left_out` with the number that
     /// did not fit, `managed` with where the user manages them.
     Keys,
+    /// Give the running box the limits of its account. Reply: `updated`, `1` if any differed, else `0`.
+    Update,
 }
 
 impl Verb {
-    const ALL: [Self; 6] =
-        [Self::Wake, Self::Stop, Self::Restart, Self::Status, Self::StopReason, Self::Keys];
+    const ALL: [Self; 7] =
+        [Self::Wake, Self::Stop, Self::Restart, Self::Status, Self::StopReason, Self::Keys, Self::Update];
 
     fn name(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl Verb {
             Self::Status => "status",
             Self::StopReason => "why",
             Self::Keys => "keys",
+            Self::Update => "update",
         }
     }
 

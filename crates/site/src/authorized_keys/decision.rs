@@ -8,7 +8,8 @@ use session::clock::Now;
 use std::time::Duration;
 
 // Reasons for the journal.
-const REFUSED_BEFORE: &str = "the account source has just refused this user";
+/// Also the reason by which the caller tells that the account source has refused the user.
+pub const REFUSED_BEFORE: &str = "the account source has just refused this user";
 /// Also the reason when the account source is asked and does not reply.
 pub const NO_ANSWER: &str = "the account source gives no answer, and no cached answer serves";
 const NO_TURN: &str = "other logins of this user still ask the account source, and no cached answer serves";

@@ -55,7 +55,7 @@ fn explain_request(request: &ExplainRequest<'_>) -> Result<Explanation, Failure>
         .map_err(|error| Failure::because(ExitStatus::Usage, "", &error))?;
     let config =
         config::load(request.config).map_err(|error| Failure::because(ExitStatus::Config, "", &error))?;
-    let mut accounts = super::account_source(config, &login);
+    let mut accounts = super::account_source(&config, &login);
     if request.without_token {
         accounts = accounts.without_token();
     }

@@ -2,9 +2,9 @@
 //! replies. The rules are in docs/src/account.md.
 
 use super::PROGRAM;
-use super::decision::{CacheDecision, NO_ANSWER, decide};
-use crate::source::{self, SourceError};
-use host::account::{Account, AccountReply, ParsedReply};
+use super::decision::{CacheDecision, NO_ANSWER, REFUSED_BEFORE, decide};
+use crate::source;
+use host::account::{Account, AccountReply};
 use host::cache::{AccountRecord, Cache, LookupOutcome};
 use host::config::AccountsConfig;
 use identity::Login;
@@ -14,7 +14,24 @@ use session::journal::{Event, Field, FieldValue, log};
 use std::io;
 use std::time::Duration;
 
-/// The account with which `login` may log in, or the reason to refuse it.
+/// Why a lookup has no account; with a reason for the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAccount {
+    /// The account source refuses the user.
+    Refused(&'static str),
+    /// There is no answer that serves.
+    Unknown(&'static str),
+}
+
+impl NoAccount {
+    /// The reason.
+    pub fn reason(self) -> &'static str {
+        let (Self::Refused(reason) | Self::Unknown(reason)) = self;
+        reason
+    }
+}
+
+/// The account with which `login` may log in.
 ///
 /// `may_ask` is whether this process holds the lookup lock; a request may take `timeout`.
 pub fn account(
@@ -23,39 +40,53 @@ pub fn account(
     cache: &Cache,
     may_ask: bool,
     timeout: Duration,
-) -> Result<Account, &'static str> {
+) -> Result<Account, NoAccount> {
     let now = clock::now();
     let record = cache.read(login);
     let last_outcome = cache.last_outcome(login, &now);
     match decide(record, last_outcome, &now, clock::parent_start(), config, may_ask) {
         CacheDecision::Use(account) => Ok(*account),
-        CacheDecision::Refuse(reason) => Err(reason),
+        CacheDecision::Refuse(REFUSED_BEFORE) => Err(NoAccount::Refused(REFUSED_BEFORE)),
+        CacheDecision::Refuse(reason) => Err(NoAccount::Unknown(reason)),
         CacheDecision::Ask(cached) => {
-            let reply = source::request(config, login, timeout).account;
-            store(reply, config, login, cache, cached, &now)
+            let serves = if cached.is_some() { "the cached account" } else { "nothing" };
+            match (ask(config, login, cache, timeout, &now, serves), cached) {
+                (Err(NoAccount::Unknown(_)), Some(cached)) => Ok(*cached),
+                (answer, _) => answer,
+            }
         }
     }
 }
 
-/// Store a reply, or that there was none, and return the account to use.
-fn store(
-    reply: Result<ParsedReply, SourceError>,
+/// What the account source answers now, within `timeout`. Stores the answer, or that there was none.
+pub fn ask_now(
     config: &AccountsConfig,
     login: &Login,
     cache: &Cache,
-    cached: Option<Box<Account>>,
+    timeout: Duration,
+) -> Result<Account, NoAccount> {
+    ask(config, login, cache, timeout, &clock::now(), "the last answer")
+}
+
+/// Ask, and store the answer, or that there was none. `serves` is what is used in place of a missing answer.
+fn ask(
+    config: &AccountsConfig,
+    login: &Login,
+    cache: &Cache,
+    timeout: Duration,
     requested: &Now,
-) -> Result<Account, &'static str> {
+    serves: &str,
+) -> Result<Account, NoAccount> {
+    let reply = source::request(config, login, timeout).account;
     let parsed = match reply {
         Ok(parsed) => parsed,
         Err(error) => {
-            let serves = if cached.is_some() { "the cached account" } else { "nothing" };
             let error = chain(&error);
             let fields: [FieldValue<'_>; 3] =
                 [(Field::User, &login.as_str()), (Field::Error, &error), (Field::Serves, &serves)];
             log(PROGRAM, Event::AccountSourceFailed, &fields);
             log_failed_write(cache, login, cache.store_outcome(login, LookupOutcome::Failed, requested));
-            return cached.map(|account| *account).ok_or(NO_ANSWER);
+            return Err(NoAccount::Unknown(NO_ANSWER));
         }
     };
     for reason in &parsed.left_out {
@@ -74,7 +105,7 @@ fn store(
         AccountReply::Refused(reason) => {
             log_failed_write(cache, login, cache.revoke(login, requested));
             log_failed_write(cache, login, cache.store_outcome(login, LookupOutcome::Refused, requested));
-            Err(reason)
+            Err(NoAccount::Refused(reason))
         }
     }
 }

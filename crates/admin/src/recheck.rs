@@ -1,0 +1,205 @@
+//! `sshbox recheck`: asks the web app again about users with open connections, closes the connections of
+//! users and keys that were removed, and applies changed limits to running boxes. A timer runs it every
+//! minute. Without an answer it closes nothing.
+
+mod due;
+mod revoke;
+
+use super::output;
+use super::{explain, load_config, parse_login, tool};
+use clap::Args;
+use due::KnownUser;
+use host::cache::Cache;
+use host::config::Config;
+use host::limits::ContainerLimits;
+use host::recheck::{GROUP, RecheckAnswer, RecheckedUser};
+use identity::Login;
+use session::authorized_key::AuthorizedKey;
+use session::clock;
+use session::deadlines::{RECHECK, RECHECK_ANSWERS, WAKING};
+use session::exit::{ExitStatus, Failure};
+use session::journal::{Event, Field, log};
+use session::presence::{RUN, UserRuntimeDir, recheck_lock};
+use session::times::later;
+use session::wake_client;
+use session::wire::Verb;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Ask the web app about users with open connections; end those of removed users and keys
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Ask about this user only, and at once
+    #[arg(value_parser = parse_login)]
+    user: Option<Login>,
+    /// Print nothing
+    #[arg(long)]
+    quiet: bool,
+}
+
+const TITLES: [&str; 4] = ["USER", "ANSWER", "CLOSED", "LIMITS"];
+
+/// What was done about one user: a row of the table.
+struct Row {
+    user: String,
+    answer: String,
+    /// Number of connections that were closed.
+    closed: usize,
+    limits: &'static str,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, config_path: &Path) -> Result<ExitCode, Failure> {
+    let end = later(Instant::now(), RECHECK);
+    let config = load_config(config_path)?;
+    let again = |error: &dyn std::error::Error| {
+        Failure::because(ExitStatus::TryAgain, "try again in a moment", error)
+    };
+    let lock = recheck_lock(Path::new(RUN)).map_err(|error| again(&error))?;
+    let Some(_lock) = lock else {
+        // No failure for the timer: the other run does the work.
+        return if arguments.quiet { Ok(ExitCode::SUCCESS) } else { Err(another_runs()) };
+    };
+    let users = match &arguments.user {
+        Some(user) => vec![KnownUser { login: user.clone(), age: None }],
+        None => due::with_connections(Path::new(RUN), &Cache::new(&config.accounts.cache), &clock::now())
+            .map_err(|error| again(&error))?,
+    };
+    let due: Vec<_> = users.iter().filter(|user| user.is_due(config.accounts.recheck.0)).collect();
+    let mut answers = BTreeMap::new();
+    let mut failure = None;
+    for group in due.chunks(GROUP) {
+        if Instant::now() >= end {
+            break;
+        }
+        match ask(config_path, group) {
+            Ok(answered) => answers.extend(answered),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+        // An outage: the next run asks about the others.
+        if group.iter().all(|user| !answers.contains_key(&user.login)) {
+            break;
+        }
+    }
+    let cache = Cache::new(&config.accounts.cache);
+    let mut rows = Vec::new();
+    for KnownUser { login, .. } in users {
+        // A login may have brought a newer answer than the connections of the user were accepted with.
+        let answer = answers.remove(&login).or_else(|| last_answer(&cache, &login));
+        let closed = match &answer {
+            Some(answer) => revoke::close_connections(&login, answer).unwrap_or_else(|error| {
+                log_failure(&login, &error.to_string());
+                0
+            }),
+            None => 0,
+        };
+        let is_refused = matches!(answer, Some(RecheckAnswer::Refused { .. }));
+        let limits = if is_refused || Instant::now() >= end { "" } else { update_limits(&config, &login) };
+        rows.push(Row { user: login.to_string(), answer: words(answer.as_ref()), closed, limits });
+    }
+    if !arguments.quiet {
+        print(rows)?;
+    }
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// The last answer that accepted the user.
+fn last_answer(cache: &Cache, login: &Login) -> Option<RecheckAnswer> {
+    let keys = cache.read(login)?.account.keys;
+    let keys = keys.iter().filter_map(|line| AuthorizedKey::parse(line).ok());
+    Some(RecheckAnswer::Accepted { fingerprints: keys.map(|key| key.fingerprint().to_owned()).collect() })
+}
+
+fn another_runs() -> Failure {
+    let cause = "another recheck is at work".to_owned();
+    Failure { cause, ..Failure::new(ExitStatus::TryAgain, "try again in a moment") }
+}
+
+fn log_failure(login: &Login, error: &str) {
+    log(super::PROGRAM, Event::RecheckFailed, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
+}
+
+/// The answers of the account source about these users. Those without an answer are left out.
+fn ask(config: &Path, users: &[&KnownUser]) -> Result<Vec<(Login, RecheckAnswer)>, Failure> {
+    let mut command = explain::sshbox_keys(config)?;
+    command.arg("--recheck");
+    let names: Vec<&str> = users.iter().map(|user| user.login.as_str()).collect();
+    let ended = tool::run(&mut command, &names.join("\n"), RECHECK_ANSWERS, None)
+        .map_err(|error| Failure { cause: error.to_string(), ..Failure::new(ExitStatus::TryAgain, "") })?;
+    if !ended.succeeded() {
+        let cause = format!("sshbox-keys --recheck: {}", explain::complaint(&ended.err));
+        return Err(Failure {
+            cause,
+            ..Failure::new(ExitStatus::TryAgain, "see `journalctl -t sshbox-keys`")
+        });
+    }
+    Ok(parse(&ended.out, users))
+}
+
+/// The answers in the output of `sshbox-keys`, about these users and no others.
+fn parse(output: &str, users: &[&KnownUser]) -> Vec<(Login, RecheckAnswer)> {
+    let lines = output.lines().filter_map(|line| serde_json::from_str::<RecheckedUser>(line).ok());
+    let about = |RecheckedUser { user, answer }| {
+        let login = users.iter().find(|known| known.login.as_str() == user)?.login.clone();
+        (answer != RecheckAnswer::Nothing).then_some((login, answer))
+    };
+    lines.filter_map(about).collect()
+}
+
+/// Asks `sshbox-wake` to change the limits of the running box if they may differ from those of the account.
+fn update_limits(config: &Config, login: &Login) -> &'static str {
+    let Some(record) = Cache::new(&config.accounts.cache).read(login) else { return "" };
+    let (limits, ceilings) = (&config.container.limits, &config.container.ceilings);
+    let wanted = ContainerLimits::resolve(&record.account.limits, limits, ceilings).cgroup.to_string();
+    let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+    if runtime_dir.applied_limits().as_deref() == Some(&wanted) {
+        return "";
+    }
+    match wake_client::ask(login, Verb::Update, WAKING, None) {
+        Ok(Some(reply)) if reply.get("updated") == Some(b"1") => "changed",
+        Ok(Some(reply)) if reply.get("failed").is_none() => "",
+        // The cause is in the journal, from sshbox-wake.
+        Ok(_) | Err(_) => "not changed",
+    }
+}
+
+fn words(answer: Option<&RecheckAnswer>) -> String {
+    match answer {
+        Some(RecheckAnswer::Accepted { .. }) => "accepted".to_owned(),
+        Some(RecheckAnswer::Refused { reason }) => format!("refused: {reason}"),
+        Some(RecheckAnswer::Nothing) | None => output::UNKNOWN.to_owned(),
+    }
+}
+
+fn print(rows: Vec<Row>) -> Result<ExitCode, Failure> {
+    let cells: Vec<_> = rows
+        .into_iter()
+        .map(|Row { user, answer, closed, limits }| vec![user, answer, closed.to_string(), limits.to_owned()])
+        .collect();
+    output::print_table(&TITLES, &cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p14_only_whole_answers_about_the_users_in_question_count() {
+        let user = |name: &str| KnownUser { login: parse_login(name).unwrap(), age: None };
+        let (alice, bob) = (user("alice"), user("bob"));
+        let output = "{\"user\":\"alice\",\"is\":\"accepted\",\"fingerprints\":[\"SHA256:a\"]}\n\
+            {\"user\":\"mallory\",\"is\":\"refused\",\"reason\":\"x\"}\n\
+            nonsense\n\
+            {\"user\":\"bob\",\"is\":\"refused\",\"rea";
+        let answers = parse(output, &[&alice, &bob]);
+        let fingerprints = vec!["SHA256:a".to_owned()];
+        assert_eq!(answers, [(alice.login.clone(), RecheckAnswer::Accepted { fingerprints })]);
+        assert_eq!(parse("{\"user\":\"alice\",\"is\":\"nothing\"}\n", &[&alice]), []);
+        assert_eq!(words(None), output::UNKNOWN);
+    }
+}

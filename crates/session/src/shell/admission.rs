@@ -1,0 +1,74 @@
+//! Whether a session may begin over a connection that is open already: the key and the user may have been
+//! removed since the login, and one user may begin only so many sessions in a time. sshd asks only once per
+//! connection.
+
+use super::login_key::login_key;
+use crate::authorized_key::AuthorizedKey;
+use crate::clock;
+use crate::exit::{ExitStatus, Failure};
+use crate::presence::{LoginAnswer, SESSIONS_DEFAULT, Turn, UserRuntimeDir};
+use crate::texts;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How long a session that has no turn waits before it is refused: it began too fast.
+const BEFORE_REFUSAL: Duration = Duration::from_secs(1);
+
+/// The most sessions that this user may have open. Fails if the user or the key of this login is refused
+/// since the login. Waits for the turn of this session.
+pub(super) fn admit(runtime_dir: &UserRuntimeDir) -> Result<u32, Failure> {
+    let answer = runtime_dir.login_answer();
+    let key = login_key();
+    let fingerprint = key.as_ref().map(AuthorizedKey::fingerprint);
+    if let Some(why) = refusal(answer.as_ref(), fingerprint) {
+        return Err(Failure::new(ExitStatus::Refused, why));
+    }
+    // An error must not cost a login: at the first one since boot, for example, there is no such file.
+    match runtime_dir.turn_to_begin(clock::boottime()) {
+        Ok(Turn::After(wait)) => sleep(wait),
+        Ok(Turn::Never) => {
+            sleep(BEFORE_REFUSAL);
+            return Err(Failure::new(ExitStatus::TryAgain, texts::TOO_FAST));
+        }
+        Err(_) => {}
+    }
+    Ok(match answer {
+        Some(LoginAnswer::Accepted { sessions, .. }) => sessions,
+        _ => SESSIONS_DEFAULT,
+    })
+}
+
+/// Why this connection is closed now.
+pub(super) fn why_closed(runtime_dir: &UserRuntimeDir) -> Failure {
+    let key = login_key();
+    let fingerprint = key.as_ref().map(AuthorizedKey::fingerprint);
+    let why = refusal(runtime_dir.login_answer().as_ref(), fingerprint);
+    Failure::new(ExitStatus::Refused, why.unwrap_or_else(|| texts::NO_LONGER_ACCEPTED.to_owned()))
+}
+
+/// Why the account source refuses a login with this key by now; `None` if it does not, or if that is unknown.
+fn refusal(answer: Option<&LoginAnswer>, fingerprint: Option<&str>) -> Option<String> {
+    match (answer?, fingerprint) {
+        (LoginAnswer::Refused, _) => Some(texts::ACCOUNT_REFUSED.to_owned()),
+        (LoginAnswer::Accepted { fingerprints, .. }, Some(fingerprint)) => {
+            let accepted = fingerprints.iter().any(|known| known == fingerprint);
+            (!accepted).then(|| texts::key_removed(fingerprint))
+        }
+        (LoginAnswer::Accepted { .. }, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p14_a_removed_key_or_user_is_refused_and_the_unknown_is_not() {
+        let accepted = LoginAnswer::Accepted { sessions: 50, fingerprints: vec!["SHA256:a".to_owned()] };
+        assert_eq!(refusal(Some(&accepted), Some("SHA256:a")), None);
+        assert_eq!(refusal(Some(&accepted), Some("SHA256:b")), Some(texts::key_removed("SHA256:b")));
+        assert_eq!(refusal(Some(&accepted), None), None);
+        assert_eq!(refusal(Some(&LoginAnswer::Refused), None), Some(texts::ACCOUNT_REFUSED.to_owned()));
+        assert_eq!(refusal(None, Some("SHA256:a")), None);
+    }
+}
