@@ -34,6 +34,7 @@ mod special_commands;
 mod stopping;
 mod streams;
 mod terminal;
+mod uids;
 mod vanish;
 mod versions;
 mod waiting;

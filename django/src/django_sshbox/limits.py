@@ -1,4 +1,4 @@
-"""The rules of sshbox for `limits`, `idle_timeout` and `image` of an account.
+"""The rules of sshbox for `limits`, `idle_timeout`, `image` and `uid` of an account.
 
 sshbox rejects an account with one invalid value as a whole, so its user could not log in. The
 rules are those of sshbox (crates/host, limits.rs and account.rs). This module does not know users
@@ -7,7 +7,7 @@ or settings.
 
 import re
 
-EXTRAS = ("limits", "idle_timeout", "image")
+EXTRAS = ("limits", "idle_timeout", "image", "uid")
 
 _SIZE = re.compile(r"([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[ \t]*(b|([kmgtpe])(i?)b?)", re.I | re.A)
 _PERCENTAGE = re.compile(r"0*([1-9][0-9]?|100)[ \t]*%")
@@ -26,6 +26,11 @@ def _is_number_of_cpus(value):
 
 def _is_number_of_tasks(value):
     return isinstance(value, int) and not _is_bool(value) and 0 <= value < 2**32
+
+
+def _is_uid(value):
+    # Whether it is one of box.uids is known on the host alone.
+    return isinstance(value, int) and not _is_bool(value) and 1 <= value <= 2**32 - 2
 
 
 def _is_bool(value):
@@ -70,6 +75,7 @@ _FIELDS = {
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
+    "uid": (_is_uid, "an int from 1 to 4294967294"),
 }
 
 
