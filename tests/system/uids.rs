@@ -27,7 +27,7 @@ fn reaches_into(user: &User, uid: u32) -> bool {
 }
 
 #[test]
-fn a12_each_box_has_a_uid_of_its_own_that_stays() {
+fn a13_each_box_has_a_uid_of_its_own_that_stays() {
     let _world = world();
     let (one, other) = (User::new("own1"), User::new("own2"));
     for user in [&one, &other] {
@@ -48,10 +48,11 @@ fn a12_each_box_has_a_uid_of_its_own_that_stays() {
 }
 
 #[test]
-fn a12_the_name_is_the_logins_in_any_image() {
+fn a13_the_name_is_the_logins_in_any_image() {
     let _world = world_alone();
     // An image without accounts, one with another first user, and the shipped one.
-    let change = "docker run --name changed --network none --user 0:0 --entrypoint sh sshbox-user:latest -c \"$1\"
+    let change =
+        "docker run --name changed --network none --user 0:0 --entrypoint sh sshbox-user:latest -c \"$1\"
         docker commit --change 'USER 1000:1000' --change 'ENTRYPOINT []' changed \"$2\" && docker rm changed";
     let node = "sed -i 's|^user:\\(.*\\):/home/user:/bin/bash|node:\\1:/home/node:/bin/dash|' /etc/passwd && grep ^node /etc/passwd";
     for (script, image) in [("rm /etc/passwd /etc/group", "nobody-known:1"), (node, "node:1")] {
@@ -87,7 +88,7 @@ fn a12_the_name_is_the_logins_in_any_image() {
 }
 
 #[test]
-fn a12_two_users_with_one_uid_and_a_uid_that_is_not_for_boxes_are_refused() {
+fn a13_two_users_with_one_uid_and_a_uid_that_is_not_for_boxes_are_refused() {
     let _world = world();
     let user = User::new("claimant");
     user.says("true");
@@ -99,7 +100,10 @@ fn a12_two_users_with_one_uid_and_a_uid_that_is_not_for_boxes_are_refused() {
     let refused = user.ssh().run("true");
     assert_eq!(refused.status.code(), Some(77), "{refused:?}");
     let said = text(&refused.stderr);
-    assert!(said.starts_with("sshbox: the uid of your box belongs to another box; tell your admin (ref "), "{said}");
+    assert!(
+        said.starts_with("sshbox: the uid of your box belongs to another box; tell your admin (ref "),
+        "{said}"
+    );
     let reason = format!("uid {own} belongs to the box of somebody; if that user is gone or was renamed");
     until("the journal has the reason", || journal().contains(&reason));
     fs::remove_file(&claim).unwrap();
@@ -120,13 +124,16 @@ fn cached_with_uid(name: &str, uid: u32) -> User {
 }
 
 #[test]
-fn a12_an_account_may_name_the_uid() {
+fn a13_an_account_may_name_the_uid() {
     let _world = world();
     let start = |name: &str| Command::new("sshbox").args(["start", name]).output().unwrap();
     let named = cached_with_uid("named-uid", 1_712_345_678);
     let started = start("named-uid");
     assert!(started.status.success(), "{started:?}");
-    assert_eq!((named.box_uid(), &*named.inspect("{{.Config.User}}")), (1_712_345_678, "1712345678:1712345678"));
+    assert_eq!(
+        (named.box_uid(), &*named.inspect("{{.Config.User}}")),
+        (1_712_345_678, "1712345678:1712345678")
+    );
     let outside = cached_with_uid("outside-uid", 1000);
     for (name, reason) in [
         ("outside-uid", "the account names uid 1000, which is not in box.uids"),
@@ -143,14 +150,17 @@ fn a12_an_account_may_name_the_uid() {
 }
 
 #[test]
-fn a12_a_home_of_another_uid_is_refused_until_it_is_moved() {
+fn a13_a_home_of_another_uid_is_refused_until_it_is_moved() {
     let _world = world();
     let user = User::new("mover");
     user.says("mkdir dir && echo kept > dir/file && ln -s /etc/hostname link");
     let own = user.box_uid();
     let refused = chown(&["mover"]);
     assert_eq!(refused.status.code(), Some(75), "{refused:?}");
-    assert!(text(&refused.stderr).contains("mover has a box that runs; first run: sshbox stop mover"), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("mover has a box that runs; first run: sshbox stop mover"),
+        "{refused:?}"
+    );
     let open = user.ssh().begin(&["sleep 600"]);
     until("the session is open", || text(&chown(&["mover"]).stderr).contains("mover has an open session"));
     drop(open);
@@ -185,7 +195,7 @@ fn a12_a_home_of_another_uid_is_refused_until_it_is_moved() {
 }
 
 #[test]
-fn a12_the_doctor_reports_a_local_user_with_a_uid_of_boxes() {
+fn a13_the_doctor_reports_a_local_user_with_a_uid_of_boxes() {
     let _world = world_alone();
     let check = || {
         let output = Command::new("sshbox").args(["doctor", "--json", "uids"]).output().unwrap();
@@ -198,7 +208,7 @@ fn a12_the_doctor_reports_a_local_user_with_a_uid_of_boxes() {
 }
 
 #[test]
-fn a12_an_account_without_a_number_gets_a_free_uid_that_a_lost_claim_does_not_change() {
+fn a13_an_account_without_a_number_gets_a_free_uid_that_a_lost_claim_does_not_change() {
     let _world = private_world();
     let _config = Changed::config(
         "url = \"http://127.0.0.1:8000/sshbox/accounts/{user}\"",

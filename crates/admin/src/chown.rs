@@ -59,7 +59,8 @@ pub fn run(arguments: &Arguments, config_file: &Path) -> Result<ExitCode, Failur
         return Err(Failure { cause, ..Failure::new(ExitStatus::Refused, advice) });
     }
     let change = OwnerChange { from_uid: arguments.from.unwrap_or(uid), from_gid: gid, to };
-    let counted = change_owner::count(&config.container.home, user, change).map_err(|error| failed(&error))?;
+    let counted =
+        change_owner::count(&config.container.home, user, change).map_err(|error| failed(&error))?;
     if arguments.dry_run {
         let new = if to.uid == 0 { "a uid that is free".to_owned() } else { to.to_string() };
         return output::print(&format!("{home}: {}\n", sentence(counted, change.from_uid, &new, true)));

@@ -46,7 +46,9 @@ pub fn ensure(
         account_note::check(&base_fd, &name, account, &base, &home)?;
     }
     let done = match open_home(&base_fd, &name) {
-        Ok(existing) => create::complete(&base_fd, &existing, owner).and_then(|()| fstat(&existing)).map(Some),
+        Ok(existing) => {
+            create::complete(&base_fd, &existing, owner).and_then(|()| fstat(&existing)).map(Some)
+        }
         Err(Errno::ENOENT) => create::create(&base_fd, &name, owner).map(|()| None),
         Err(errno) => return Err(HomeError::Create(home, errno)),
     };

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a12_the_users_line_is_the_first_and_those_of_the_image_follow() {
+    fn a13_the_users_line_is_the_first_and_those_of_the_image_follow() {
         assert_snapshot!(passwd_of(PASSWD, 1_700_000_042), @"
         Ada-L:x:1700000042:7::/home/user:/bin/bash
         root:x:0:0:root:/root:/bin/ash

@@ -100,7 +100,9 @@ fn named(names: &[String]) -> String {
 pub fn wrong_owners(config: &Config) -> Option<CheckResult> {
     let homes = match home::owners(&config.container.home) {
         Ok(homes) => homes,
-        Err(error) => return Some(fail(format!("{}: {error}", config.container.home.as_str()), "see the error")),
+        Err(error) => {
+            return Some(fail(format!("{}: {error}", config.container.home.as_str()), "see the error"));
+        }
     };
     let (cache, claims) = (Cache::new(&config.accounts.cache), Path::new(box_user::DIRECTORY));
     let (mut refused, mut without_account) = (Vec::new(), Vec::new());
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a12_an_account_or_a_namespace_with_a_uid_of_boxes_is_reported() {
+    fn a13_an_account_or_a_namespace_with_a_uid_of_boxes_is_reported() {
         let fixed = BoxUser::Fixed(UidGid { uid: 1000, gid: 1000 });
         let passwd = "root:x:0:0:root:/root:/bin/bash\nbob:x:1000:1000::/home/bob:/bin/bash\n";
         let far = passwd.to_owned() + "carol:x:1700000007:100::/:/bin/sh\n";
@@ -162,7 +164,10 @@ mod tests {
             assert_eq!(result.state, CheckState::Fail, "{name}");
             assert!(result.finding.starts_with(name), "{}", result.finding);
         }
-        assert_eq!(judge(BoxUser::Own, passwd, "dave:1699999999:1\nx:1800000000:9\nbad\n:::\n").state, CheckState::Ok);
+        assert_eq!(
+            judge(BoxUser::Own, passwd, "dave:1699999999:1\nx:1800000000:9\nbad\n:::\n").state,
+            CheckState::Ok
+        );
         assert_eq!(judge(fixed, "bob:x:1001:1000::/:\n", all).state, CheckState::Warn);
         let login = BoxUser::Fixed(UidGid { uid: UID_BASE + 5, gid: 1 });
         assert_eq!(judge(login, passwd, all).state, CheckState::Fail);

@@ -36,13 +36,16 @@ impl Host {
     fn claim(&self, name: &str, fields: &str) -> Result<u32, BoxUserError> {
         let user = claim(&self.config(), &login(name), &account(fields), &self.claims())?;
         assert_eq!(user.uid, user.gid);
-        assert_eq!(look(&self.config(), &login(name), Some(&account(fields)), &self.claims()).unwrap(), Some(user));
+        assert_eq!(
+            look(&self.config(), &login(name), Some(&account(fields)), &self.claims()).unwrap(),
+            Some(user)
+        );
         Ok(user.uid)
     }
 }
 
 #[test]
-fn a12_the_account_names_the_uid_or_its_id_does() {
+fn a13_the_account_names_the_uid_or_its_id_does() {
     let host = Host::new();
     assert_eq!(host.claim("alice", r#","id":42,"uid":1700000007"#).unwrap(), RANGE.first + 7);
     assert_eq!(host.claim("bob", r#","id":42"#).unwrap(), RANGE.first + 42);
@@ -60,7 +63,7 @@ fn a12_the_account_names_the_uid_or_its_id_does() {
 }
 
 #[test]
-fn a12_an_id_that_is_no_number_in_the_range_gets_the_highest_free_uid() {
+fn a13_an_id_that_is_no_number_in_the_range_gets_the_highest_free_uid() {
     let host = Host::new();
     let mut expected = RANGE.last;
     for (name, id) in [
@@ -81,7 +84,7 @@ fn a12_an_id_that_is_no_number_in_the_range_gets_the_highest_free_uid() {
 }
 
 #[test]
-fn a12_two_users_with_one_uid_are_refused() {
+fn a13_two_users_with_one_uid_are_refused() {
     let host = Host::new();
     host.claim("alice", r#","id":42"#).unwrap();
     for fields in [r#","id":42"#, r#","uid":1700000042"#] {
@@ -96,7 +99,7 @@ fn a12_two_users_with_one_uid_are_refused() {
 }
 
 #[test]
-fn a12_the_owner_of_a_home_stands_for_a_claim_that_was_lost() {
+fn a13_the_owner_of_a_home_stands_for_a_claim_that_was_lost() {
     let host = Host::new();
     fs::create_dir(host.0.path().join("homes/alice")).unwrap();
     // The homes belong to whoever runs the test.
@@ -114,14 +117,16 @@ fn a12_the_owner_of_a_home_stands_for_a_claim_that_was_lost() {
     assert_eq!(of_alice(&two), Some(UidGid { uid: me, gid: me }));
     assert_eq!(claim(&two, "alice", "").unwrap(), me);
     // The account decides before the home does, and the owner outside the range demands nothing.
-    assert!(matches!(claim(&two, "alice", r#","id":1"#), Err(BoxUserError::Taken { by, .. }) if by == "carol"));
+    assert!(
+        matches!(claim(&two, "alice", r#","id":1"#), Err(BoxUserError::Taken { by, .. }) if by == "carol")
+    );
     let elsewhere = ContainerConfig { uids: UidRange { first: me + 7, last: me + 8 }, ..host.config() };
     assert_eq!(of_alice(&elsewhere), None);
     assert_eq!(claim(&elsewhere, "alice", "").unwrap(), me + 8);
 }
 
 #[test]
-fn a12_users_who_claim_at_the_same_time_get_different_uids() {
+fn a13_users_who_claim_at_the_same_time_get_different_uids() {
     let host = Host::new();
     let claimed: Vec<_> = thread::scope(|scope| {
         let host = &host;

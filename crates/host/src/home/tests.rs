@@ -105,7 +105,7 @@ fn a_home_that_is_not_incomplete_keeps_its_owner() {
 }
 
 #[test]
-fn a12_a_home_of_another_uid_is_refused_and_left_alone() {
+fn a13_a_home_of_another_uid_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let home = ensure(&template(dir.path()), &alice(), None, me()).unwrap();
     fs::write(home.join("thesis"), "x").unwrap();

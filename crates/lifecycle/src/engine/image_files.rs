@@ -49,7 +49,9 @@ impl Engine {
         let mut files = [const { None }; N];
         let mut failed = None;
         for (file, path) in files.iter_mut().zip(paths) {
-            match call("read a file of", image_id, LOOK, download(&self.docker, &created.id, path, longest)).await {
+            match call("read a file of", image_id, LOOK, download(&self.docker, &created.id, path, longest))
+                .await
+            {
                 Ok(archive) => *file = archive,
                 Err(EngineError::NotFound(..)) => {}
                 Err(error) => failed = Some(error),
@@ -80,12 +82,7 @@ impl Engine {
 }
 
 /// An archive of one file; `None` if it is too long.
-async fn download(
-    docker: &Docker,
-    id: &str,
-    path: &str,
-    longest: usize,
-) -> Result<Option<Vec<u8>>, Error> {
+async fn download(docker: &Docker, id: &str, path: &str, longest: usize) -> Result<Option<Vec<u8>>, Error> {
     let options = DownloadFromContainerOptions { path: path.to_owned() };
     let mut stream = Box::pin(docker.download_from_container(id, Some(options)));
     let mut archive = Vec::new();

@@ -324,7 +324,11 @@ fn no_home(error: &HomeError, login: &Login) -> Failure {
 fn no_accounts(error: ImageAccountsError) -> Failure {
     match error {
         ImageAccountsError::Engine(error) => engine_failed(error),
-        error @ ImageAccountsError::Busy(_) => Failure::because(ExitStatus::TryAgain, texts::IMAGE_BUSY, &error),
-        error @ ImageAccountsError::Copies(..) => Failure::because(ExitStatus::TryAgain, texts::NO_BOX_FILES, &error),
+        error @ ImageAccountsError::Busy(_) => {
+            Failure::because(ExitStatus::TryAgain, texts::IMAGE_BUSY, &error)
+        }
+        error @ ImageAccountsError::Copies(..) => {
+            Failure::because(ExitStatus::TryAgain, texts::NO_BOX_FILES, &error)
+        }
     }
 }

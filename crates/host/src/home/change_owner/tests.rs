@@ -8,8 +8,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, lchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+
+/// How often two entries are exchanged during the walks.
+const FLIPS: u32 = 100_000;
 
 const OLD: u32 = 54_321;
 const NEW: UidGid = UidGid { uid: 54_322, gid: 54_323 };
@@ -185,20 +188,23 @@ fn a11_entries_exchanged_during_the_walk_lead_nowhere_else() {
     symlink("../canary", tree.at("alice/flop")).unwrap();
     let owners = tree.of_old_owner();
     let (one, other) = (tree.at("alice/flip"), tree.at("alice/flop"));
-    let over = AtomicBool::new(false);
+    let flips = AtomicU32::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
             let exchange = rustix::fs::RenameFlags::EXCHANGE;
-            while !over.load(Ordering::Relaxed) {
+            while flips.load(Ordering::Relaxed) < FLIPS {
                 rustix::fs::renameat_with(rustix::fs::CWD, &one, rustix::fs::CWD, &other, exchange).unwrap();
+                flips.fetch_add(1, Ordering::Relaxed);
             }
         });
-        for _ in 0..50 {
+        let mut walks = 0;
+        while flips.load(Ordering::Relaxed) < FLIPS {
             let walked = tree.change(owners);
             assert!(matches!(walked, Ok(_) | Err(ChangeOwnerError::Moved(_))), "{walked:?}");
             tree.assert_canary(owners);
+            walks += 1;
         }
-        over.store(true, Ordering::Relaxed);
+        assert!(walks > 1);
     });
 }
 
