@@ -71,7 +71,7 @@ class Limits(TestCase):
         self.assertLess(len(problem), 160)
 
 
-class IdleTimeoutAndImage(TestCase):
+class IdleTimeoutImageAndUid(TestCase):
     def check(self, name, valid, invalid):
         for value in valid:
             with self.subTest(name, value=value):
@@ -87,6 +87,10 @@ class IdleTimeoutAndImage(TestCase):
             ["30m", "24h", "2d 3h", "1h30m", "90 minutes", "1.5h", "1 000s", "0", "never", "9years"],
             ["", "30", "Never", "half an hour", "30 Minutes", "-5m", "1h30", 30, True, "m"],
         )
+
+    def test_uid(self):
+        invalid = [0, -1, 2**32 - 1, 2**64, 1.5, "1700000001", True, [1]]
+        self.check("uid", [1, 1000, 1_700_000_001, 2**32 - 2], invalid)
 
     def test_image(self):
         valid = ["big:1", "registry.example:5000/box@sha256:0123", "x" * 255]

@@ -83,6 +83,7 @@ fn answer(kind: &Kind, request: &str) -> (u16, String) {
                 kind.inspected
             ),
         ),
+        ("GET", "/containers/c1/archive") if target.contains("passwd") => (200, "archive".to_owned()),
         ("GET", "/images/sshbox-user/json") => (200, format!("{{{}}}", kind.image)),
         ("GET", "/networks/sshbox") => (200, r#"{"Name":"sshbox","Id":"n1","Driver":"bridge"}"#.to_owned()),
         ("POST", "/networks/create") => (201, r#"{"Id":"n2","Warning":""}"#.to_owned()),
@@ -115,8 +116,12 @@ async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
     let account: Account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
     let login = identity::Login::parse(b"alice").unwrap();
     let features = HostFeatures::default();
-    let host =
-        HostSide { home: Path::new("/homes/alice"), run: Path::new("/run/alice"), features: &features };
+    let host = HostSide {
+        user: config::UidGid { uid: 1_700_000_042, gid: 1_700_000_042 },
+        home: Path::new("/homes/alice"),
+        run: Path::new("/run/alice"),
+        features: &features,
+    };
     let spec = BoxSpec::new(&config::ContainerConfig::default(), &login, &account, host);
     assert_eq!(engine.running_boxes().await?[0].user, "alice");
     assert_eq!(engine.image_id("sshbox-user").await?.as_deref(), Some("sha256:01"));
@@ -124,6 +129,10 @@ async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
     assert!(engine.has_network("sshbox").await?);
     assert!(!engine.has_network("missing").await?);
     engine.create_network("other").await?;
+    let paths = ["/etc/passwd", "/etc/group"];
+    let archives = engine.files_of_image("sha256:01", paths, 7).await?;
+    assert_eq!(archives, [Some(b"archive".to_vec()), None]);
+    assert_eq!(engine.files_of_image("sha256:01", paths, 6).await?, [None, None]);
     assert_eq!(engine.create(&spec).await?, "c1");
     engine.start("c1").await?;
     engine.signal_init("c1").await?;

@@ -53,7 +53,7 @@ pub fn subject() -> &'static Subject {
             Subject {
                 user: User::new("alice"),
                 port: 2200,
-                program_user: "user",
+                program_user: "alice",
                 home: "/home/user",
                 leaves_orphans: false,
                 reports_closed_outputs: false,

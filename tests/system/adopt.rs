@@ -78,6 +78,7 @@ fn a2_a_container_is_set_aside_only_when_the_admin_confirms() {
         "  image      sshbox-user:latest\n",
         "  state      running, restart policy always\n",
         "  mount      bind /var/lib/sshbox/homes/moved at /home/user\n",
+        "  home       belongs to 1000:1000, which will be 17000",
         "  processes  3 will end: ",
         "sleep 4242",
         "  changes    1 outside the home, which the box will lack: /etc/only-here\n",
@@ -102,7 +103,9 @@ fn a2_a_container_is_set_aside_only_when_the_admin_confirms() {
     // The home now belongs to this account, even before its first login.
     assert!(fs::exists("/var/lib/sshbox/homes/.moved.sshbox-id").unwrap());
 
-    assert_eq!(user.says("cat file; stat -c %u file; echo new > other"), "kept\n1000\n");
+    let own = user.box_uid();
+    assert_ne!(own, 1000);
+    assert_eq!(user.says("cat file; stat -c %u file; echo new > other"), format!("kept\n{own}\n"));
     assert_eq!(user.inspect("{{index .Config.Labels \"sshbox.user\"}}"), "moved");
     let again = adopt(&["--yes", "moved"]);
     assert!(again.status.success(), "{again:?}");
@@ -110,6 +113,7 @@ fn a2_a_container_is_set_aside_only_when_the_admin_confirms() {
 
     // Undo the adoption as the manual page describes.
     run("docker", &["rm", "--force", "sshbox-moved"]);
+    run("chown", &["--recursive", "--no-dereference", "1000:1000", &user.home()]);
     run("docker", &["rename", &aside, "sshbox-moved"]);
     run("docker", &["update", "--restart", "always", "sshbox-moved"]);
     run("docker", &["start", "sshbox-moved"]);
@@ -151,7 +155,7 @@ fn p5_an_adoption_that_would_lose_data_is_refused_with_the_reason() {
         ("otherhome", "its /home/user is bind /var/lib/sshbox/homes/elsewhere, and box.home says"),
         ("ownvolume", "volume data-of-it is at /data, and the box would not have it"),
         ("fleeting", "it was started with --rm: stopping removes it"),
-        ("rooted", "homes/rooted belongs to 0:0, and the user of a box is 1000:1000"),
+        ("rooted", "homes/rooted belongs to root: see what is in it"),
         ("nohome", "nothing is mounted at /home/user"),
         ("unlisted", "the web app refuses unlisted"),
         ("earlier", "belongs to account 0, not to account "),

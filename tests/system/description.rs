@@ -2,6 +2,7 @@
 //! description by itself: namespaces, kernel file systems, masked and read-only paths.
 
 use crate::harness::{CONFIG, User, text, world};
+use host::box_user;
 use host::cache::Cache;
 use host::config;
 use host::features::HostFeatures;
@@ -17,7 +18,9 @@ fn spec_of(user: &User) -> BoxSpec {
     let account = Cache::new(&config.accounts.cache).read(&login).unwrap().account;
     let run = format!("/run/sshbox/boxes/{login}");
     let (home, features) = (user.home(), HostFeatures::detect());
-    let host = HostSide { home: Path::new(&home), run: Path::new(&run), features: &features };
+    let owner = box_user::look(&config.container, &login, Some(&account), Path::new(box_user::DIRECTORY));
+    let owner = owner.unwrap().unwrap();
+    let host = HostSide { user: owner, home: Path::new(&home), run: Path::new(&run), features: &features };
     BoxSpec::new(&config.container, &login, &account, host)
         .on_runtime(config.engine.runtime)
         .of_image(&user.inspect("{{.Image}}"))

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
@@ -155,6 +156,12 @@ impl User {
         format!("/var/lib/sshbox/homes/{}", self.name)
     }
 
+    /// Uid of the box, and of the files in the home.
+    pub fn box_uid(&self) -> u32 {
+        fs::metadata(self.home()).unwrap().uid()
+    }
+
+    /// Uid of the login's own processes on the host.
     pub fn uid(&self) -> u32 {
         ::identity::Login::parse(self.name.as_bytes()).unwrap().uid()
     }

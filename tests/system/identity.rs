@@ -41,8 +41,10 @@ fn every_name_has_its_own_uid_and_no_group_of_the_host() {
         assert_eq!(gid, ["1879048192"; 4].join(" "), "{name}");
         assert!(groups.is_empty() || groups == "1879048192", "{name}: {groups}");
         assert_eq!(user.inspect("{{index .Config.Labels \"sshbox.user\"}}"), name);
-        // In the box every user is the image's user, never root.
-        assert_eq!(user.says("id -u; id -G; whoami"), "1000\n1000\nuser\n");
+        // In the box every user has the login name and a uid of its own, never that of root.
+        let own = user.box_uid();
+        assert!((1_700_000_000..1_800_000_000).contains(&own), "{own}");
+        assert_eq!(user.says("id -u; id -G; whoami"), format!("{own}\n{own}\n{name}\n"));
         seen.insert(user.says(WHOSE));
         run("docker", &["rm", "-f", &user.container()]);
     }

@@ -38,6 +38,7 @@ mod stopping;
 mod streams;
 mod terminal;
 mod tools;
+mod uids;
 mod vanish;
 mod versions;
 mod waiting;

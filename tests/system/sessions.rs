@@ -38,8 +38,9 @@ fn f5_a_box_wakes_from_every_state() {
         "-v /usr/lib/sshbox/sshbox-init:/sbin/sshbox-init:ro -v /run/sshbox/boxes/woken:/run/sshbox:ro";
     let home = format!("-v {}:/home/user", user.home());
     let create = format!(
-        "docker create --name {} {labels} {init} {home} --entrypoint /sbin/sshbox-init sshbox-user:latest",
-        user.container()
+        "docker create --name {} --user {uid}:{uid} {labels} {init} {home} --entrypoint /sbin/sshbox-init sshbox-user:latest",
+        user.container(),
+        uid = user.box_uid()
     );
     run("sh", &["-c", &create]);
     let id = user.inspect("{{.Id}}");
@@ -217,8 +218,8 @@ fn a_session_has_the_usual_variables() {
         "LANG=en_US.UTF-8",
         "LC_TIME=C",
         "HOME=/home/user",
-        "USER=user",
-        "LOGNAME=user",
+        "USER=alice",
+        "LOGNAME=alice",
         "SHELL=/bin/bash",
         "PWD=/home/user",
         "PATH=/usr/local/bin:/usr/bin:/bin:/usr/games",

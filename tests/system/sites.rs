@@ -317,7 +317,7 @@ fn an_existing_site_is_connected_by_following_the_page_and_its_containers_are_ad
     // The user has her old home and owns it; her box has the settings of the site.
     assert_eq!(
         ada.says("pwd; cat work/thesis; stat -c %U:%g work/thesis; echo new > work/more"),
-        "/home/user\nof old\nuser:1000\n"
+        "/home/user\nof old\nAda-L:1000\n"
     );
     assert_eq!(fs::metadata("/app/data/users/Ada-L/work/more").unwrap().uid(), 1000);
     assert_eq!(fs::read_to_string("/app/data/users/.Ada-L.sshbox-id").unwrap(), "1\n");

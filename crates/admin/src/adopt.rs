@@ -1,9 +1,8 @@
 //! `sshbox adopt`: moves the container of an earlier gateway out of the way, so that the user's next
-//! login creates a box on the same home. An existing container cannot be given labels, so it is
+//! login creates a box on the same home, which gets the uid of the box if it has another one. An existing container cannot be given labels, so it is
 //! stopped and renamed, and its restart policy is set to `no`. Nothing is removed; sshbox-adopt(8)
 //! describes the way back. Programs that ran in the container are lost.
 
-mod account;
 mod candidate;
 
 use super::{PROGRAM, load_config, log_admin_action, output, with_engine};
@@ -11,8 +10,10 @@ use candidate::{AdoptionDecision, Candidate};
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use host::box_user;
 use host::config::Config;
 use host::home;
+use host::home::change_owner::{self, OwnerChange};
 use identity::Login;
 use lifecycle::adoption;
 use lifecycle::container::ContainerState;
@@ -145,12 +146,9 @@ async fn set_aside(
     else {
         return Err("the container has changed since it was inspected; it was left alone, try again".into());
     };
-    home::ensure(
-        &config.container.home,
-        &candidate.login,
-        candidate.account.as_deref(),
-        config.container.user,
-    )?;
+    let (template, login) = (&config.container.home, &candidate.login);
+    let account = candidate.account.as_ref().ok_or("the web app gave no account")?;
+    let user = box_user::claim(&config.container, login, account, Path::new(box_user::DIRECTORY))?;
     // Before the stop: a restart of the engine must not start the container again.
     engine.never_restart(&container.id).await?;
     if container.state == ContainerState::Paused {
@@ -160,6 +158,13 @@ async fn set_aside(
     if matches!(container.state, ContainerState::Running | ContainerState::Paused) {
         engine.stop(&container.id, config.reap.grace.0).await?;
     }
+    // No process uses the home any more.
+    let (from_uid, from_gid) = home::inspect(template, login)?.owner;
+    if from_uid != user.uid {
+        let change = OwnerChange { from_uid, from_gid, to: user };
+        change_owner::change(template, login, change, &mut |_| ())?;
+    }
+    home::ensure(template, login, account.id.as_deref(), user)?;
     engine.rename(&container.id, new_name).await?;
     Ok(())
 }

@@ -13,6 +13,7 @@ mod report;
 mod site;
 mod ssh;
 mod temporary_users;
+mod uids;
 mod units;
 mod updates;
 
@@ -83,6 +84,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("cgroups", docker::cgroups),
     ("image", docker::image),
     ("network", docker::network),
+    ("uids", uids::uids),
     ("homes", files::homes),
     ("port", logins::port),
     ("login", logins::login),

@@ -2,8 +2,10 @@
 //! installation. One file per subcommand; `boxes` collects the data that several of them show, and
 //! `output` prints it.
 
+mod account;
 mod adopt;
 mod boxes;
+mod chown;
 mod doctor;
 mod explain;
 mod keys;
@@ -49,6 +51,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Adopt(adopt::Arguments),
+    Chown(chown::Arguments),
     Config(settings::Arguments),
     Doctor(doctor::Arguments),
     Keys(keys::Arguments),
@@ -84,6 +87,7 @@ fn run_command(arguments: &Arguments) -> ExitCode {
     }
     let result = match &arguments.command {
         Command::Adopt(command) => adopt::run(command, &arguments.config),
+        Command::Chown(command) => chown::run(command, &arguments.config),
         Command::Config(command) => settings::run(command, &arguments.config),
         Command::Doctor(command) => doctor::run(command, &arguments.config),
         Command::Keys(command) => keys::run(command, &arguments.config),

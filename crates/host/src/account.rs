@@ -33,6 +33,9 @@ pub struct Account {
     /// Image of the container.
     #[serde(default)]
     pub image: Option<String>,
+    /// Uid and gid of the container, where each has its own. It must be one of `box.uids`.
+    #[serde(default, deserialize_with = "valid_uid")]
+    pub uid: Option<u32>,
 }
 
 impl Account {
@@ -49,6 +52,14 @@ impl Account {
 fn unbounded_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IdleTimeout>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| IdleTimeout::parse_unbounded(&text)).transpose().map_err(D::Error::custom)
+}
+
+/// Root and the number that the kernel reserves are no uids of a user.
+fn valid_uid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    match Option::<u32>::deserialize(deserializer)? {
+        Some(0 | u32::MAX) => Err(D::Error::custom("expected a uid from 1 to 4294967294")),
+        uid => Ok(uid),
+    }
 }
 
 fn yes() -> bool {

@@ -2,15 +2,19 @@
 //! removes anything in a home and follows no link there, because the user may be hostile.
 //!
 //! Beside `NAME` lies `.NAME.sshbox-id`, the id of the account for which the home was created. No
-//! login begins with a dot, so these names never collide with a home.
+//! login begins with a dot, so these names never collide with a home. Only `sshbox chown` and
+//! `sshbox adopt` change what is in a home: see `change_owner`.
 
 mod account_note;
+pub mod change_owner;
 mod create;
 mod error;
+mod owners;
 #[cfg(test)]
 mod tests;
 
 pub use error::HomeError;
+pub use owners::owners;
 
 use crate::config::{Template, UidGid};
 use identity::Login;
@@ -25,8 +29,9 @@ use std::path::{Path, PathBuf};
 /// Flags for opening a directory.
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_CLOEXEC).union(OFlag::O_RDONLY);
 
-/// Create the home of `login` if it does not exist, and check that it belongs to this account. Only one
-/// process may call this for a login at a time.
+/// Create the home of `login` if it does not exist, and check that it belongs to this account and to
+/// `owner`: a box could not use the home of another uid. Only one process may call this for a login at a
+/// time.
 ///
 /// # Errors
 /// [`HomeError`]. An existing home is unchanged then.
@@ -41,12 +46,17 @@ pub fn ensure(
         account_note::check(&base_fd, &name, account, &base, &home)?;
     }
     let done = match open_home(&base_fd, &name) {
-        Ok(existing) => create::complete(&base_fd, &existing, owner),
-        Err(Errno::ENOENT) => create::create(&base_fd, &name, owner),
+        Ok(existing) => {
+            create::complete(&base_fd, &existing, owner).and_then(|()| fstat(&existing)).map(Some)
+        }
+        Err(Errno::ENOENT) => create::create(&base_fd, &name, owner).map(|()| None),
         Err(errno) => return Err(HomeError::Create(home, errno)),
     };
     match done {
-        Ok(()) => Ok(home),
+        Ok(Some(found)) if found.st_uid != owner.uid => {
+            Err(HomeError::OtherOwner { home, owner: (found.st_uid, found.st_gid), expected: owner })
+        }
+        Ok(_) => Ok(home),
         // Another file has the temporary name. Name that one: the home itself does not exist.
         Err(Errno::ENOTDIR) => Err(HomeError::Create(base.join(create::temporary(&name)), Errno::ENOTDIR)),
         Err(errno) => Err(HomeError::Create(home, errno)),

@@ -13,6 +13,7 @@
 )]
 
 pub mod account;
+pub mod box_user;
 pub mod cache;
 pub mod config;
 pub mod explanation;

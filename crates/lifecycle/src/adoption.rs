@@ -4,7 +4,6 @@
 
 use crate::container::{ContainerState, ForeignContainer, ForeignMount};
 use crate::engine::{ENGINE_INIT, advice};
-use host::config::UidGid;
 use std::path::Path;
 
 /// The part of the name of a container that was set aside, between the earlier name and the time.
@@ -20,8 +19,6 @@ pub struct AdoptionTarget<'a> {
     pub home: &'a Path,
     /// Home in the box.
     pub mount: &'a Path,
-    /// User and group in the box.
-    pub owner: UidGid,
 }
 
 /// Why the container cannot be set aside, each reason with what to do. Empty if it can be.
@@ -71,16 +68,12 @@ fn home_objection(home: Option<&ForeignMount>, target: &AdoptionTarget) -> Optio
     }
 }
 
-/// Why the owner of the home is wrong. Only the top directory is checked.
+/// Why the home cannot be given to the uid of the box: what root owns there may be the host's.
 #[must_use]
-pub fn owner_objection(owner: (u32, u32), target: &AdoptionTarget) -> Option<String> {
-    let (home, expected) = (target.home.display(), target.owner);
-    (owner.0 != expected.uid).then(|| {
-        format!(
-            "{home} belongs to {}:{}, and the user of a box is {expected} (box.user): correct box.user, or \
-             chown the home and what is in it",
-            owner.0, owner.1
-        )
+pub fn owner_objection(owner: u32, target: &AdoptionTarget) -> Option<String> {
+    let home = target.home.display();
+    (owner == 0).then(|| {
+        format!("{home} belongs to root: see what is in it, and chown what is the user's to another uid")
     })
 }
 
@@ -122,8 +115,7 @@ mod tests {
     const HOME: &str = "/app/data/users/Ada-L";
 
     fn target() -> AdoptionTarget<'static> {
-        let owner = UidGid { uid: 1000, gid: 1000 };
-        AdoptionTarget { home: Path::new(HOME), mount: Path::new("/home/user"), owner }
+        AdoptionTarget { home: Path::new(HOME), mount: Path::new("/home/user") }
     }
 
     fn mount(kind: &str, source: &str, target: &str, writable: bool) -> ForeignMount {
@@ -185,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn a_home_of_another_owner_is_refused() {
-        assert_eq!(owner_objection((1000, 100), &target()), None);
-        assert_snapshot!(owner_objection((0, 0), &target()).unwrap(), @"/app/data/users/Ada-L belongs to 0:0, and the user of a box is 1000:1000 (box.user): correct box.user, or chown the home and what is in it");
+    fn a_home_of_root_is_refused() {
+        assert_eq!(owner_objection(1000, &target()), None);
+        assert_snapshot!(owner_objection(0, &target()).unwrap(), @"/app/data/users/Ada-L belongs to root: see what is in it, and chown what is the user's to another uid");
     }
 
     #[test]

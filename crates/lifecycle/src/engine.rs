@@ -7,6 +7,7 @@ mod adoption;
 pub mod advice;
 mod docker;
 mod error;
+mod image_files;
 
 pub use about::About;
 pub use docker::ENGINE_INIT;

@@ -16,6 +16,7 @@ pub mod reap;
 pub mod wake;
 
 // What a box is.
+pub mod image_accounts;
 pub mod oci;
 pub mod spec;
 

@@ -11,8 +11,9 @@ use crate::spec::{BoxSpec, HostSide};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use host::account::Account;
+use host::box_user;
 use host::cache::Cache;
-use host::config::Config;
+use host::config::{Config, UidGid};
 use host::features::HostFeatures;
 use host::home;
 use host::limits::CgroupLimits;
@@ -171,7 +172,10 @@ impl<'a> Observer<'a> {
     async fn is_out_of_date(&mut self, one: &ObservedBox) -> Option<bool> {
         let created_from = one.spec.as_ref()?;
         let login = Login::parse(one.user.as_bytes()).ok()?;
-        let spec = self.spec(&login, one.cached.as_ref()?, self.features.get_or_init(HostFeatures::detect));
+        let account = one.cached.as_ref()?;
+        // An account without a valid uid gets no box at all.
+        let user = self.user(&login, account)?;
+        let spec = self.spec(&login, account, user, self.features.get_or_init(HostFeatures::detect));
         let image = self.image_id(&spec.image).await?;
         Some(*created_from != spec.of_image(&image).hash())
     }
@@ -201,7 +205,9 @@ impl<'a> Observer<'a> {
 
     /// The box of a user who has no container, as it would be created.
     fn missing(&self, login: &Login, account: &Account) -> ObservedBox {
-        let spec = self.spec(login, account, &HostFeatures::default());
+        // Nothing of the status depends on the user.
+        let user = UidGid { uid: 0, gid: 0 };
+        let spec = self.spec(login, account, user, &HostFeatures::default());
         let mut observed = ObservedBox {
             user: login.to_string(),
             status: status_of_missing(&spec),
@@ -235,11 +241,17 @@ impl<'a> Observer<'a> {
         Cache::new(&self.config.accounts.cache).read(login).map(|record| record.account)
     }
 
-    fn spec(&self, login: &Login, account: &Account, features: &HostFeatures) -> BoxSpec {
+    /// The user that the box runs as after its next cold start, if that is known.
+    fn user(&self, login: &Login, account: &Account) -> Option<UidGid> {
+        let claims = Path::new(box_user::DIRECTORY);
+        box_user::look(&self.config.container, login, Some(account), claims).ok().flatten()
+    }
+
+    fn spec(&self, login: &Login, account: &Account, user: UidGid, features: &HostFeatures) -> BoxSpec {
         let config = &self.config.container;
         let home = PathBuf::from(config.home.fill(login));
         let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-        let host = HostSide { home: &home, run: runtime_dir.box_dir(), features };
+        let host = HostSide { user, home: &home, run: runtime_dir.box_dir(), features };
         BoxSpec::new(config, login, account, host).on_runtime(self.config.engine.runtime)
     }
 

@@ -10,12 +10,13 @@ use crate::oci::{
     Root, User,
 };
 use host::account::Account;
-use host::config::{ContainerConfig, EngineRuntime};
+use host::config::{ContainerConfig, EngineRuntime, UidGid};
 use host::features::HostFeatures;
 use host::limits::{CgroupLimits, ContainerLimits, OpenFiles, Size};
 use host::sys::apparmor;
 use identity::Login;
 use serde::Serialize;
+use session::presence::{ETC_GROUP, ETC_PASSWD};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -93,6 +94,8 @@ pub struct BoxSpec {
 /// What the host provides for one box.
 #[derive(Clone, Copy, Debug)]
 pub struct HostSide<'a> {
+    /// The user that the box runs as.
+    pub user: UidGid,
     /// The user's home directory.
     pub home: &'a Path,
     /// The directory of the boot socket.
@@ -115,7 +118,7 @@ impl BoxSpec {
             runtime: EngineRuntime::default(),
             config: Config {
                 oci_version: "1.0.2".to_owned(),
-                process: process(config, &limits, host.features),
+                process: process(host, &limits),
                 root: Root { path: "rootfs".into(), readonly: true },
                 hostname: config.hostname.fill(login),
                 mounts: mounts(config, &limits, host),
@@ -175,15 +178,15 @@ impl Cpu {
     }
 }
 
-fn process(config: &ContainerConfig, limits: &ContainerLimits, features: &HostFeatures) -> Process {
+fn process(host: HostSide<'_>, limits: &ContainerLimits) -> Process {
     let OpenFiles { soft, hard } = limits.open_files;
     // With lxcfs, /proc/cpuinfo of a box shows only the processors that the box may use. But `nproc` and
     // OpenMP ask the scheduler, which counts the processors of the host, unless this variable is set.
     let cores = limits.cgroup.cpus.nano().saturating_add(999_999_999) / 1_000_000_000;
-    let threads = (!features.lxcfs.is_empty()).then(|| format!("OMP_NUM_THREADS={}", cores.max(1)));
+    let threads = (!host.features.lxcfs.is_empty()).then(|| format!("OMP_NUM_THREADS={}", cores.max(1)));
     Process {
         terminal: false,
-        user: User { uid: config.user.uid, gid: config.user.gid },
+        user: User { uid: host.user.uid, gid: host.user.gid },
         // The init sets the limit on open files of the programs itself. As an rlimit here, a value above the
         // engine's own limit would make the start fail. It reports the number of terminals when none is left.
         args: vec![INIT_IN_BOX.to_owned(), soft.to_string(), hard.to_string(), limits.ptys.to_string()],
@@ -194,7 +197,7 @@ fn process(config: &ContainerConfig, limits: &ContainerLimits, features: &HostFe
         // No core dumps: the kernel would write them to a place that the host has configured for its own.
         rlimits: vec![Rlimit { kind: "RLIMIT_CORE".to_owned(), soft: 0, hard: 0 }],
         no_new_privileges: true,
-        apparmor_profile: features.apparmor.then(|| apparmor::PROFILE.to_owned()),
+        apparmor_profile: host.features.apparmor.then(|| apparmor::PROFILE.to_owned()),
     }
 }
 
@@ -224,6 +227,9 @@ fn mounts(config: &ContainerConfig, limits: &ContainerLimits, host: HostSide<'_>
         bind(host.home, &config.mount, "rw"),
         bind(INIT.as_ref(), INIT_IN_BOX.as_ref(), "ro"),
         bind(host.run, RUN_IN_BOX.as_ref(), "ro"),
+        // So that its user has the login name in every image.
+        bind(&host.run.join(ETC_PASSWD), "/etc/passwd".as_ref(), "ro"),
+        bind(&host.run.join(ETC_GROUP), "/etc/group".as_ref(), "ro"),
     ];
     let lxcfs = host.features.lxcfs.iter().map(|(source, destination)| bind(source, destination, "ro"));
     kernel.into_iter().chain(memory).chain(binds).chain(lxcfs).collect()

@@ -1,4 +1,4 @@
-"""The rules of sshbox for `limits`, `idle_timeout` and `image` of an account.
+"""The rules of sshbox for `limits`, `idle_timeout`, `image` and `uid` of an account.
 
 sshbox rejects an account with one invalid value as a whole, so its user could not log in. The
 rules are those of sshbox (crates/host, limits.rs and account.rs). This module does not know users
@@ -7,7 +7,7 @@ or settings.
 
 import re
 
-EXTRAS = ("limits", "idle_timeout", "image")
+EXTRAS = ("limits", "idle_timeout", "image", "uid")
 
 _SIZE = re.compile(r"([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[ \t]*(b|([kmgtpe])(i?)b?)", re.I | re.A)
 _PERCENTAGE = re.compile(r"0*([1-9][0-9]?|100)[ \t]*%")
@@ -34,6 +34,11 @@ def _is_weight(value):
 
 def _is_number_of_terminals(value):
     return _is_count(value) and value > 0
+
+
+def _is_uid(value):
+    # Whether it is one of box.uids is known on the host alone.
+    return isinstance(value, int) and not _is_bool(value) and 1 <= value <= 2**32 - 2
 
 
 def _is_bool(value):
@@ -82,6 +87,7 @@ _FIELDS = {
     "limits.io_weight": (_is_weight, "an int from 1 to 10000"),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
+    "uid": (_is_uid, "an int from 1 to 4294967294"),
 }
 
 

@@ -14,7 +14,7 @@ fn the_output_of_config_connects_to_the_box() {
     let user = User::new("inner");
     let machine = Machine::of(&user);
     let known = format!("{}/known_hosts", machine.folder);
-    assert_eq!(machine.says(&[], &format!("{WHOSE}; id -un; echo $HOME")), "inner\nuser\n/home/user\n");
+    assert_eq!(machine.says(&[], &format!("{WHOSE}; id -un; echo $HOME")), "inner\ninner\n/home/user\n");
     let host_key = fs::read_to_string(&known).unwrap();
     assert!(host_key.starts_with("inner-box ssh-ed25519 "), "{host_key}");
     // The variables of the image are the same as in a session of the outer sshd.

@@ -1,8 +1,10 @@
 //! A container that `sshbox adopt` may set aside: what was found, whether it may be adopted, and how
 //! that is shown. Changes nothing.
 
-use super::account;
-use host::config::Config;
+use crate::account;
+use host::account::Account;
+use host::box_user;
+use host::config::{Config, UidGid};
 use host::home::{self, HomeError};
 use identity::Login;
 use lifecycle::adoption::{self, AdoptionTarget};
@@ -32,8 +34,10 @@ pub struct Candidate {
     mount: PathBuf,
     /// `None` if no container has this name.
     pub container: Option<ForeignContainer>,
-    /// The account id from the web app; `None` if it tells no ids.
-    pub account: Option<String>,
+    /// The account from the web app.
+    pub account: Option<Account>,
+    /// The owner of the home if it is not that of the box, and the new owner if that is known yet.
+    moves: Option<((u32, u32), Option<UidGid>)>,
     /// The processes in the container; `None` if the engine could not list them.
     pub processes: Option<Vec<String>>,
     /// Changed paths outside the home; `None` if the engine could not list them.
@@ -67,6 +71,7 @@ impl Candidate {
             mount: config.container.mount.clone(),
             container: engine.find_foreign(&name).await?,
             account: None,
+            moves: None,
             processes: Some(Vec::new()),
             changes: None,
             objections: Vec::new(),
@@ -94,23 +99,30 @@ impl Candidate {
 
     /// Collects every objection, so that an admin can mend all of them at once.
     fn collect_objections(&mut self, container: &ForeignContainer, config_file: &Path, config: &Config) {
-        let target = AdoptionTarget { home: &self.home, mount: &self.mount, owner: config.container.user };
+        let target = AdoptionTarget { home: &self.home, mount: &self.mount };
         let mut objections = adoption::objections(container, &target);
         let account = account::ask(config_file, config, &self.login);
+        let known = account.as_ref().ok();
         match home::inspect(&config.container.home, &self.login) {
             Err(error) => objections.push(chain(&error)),
             Ok(found) => {
-                objections.extend(adoption::owner_objection(found.owner, &target));
-                if let (Ok(Some(now)), Some(was)) = (&account, found.account)
-                    && *now != was
+                objections.extend(adoption::owner_objection(found.owner.0, &target));
+                let claims = Path::new(box_user::DIRECTORY);
+                match box_user::look(&config.container, &self.login, known, claims) {
+                    Ok(Some(user)) if user.uid == found.owner.0 => {}
+                    Ok(user) => self.moves = Some((found.owner, user)),
+                    Err(error) => objections.push(chain(&error)),
+                }
+                if let (Some(now), Some(was)) = (known.and_then(|account| account.id.clone()), found.account)
+                    && now != was
                 {
-                    let (home, now) = (self.home.clone(), now.clone());
+                    let home = self.home.clone();
                     objections.push(HomeError::OtherAccount { home, was, now }.to_string());
                 }
             }
         }
         match account {
-            Ok(account) => self.account = account,
+            Ok(account) => self.account = Some(account),
             Err(objection) => objections.push(objection),
         }
         self.objections = objections;
@@ -146,8 +158,12 @@ impl fmt::Display for Candidate {
                 let line = format!("{} {source} at {target}{access}", mounted.kind);
                 writeln!(f, "  mount      {}", escaped(&line))?;
             }
-            if let Some(account) = &self.account {
-                writeln!(f, "  account    {}", escaped(account))?;
+            if let Some(id) = self.account.as_ref().and_then(|account| account.id.as_ref()) {
+                writeln!(f, "  account    {}", escaped(id))?;
+            }
+            if let Some(((uid, gid), new)) = self.moves {
+                let new = new.map_or_else(|| "a uid of its own".to_owned(), |user| user.to_string());
+                writeln!(f, "  home       belongs to {uid}:{gid}, which will be {new}")?;
             }
             let processes = count_and_examples(self.processes.as_deref(), " will end: ");
             writeln!(f, "  processes  {processes}")?;
@@ -210,7 +226,8 @@ mod tests {
                 mounts: vec![home],
                 ..ForeignContainer::default()
             }),
-            account: Some("7".to_owned()),
+            account: Some(serde_json::from_str(r#"{"user":"Ada-L","id":7,"keys":[]}"#).unwrap()),
+            moves: Some(((1000, 1000), Some(UidGid { uid: 1_700_000_007, gid: 1_700_000_007 }))),
             processes: Some(["sleep infinity", "bash", "vim \u{1b}[31m", "top"].map(str::to_owned).to_vec()),
             changes: Some(vec!["/etc/apt.conf".to_owned()]),
             objections: Vec::new(),
@@ -225,6 +242,7 @@ mod tests {
           state      running, restart policy always
           mount      bind /app/data/users/Ada-L at /home/user
           account    7
+          home       belongs to 1000:1000, which will be 1700000007:1700000007
           processes  4 will end: sleep infinity, bash, vim \x1b[31m, ...
           changes    1 outside the home, which the box will lack: /etc/apt.conf
           verdict    can be set aside
@@ -233,6 +251,7 @@ mod tests {
             objections: vec!["it is being removed".to_owned(), "and more".to_owned()],
             processes: None,
             account: None,
+            moves: Some(((1000, 1000), None)),
             ..candidate()
         };
         assert_snapshot!(refused, @"
@@ -240,6 +259,7 @@ mod tests {
           image      scitex-user-workspace:latest
           state      running, restart policy always
           mount      bind /app/data/users/Ada-L at /home/user
+          home       belongs to 1000:1000, which will be a uid of its own
           processes  unknown
           changes    1 outside the home, which the box will lack: /etc/apt.conf
           refused    it is being removed

@@ -1,7 +1,7 @@
 //! Files, directories and users of the installation: who owns them and who may change them.
 
 use super::report::{CheckResult, Remedy, fail, mend, ok, skip, warn};
-use super::{Checked, Doctor};
+use super::{Checked, Doctor, uids};
 use crate::explain::KEYS_USER;
 use host::cache::Cache;
 use host::config;
@@ -227,10 +227,13 @@ pub fn homes(doctor: &Doctor) -> Checked {
     let base = home.parent().ok_or_else(|| skip("box.home has no parent"))?;
     let shown = base.display();
     Ok(match FileState::at(base).filter(|found| found.directory) {
-        Some(found) if found.is_roots_alone() => ok(format!("{shown}, closed to all but root")),
+        Some(found) if found.is_roots_alone() => match uids::wrong_owners(doctor.config()?) {
+            Some(wrong) => wrong,
+            None => ok(format!("{shown}, closed to all but root")),
+        },
         Some(found) if found.is_roots() => warn(
             format!(
-                "{shown} can be entered by every local user; a local user with the boxes' uid owns all homes"
+                "{shown} can be entered by every local user; a local user with the uid of a box owns its home"
             ),
             format!("chmod 0700 {shown}, unless other programs need it"),
         ),

@@ -3,12 +3,14 @@
 use super::logins::{INSPECT, first_login};
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::{Checked, Doctor, missing};
+use host::box_user;
 use lifecycle::engine::advice;
 use session::deadlines::{HOST_PROGRAM, LOGIN};
 use session::procfs;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 /// The most ports of the host to which a connection is tried.
 const MAX_PORTS: usize = 12;
@@ -18,8 +20,12 @@ const METADATA: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 
 
 /// `box`: is the box confined as it should be?
 pub fn confined(doctor: &Doctor) -> Checked {
-    let owner = doctor.config()?.container.user.uid;
-    Ok(judge_box(first_login(doctor)?.1, owner))
+    let (users, output) = first_login(doctor)?;
+    let (config, [name, _]) = (&doctor.config()?.container, &users.names);
+    // Its home exists by now.
+    let user = box_user::look(config, name, None, Path::new(box_user::DIRECTORY));
+    let user = user.ok().flatten().ok_or_else(|| skip("the uid of the box is not known"))?;
+    Ok(judge_box(output, user.uid))
 }
 
 /// The value of a field in the form of `proc_pid_status(5)`, or "" if the output has none.
@@ -43,7 +49,7 @@ fn judge_box(output: &str, owner: u32) -> CheckResult {
     }
     let uid = field("Uid").split_whitespace().next().unwrap_or_default();
     if uid != owner.to_string() {
-        wrong.push(format!("its user is {uid}, not {owner} (box.user)"));
+        wrong.push(format!("its user is {uid}, not {owner} (box.user, box.uids)"));
     }
     if !wrong.is_empty() {
         return fail(wrong.join("; "), advice::COMPARE_RIGHTS);

@@ -9,6 +9,7 @@ use super::report::{CheckResult, fail, ok, skip, warn};
 use super::ssh::{listen_address, values};
 use super::{Checked, Doctor};
 use crate::tool;
+use host::box_user;
 use host::cache::Cache;
 use identity::Login;
 use lifecycle::container::Container;
@@ -269,6 +270,10 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
     wait_for_sessions_to_end(name);
     left.extend(runtime_dir.remove().err().map(in_runtime_dir));
     left.extend(problem(&home, fs::remove_dir(&home)));
+    if !home.exists() {
+        let claims = Path::new(box_user::DIRECTORY);
+        left.extend(problem(claims, box_user::release(name, claims)));
+    }
     left
 }
 

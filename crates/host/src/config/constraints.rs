@@ -1,7 +1,9 @@
 //! Constraints on the values of a configuration, beyond their types.
 
 use super::sections::Config;
+use identity::{UID_BASE, UID_MASK};
 use session::deadlines;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 use std::time::Duration;
 
@@ -16,6 +18,13 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     }
     if !config.container.mount.is_absolute() || config.container.mount == Path::new("/") {
         return Err("box.mount must be an absolute path below /");
+    }
+    // It stands in /etc/passwd of the box.
+    if config.container.mount.as_os_str().as_bytes().iter().any(|byte| b":\n".contains(byte)) {
+        return Err("box.mount must not contain a colon or a line break");
+    }
+    if config.container.uids.overlaps(UID_BASE, UID_BASE | UID_MASK) {
+        return Err("box.uids must not overlap 1879048192-2147483647: users have these uids on the host");
     }
     if config.accounts.timeout.0.is_zero() || config.accounts.timeout.0 > deadlines::ACCOUNTS_TIMEOUT_MAX {
         return Err("accounts.timeout must be between 1ms and 20s: sshd waits that long in each login");

@@ -1,7 +1,7 @@
 //! The sections of the configuration file with their keys and defaults. Add a key here.
 
 use super::durations::{IdleTimeout, TimeSpan};
-use super::values::{AccountUrl, EngineRuntime, Hostname, ManageUrl, Template, UidGid};
+use super::values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, Template, UidRange};
 use crate::limits::Limits;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -105,7 +105,9 @@ pub struct ContainerConfig {
     /// Mount point of the home in the container.
     pub mount: PathBuf,
     /// User and group of the user's processes.
-    pub user: UidGid,
+    pub user: BoxUser,
+    /// The uids and gids of boxes, where each has its own.
+    pub uids: UidRange,
     /// Host name in the container.
     pub hostname: Hostname,
     /// Network. If it does not exist, it is created with traffic between containers blocked.
@@ -123,7 +125,8 @@ impl Default for ContainerConfig {
             name: Template("sshbox-{user}".to_owned()),
             home: Template("/var/lib/sshbox/homes/{user}".to_owned()),
             mount: "/home/user".into(),
-            user: UidGid { uid: 1000, gid: 1000 },
+            user: BoxUser::Own,
+            uids: UidRange { first: 1_700_000_000, last: 1_799_999_999 },
             hostname: Hostname("box".to_owned()),
             network: "sshbox".to_owned(),
             limits: Limits::default(),

@@ -34,6 +34,12 @@ impl Template {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text before `{user}`, and the text after it.
+    #[must_use]
+    pub fn parts(&self) -> (&str, &str) {
+        self.0.split_once(USER).unwrap_or((&self.0, ""))
+    }
 }
 
 impl FromStr for Template {
@@ -209,7 +215,7 @@ impl FromStr for UidGid {
         match parse() {
             Some((0, _) | (_, 0)) => Err("the user of a box cannot be root"),
             Some((uid, gid)) => Ok(Self { uid, gid }),
-            None => Err("expected \"uid:gid\" in numbers, like \"1000:1000\""),
+            None => Err("expected \"own\", or \"uid:gid\" in numbers, like \"1000:1000\""),
         }
     }
 }
@@ -226,7 +232,93 @@ impl Serialize for UidGid {
     }
 }
 
-deserialize_from_str!(Template, Hostname, AccountUrl, EngineRuntime, ManageUrl, UidGid);
+/// The user of the boxes, written as `own` or like `1000:1000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoxUser {
+    /// Each box has a uid and a gid of its own, from `box.uids`.
+    Own,
+    /// All boxes have this user.
+    Fixed(UidGid),
+}
+
+impl FromStr for BoxUser {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "own" {
+            return Ok(Self::Own);
+        }
+        text.parse().map(Self::Fixed)
+    }
+}
+
+impl fmt::Display for BoxUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("own"),
+            Self::Fixed(user) => user.fmt(f),
+        }
+    }
+}
+
+impl Serialize for BoxUser {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The uids, and gids, that are kept for boxes, written like `1700000000-1799999999`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UidRange {
+    /// The first.
+    pub first: u32,
+    /// The last.
+    pub last: u32,
+}
+
+impl UidRange {
+    /// Whether this uid is in the range.
+    #[must_use]
+    pub fn contains(self, uid: u32) -> bool {
+        (self.first..=self.last).contains(&uid)
+    }
+
+    /// Whether it has a uid in common with the range from `first` to `last`.
+    #[must_use]
+    pub fn overlaps(self, first: u32, last: u32) -> bool {
+        self.first <= last && first <= self.last
+    }
+}
+
+impl FromStr for UidRange {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (first, last) = text.split_once('-')?;
+            Some(Self { first: first.trim().parse().ok()?, last: last.trim().parse().ok()? })
+        };
+        match parse() {
+            // The kernel reserves the last number.
+            Some(range) if range.first > 0 && range.first <= range.last && range.last < u32::MAX => Ok(range),
+            _ => Err("expected \"first-last\" in numbers, like \"1700000000-1799999999\""),
+        }
+    }
+}
+
+impl fmt::Display for UidRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+impl Serialize for UidRange {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+deserialize_from_str!(Template, Hostname, AccountUrl, EngineRuntime, ManageUrl, UidGid, BoxUser, UidRange);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! Why a home cannot be used.
 
+use crate::config::UidGid;
 use nix::errno::Errno;
 use std::fmt;
 use std::io;
@@ -25,6 +26,15 @@ pub enum HomeError {
         /// The account that logs in.
         now: String,
     },
+    /// The home belongs to another uid than that of the box.
+    OtherOwner {
+        /// The home.
+        home: PathBuf,
+        /// Its uid and gid.
+        owner: (u32, u32),
+        /// The user of the box.
+        expected: UidGid,
+    },
 }
 
 impl fmt::Display for HomeError {
@@ -37,6 +47,9 @@ impl fmt::Display for HomeError {
             Self::OtherAccount { home, was, now } => {
                 write!(f, "home {} belongs to account {was}, not to account {now}", home.display())
             }
+            Self::OtherOwner { home, owner: (uid, gid), expected } => {
+                write!(f, "home {} belongs to {uid}:{gid}, not to {expected}", home.display())
+            }
         }
     }
 }
@@ -46,7 +59,7 @@ impl std::error::Error for HomeError {
         match self {
             Self::Base(_, error) | Self::Create(_, error) | Self::Open(_, error) => Some(error),
             Self::Note(_, error) => Some(error),
-            Self::OtherAccount { .. } => None,
+            Self::OtherAccount { .. } | Self::OtherOwner { .. } => None,
         }
     }
 }

@@ -95,10 +95,39 @@ fn a_home_that_is_not_incomplete_keeps_its_owner() {
         if file {
             fs::write(home.join("thesis"), "x").unwrap();
         }
-        ensure(&template(dir.path()), &alice(), None, other()).unwrap();
+        let ensured = ensure(&template(dir.path()), &alice(), None, other());
         assert_eq!(owner_of(&home), me(), "{of_home:o} {of_base:o}");
+        // Refused unless the test runs as a user who cannot have another one.
+        let refused = matches!(ensured, Err(HomeError::OtherOwner { .. }));
+        assert_eq!(refused, me() != other(), "{of_home:o} {of_base:o}: {ensured:?}");
         let _ = fs::remove_file(home.join("thesis"));
     }
+}
+
+#[test]
+fn a13_a_home_of_another_uid_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = ensure(&template(dir.path()), &alice(), None, me()).unwrap();
+    fs::write(home.join("thesis"), "x").unwrap();
+    let UidGid { uid, gid } = me();
+    let expected = UidGid { uid: uid + 1, gid: gid + 1 };
+    let error = ensure(&template(dir.path()), &alice(), None, expected).unwrap_err();
+    let text = format!("home {} belongs to {uid}:{gid}, not to {expected}", home.display());
+    assert_eq!(error.to_string(), text);
+    assert_eq!((owner_of(&home), owner_of(&home.join("thesis"))), (me(), me()));
+}
+
+#[test]
+fn owners_finds_all_homes_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["u-alice-x/home", "u-bob-x", "alice", ".u-alice-x/home", "u-é-x/home"] {
+        fs::create_dir_all(dir.path().join(name)).unwrap();
+    }
+    symlink("/etc", dir.path().join("u-bob-x/home")).unwrap();
+    let inner: Template = format!("{}/u-{{user}}-x/home", dir.path().display()).parse().unwrap();
+    assert_eq!(owners(&inner).unwrap(), [(alice(), me().uid)]);
+    assert_eq!(owners(&template(dir.path())).unwrap().len(), 3);
+    assert_eq!(owners(&"/nonexistent/homes/{user}".parse().unwrap()).unwrap(), []);
 }
 
 #[test]

@@ -264,7 +264,7 @@ fn foreign_mount(point: MountPoint) -> Option<ForeignMount> {
 mod tests {
     use super::*;
     use crate::spec::HostSide;
-    use host::config::ContainerConfig;
+    use host::config::{ContainerConfig, UidGid};
     use host::features::HostFeatures;
     use identity::Login;
     use insta::assert_snapshot;
@@ -275,6 +275,7 @@ mod tests {
         let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
         let features = HostFeatures { ipv6: true, lxcfs, io_weight: true, apparmor: true };
         let host = HostSide {
+            user: UidGid { uid: 1_700_000_042, gid: 1_700_000_042 },
             home: Path::new("/var/lib/sshbox/homes/alice"),
             run: Path::new("/run/sshbox/boxes/alice"),
             features: &features,
@@ -337,6 +338,18 @@ mod tests {
               },
               {
                 "ReadOnly": true,
+                "Source": "/run/sshbox/boxes/alice/etc-passwd",
+                "Target": "/etc/passwd",
+                "Type": "bind"
+              },
+              {
+                "ReadOnly": true,
+                "Source": "/run/sshbox/boxes/alice/etc-group",
+                "Target": "/etc/group",
+                "Type": "bind"
+              },
+              {
+                "ReadOnly": true,
                 "Source": "/var/lib/lxcfs/proc/meminfo",
                 "Target": "/proc/meminfo",
                 "Type": "bind"
@@ -378,7 +391,7 @@ mod tests {
             "sshbox.user": "alice"
           },
           "Tty": false,
-          "User": "1000:1000",
+          "User": "1700000042:1700000042",
           "WorkingDir": "/"
         }
         "#);

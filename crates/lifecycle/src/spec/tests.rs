@@ -21,6 +21,7 @@ fn account(limits: &str) -> Account {
 fn spec_on(limits: &str, features: &HostFeatures) -> BoxSpec {
     let config = config::Config::default().container;
     let host = HostSide {
+        user: UidGid { uid: 1_700_000_042, gid: 1_700_000_042 },
         home: Path::new("/var/lib/sshbox/homes/alice"),
         run: Path::new("/run/sshbox/boxes/alice"),
         features,
@@ -61,6 +62,8 @@ fn the_mounts_of_a_box() {
     /home/user bind /var/lib/sshbox/homes/alice rbind,rprivate,rw
     /sbin/sshbox-init bind /usr/lib/sshbox/sshbox-init rbind,rprivate,ro
     /run/sshbox bind /run/sshbox/boxes/alice rbind,rprivate,ro
+    /etc/passwd bind /run/sshbox/boxes/alice/etc-passwd rbind,rprivate,ro
+    /etc/group bind /run/sshbox/boxes/alice/etc-group rbind,rprivate,ro
     ");
 }
 
@@ -84,8 +87,8 @@ fn the_description_of_a_box() {
         "process": {
           "terminal": false,
           "user": {
-            "uid": 1000,
-            "gid": 1000
+            "uid": 1700000042,
+            "gid": 1700000042
           },
           "args": [
             "/sbin/sshbox-init",
@@ -229,6 +232,7 @@ fn every_part_of_a_spec_counts() {
         with(|spec| drop(spec.config.annotations.insert(LABEL_ACCOUNT.to_owned(), String::new()))),
         with(|spec| spec.config.hostname.push('x')),
         with(|spec| spec.network.push('x')),
+        with(|spec| spec.config.process.user.uid += 1),
         base.clone().of_image("sha256:2"),
         spec(r#"{"memory":"1GiB"}"#),
         spec(r#"{"shm":"1MiB"}"#),

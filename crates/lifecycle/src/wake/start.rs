@@ -5,10 +5,12 @@ use super::start_step::{StartStep, start_step};
 use super::{PROGRAM, RequestOutcome, account, engine_failed, foreign, lock_state, log_end, no_runtime_dir};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
+use crate::image_accounts::{ImageAccounts, ImageAccountsError};
 use crate::observe::{status_of_missing, why_stopped};
 use crate::spec::{BoxSpec, HostSide};
 use crate::transport::{BoxSockets, HandOver, InitState, accepts_sessions};
-use host::config::Config;
+use host::box_user::{self, BoxUserError};
+use host::config::{Config, UidGid};
 use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
@@ -19,7 +21,7 @@ use session::deadlines::{NETWORK, START};
 use session::exit::{ExitStatus, Failure};
 use session::init::NO_FILTER;
 use session::journal::{Event, Field, FieldValue, log};
-use session::presence::{RUN, UserRuntimeDir};
+use session::presence::{ETC_GROUP, ETC_PASSWD, RUN, UserRuntimeDir};
 use session::texts;
 use session::wire::Fields;
 use std::path::Path;
@@ -36,6 +38,10 @@ struct Start<'a> {
     engine: Engine,
     runtime_dir: &'a UserRuntimeDir,
     login: &'a Login,
+    /// The user that the box runs as.
+    user: UidGid,
+    /// The home in the box.
+    mount: &'a Path,
     /// Time between SIGTERM and SIGKILL when the box is stopped.
     grace: Duration,
     /// The text that the init shows at the first login.
@@ -53,16 +59,18 @@ pub async fn start(
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
     let account = account(config, login)?;
-    let home = home::ensure(&config.container.home, login, account.id.as_deref(), config.container.user)
-        .map_err(no_home)?;
-    // So that `~alice` is the home also in the box, if its image looks names up in this file.
-    let (owner, mount) = (config.container.user, config.container.mount.display());
+    let user = box_user::claim(&config.container, login, &account, Path::new(box_user::DIRECTORY))
+        .map_err(|error| no_user(&error))?;
+    let home = home::ensure(&config.container.home, login, account.id.as_deref(), user)
+        .map_err(|error| no_home(&error, login))?;
+    // Images of earlier releases look names up in this file.
+    let mount = config.container.mount.display();
     runtime_dir
-        .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
+        .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", user.uid, user.gid))
         .map_err(no_runtime_dir)?;
     let account_id = account.id.as_deref().unwrap_or_default();
     let host_key = host_key::derive(Path::new(host_key::PATH), login.as_str(), account_id)
-        .and_then(|key| runtime_dir.write_host_key(&key, owner.uid, owner.gid));
+        .and_then(|key| runtime_dir.write_host_key(&key, user.uid, user.gid));
     if let Err(error) = host_key {
         // Only `@sshd` needs it, and reports that it is missing.
         let fields: [FieldValue<'_>; 2] =
@@ -71,7 +79,7 @@ pub async fn start(
     }
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let spec_with = |features: &HostFeatures| {
-        let host = HostSide { home: &home, run: runtime_dir.box_dir(), features };
+        let host = HostSide { user, home: &home, run: runtime_dir.box_dir(), features };
         BoxSpec::new(&config.container, login, &account, host).on_runtime(config.engine.runtime)
     };
     let features = HostFeatures::detect();
@@ -84,6 +92,8 @@ pub async fn start(
         engine,
         runtime_dir: &runtime_dir,
         login,
+        user,
+        mount: &config.container.mount,
         grace: config.reap.grace.0,
         welcome_text: welcome_text(login.as_str(), &status_of_missing(&spec), idle_timeout.0),
         progress,
@@ -134,6 +144,7 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
                 _ => pause(attempt).await,
             },
             (StartStep::Start, Some(container)) => {
+                write_accounts(start, &spec).await?;
                 if run(start, &container.id).await? {
                     return Ok(Some((Event::BoxStarted, "it was stopped")));
                 }
@@ -210,11 +221,28 @@ async fn create(start: &Start<'_>, spec: &BoxSpec) -> Result<Option<String>, Fai
     }
     ensure_network(start, &spec.network).await?;
     start.progress.tell(texts::CREATING_CONTAINER);
+    write_accounts(start, spec).await?;
     match start.engine.create(spec).await {
         Ok(id) => Ok(Some(id)),
         Err(EngineError::Conflict(..)) => Ok(None),
         Err(error) => Err(engine_failed(error)),
     }
+}
+
+/// Writes the files that are `/etc/passwd` and `/etc/group` in the box.
+async fn write_accounts(start: &Start<'_>, spec: &BoxSpec) -> Result<(), Failure> {
+    let Start { engine, runtime_dir, login, user, mount, .. } = start;
+    let image = if spec.image_id.is_empty() {
+        // The image was removed, but not the container that was created from it. Files of an earlier start stay.
+        if [ETC_PASSWD, ETC_GROUP].iter().all(|name| runtime_dir.box_dir().join(name).exists()) {
+            return Ok(());
+        }
+        ImageAccounts::default()
+    } else {
+        ImageAccounts::of(engine, &spec.image_id, Path::new(RUN)).await.map_err(no_accounts)?
+    };
+    let (passwd, group) = (image.passwd(login, *user, mount), image.group(login, *user));
+    runtime_dir.write_etc(&passwd, &group).map_err(no_runtime_dir)
 }
 
 /// Starts the container and hands the listening socket over. Returns `false` if the container, or something
@@ -282,10 +310,33 @@ async fn pause(attempt: u32) {
     tokio::time::sleep(PAUSE.saturating_mul((attempt + 1).min(5)).saturating_add(jitter)).await;
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn no_home(error: HomeError) -> Failure {
+fn no_user(error: &BoxUserError) -> Failure {
+    let (status, advice) = match error {
+        BoxUserError::OutOfRange(..) => (ExitStatus::Refused, texts::UID_NOT_FOR_BOXES),
+        BoxUserError::Taken { .. } => (ExitStatus::Refused, texts::UID_TAKEN),
+        BoxUserError::NoneLeft(_) | BoxUserError::Io(..) => (ExitStatus::Unavailable, texts::NO_UID),
+    };
+    Failure::because(status, advice, error)
+}
+
+fn no_home(error: &HomeError, login: &Login) -> Failure {
     match error {
-        HomeError::OtherAccount { .. } => Failure::because(ExitStatus::Refused, texts::OTHER_ACCOUNT, &error),
-        _ => Failure::because(ExitStatus::Unavailable, texts::NO_HOME, &error),
+        HomeError::OtherAccount { .. } => Failure::because(ExitStatus::Refused, texts::OTHER_ACCOUNT, error),
+        HomeError::OtherOwner { .. } => {
+            Failure::because(ExitStatus::Refused, texts::home_of_another_uid(login.as_str()), error)
+        }
+        _ => Failure::because(ExitStatus::Unavailable, texts::NO_HOME, error),
+    }
+}
+
+fn no_accounts(error: ImageAccountsError) -> Failure {
+    match error {
+        ImageAccountsError::Engine(error) => engine_failed(error),
+        error @ ImageAccountsError::Busy(_) => {
+            Failure::because(ExitStatus::TryAgain, texts::IMAGE_BUSY, &error)
+        }
+        error @ ImageAccountsError::Copies(..) => {
+            Failure::because(ExitStatus::TryAgain, texts::NO_BOX_FILES, &error)
+        }
     }
 }

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use crate::container::BoxLabels;
     use crate::spec::HostSide;
-    use host::config::Config;
+    use host::config::{Config, UidGid};
     use host::features::HostFeatures;
     use identity::Login;
     use std::path::Path;
@@ -60,7 +60,8 @@ mod tests {
     fn spec() -> BoxSpec {
         let account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
         let features = HostFeatures::default();
-        let host = HostSide { home: Path::new("/h"), run: Path::new("/r"), features: &features };
+        let user = UidGid { uid: 1_700_000_042, gid: 1_700_000_042 };
+        let host = HostSide { user, home: Path::new("/h"), run: Path::new("/r"), features: &features };
         let login = Login::parse(b"alice").unwrap();
         BoxSpec::new(&Config::default().container, &login, &account, host).of_image("sha256:1")
     }

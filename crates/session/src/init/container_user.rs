@@ -1,4 +1,4 @@
-//! The user of the container, from the image's `/etc/passwd`. The file is parsed here because a static
+//! The user of the container, from its `/etc/passwd`. The file is parsed here because a static
 //! program has no NSS.
 
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The user of the container.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ContainerUser {
-    /// Name in the container, not the login name.
+    /// Name in the container: the login name, from the line that the host put into `/etc/passwd`.
     pub name: OsString,
     /// Home directory in the container.
     pub home: PathBuf,

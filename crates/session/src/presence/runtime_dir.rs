@@ -1,8 +1,9 @@
 //! Two directories and a file of one user below `/run/sshbox`.
 //!
 //! `users/NAME/` is used on the host: it has the locks, `init.sock`, and the files that `account_note.rs`,
-//! `limits_note.rs`, `pace.rs`, `session_slots.rs` and `stop_record.rs` write. `boxes/NAME/` is what the container sees at its `/run/sshbox`: it has
-//! `boot.sock`, a passwd entry, the host key of the container's SSH server and the welcome text. The file
+//! `limits_note.rs`, `pace.rs`, `session_slots.rs` and `stop_record.rs` write. `boxes/NAME/` is what the
+//! container sees at its `/run/sshbox`: it has `boot.sock`, a passwd entry, the files that are its
+//! /etc/passwd and /etc/group, the host key of the container's SSH server and the welcome text. The file
 //! `accounts/NAME` contains the id of the account that logged in last, and `accounts/.NAME.answer` what
 //! `login_answer.rs` says; `sshbox-keys` writes both.
 
@@ -16,6 +17,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+/// The file in `boxes/NAME/` that is mounted at the container's `/etc/passwd`.
+pub const ETC_PASSWD: &str = "etc-passwd";
+
+/// The file in `boxes/NAME/` that is mounted at the container's `/etc/group`.
+pub const ETC_GROUP: &str = "etc-group";
 
 /// The runtime directories and the login account note of one user.
 #[derive(Debug)]
@@ -141,6 +148,17 @@ impl UserRuntimeDir {
     /// The I/O error.
     pub fn write_passwd_entry(&self, line: &str) -> io::Result<()> {
         atomic::replace(atomic::directory(&self.box_dir)?, "passwd", line.as_bytes(), 0o644, None)
+    }
+
+    /// Writes the files that are mounted at the container's `/etc/passwd` and `/etc/group`. A running container
+    /// keeps those of its start. For root.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn write_etc(&self, passwd: &[u8], group: &[u8]) -> io::Result<()> {
+        let dir = atomic::directory(&self.box_dir)?;
+        atomic::replace(&dir, ETC_PASSWD, passwd, 0o644, None)?;
+        atomic::replace(&dir, ETC_GROUP, group, 0o644, None)
     }
 
     /// Writes the host key of the container's SSH server. `uid` and `gid` are those of the user that the

@@ -46,9 +46,13 @@ pub const ENDED_AT_ONCE: &str = "your box started and ended at once; try again, 
 pub const NO_FILTER: &str =
     "the kernel of the host cannot filter the system calls of your box; tell your admin";
 pub const NETWORK_BUSY: &str = "another process is creating the network of the boxes; try again in a minute";
+pub const IMAGE_BUSY: &str = "another process is reading the image of your box; try again in a minute";
 pub const FOREIGN: &str = "a container that is not yours has the name of your box; tell your admin";
 pub const OTHER_ACCOUNT: &str =
     "the home of this name belongs to an earlier account; your admin must decide what to do with it";
+pub const UID_NOT_FOR_BOXES: &str = "your account names a uid that is not for boxes; tell your admin";
+pub const UID_TAKEN: &str = "the uid of your box belongs to another box; tell your admin";
+pub const NO_UID: &str = "the host has no uid for your box; tell your admin";
 pub const NO_HOME: &str = "your home cannot be opened; tell your admin";
 pub const NO_ENGINE: &str =
     "the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin";
@@ -78,6 +82,12 @@ pub fn key_removed(fingerprint: &str) -> String {
     format!(
         "the key {fingerprint} was removed from your account, so this connection is closed; log in with another key"
     )
+}
+
+/// The home belongs to another uid than the box.
+#[must_use]
+pub fn home_of_another_uid(login: &str) -> String {
+    format!("your home belongs to another uid on this host; ask your admin to run: sudo sshbox chown {login}")
 }
 
 /// The variables of the client, alone or with the command, do not fit into a request.
@@ -196,8 +206,12 @@ mod tests {
             ENDED_AT_ONCE,
             NO_FILTER,
             NETWORK_BUSY,
+            IMAGE_BUSY,
             FOREIGN,
             OTHER_ACCOUNT,
+            UID_NOT_FOR_BOXES,
+            UID_TAKEN,
+            NO_UID,
             NO_HOME,
             NO_ENGINE,
             SLOW_ENGINE,
@@ -237,8 +251,12 @@ mod tests {
         your box started and ended at once; try again, then tell your admin
         the kernel of the host cannot filter the system calls of your box; tell your admin
         another process is creating the network of the boxes; try again in a minute
+        another process is reading the image of your box; try again in a minute
         a container that is not yours has the name of your box; tell your admin
         the home of this name belongs to an earlier account; your admin must decide what to do with it
+        your account names a uid that is not for boxes; tell your admin
+        the uid of your box belongs to another box; tell your admin
+        the host has no uid for your box; tell your admin
         your home cannot be opened; tell your admin
         the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin
         the container engine is too slow; try again in a minute, then tell your admin
@@ -253,6 +271,7 @@ mod tests {
 
     #[test]
     fn texts_with_a_value() {
+        assert_snapshot!(home_of_another_uid("alice"), @"your home belongs to another uid on this host; ask your admin to run: sudo sshbox chown alice");
         assert_snapshot!(environment_too_long(210_000, 200_000), @"the variables that your client sends are 210 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config");
         assert_snapshot!(unknown_terminal("ghostty", "xterm-256color"), @"sshbox: this box does not know the terminal type ghostty; its programs get xterm-256color");
         assert_snapshot!(no_program("/bin/zsh"), @"the image of this box has no /bin/zsh");

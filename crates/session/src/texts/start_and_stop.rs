@@ -10,6 +10,7 @@ pub const STARTING: &str = "starting your box";
 pub const STOPPING: &str = "stopping your box";
 pub const ADMIN_STARTING: &str = "starting the box";
 pub const ADMIN_STOPPING: &str = "stopping the box";
+pub const ADMIN_CHOWN: &str = "changing the owner of the home";
 pub const ADMIN_REAPING: &str = "checking all boxes";
 
 /// After Ctrl-C; it follows "checking all boxes: ".

@@ -86,6 +86,7 @@ mod tests {
             limits: RequestedLimits::default(),
             idle_timeout: None,
             image: None,
+            uid: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::explain::{KEYS_USER, sshbox_keys};
 use crate::tool;
+use host::account::Account;
 use host::cache::{Cache, LookupOutcome};
 use host::config::Config;
 use identity::Login;
@@ -11,9 +12,8 @@ use session::deadlines::SSHBOX_KEYS;
 use std::path::Path;
 use std::time::Duration;
 
-/// The id of the account that the web app has for `login` now, or `None` if it tells no ids. An error is
-/// a reason against the adoption.
-pub fn ask(config_file: &Path, config: &Config, login: &Login) -> Result<Option<String>, String> {
+/// The account that the web app has for `login` now. An error is a reason to change nothing.
+pub fn ask(config_file: &Path, config: &Config, login: &Login) -> Result<Account, String> {
     let no_answer =
         || format!("the web app gave no account for {login}; see journalctl -t {KEYS_USER}, then try again");
     let asked_at = clock::now();
@@ -27,7 +27,7 @@ pub fn ask(config_file: &Path, config: &Config, login: &Login) -> Result<Option<
     let now = clock::now();
     let record = cache.read(login).filter(|record| is_after(record.requested(&now), &asked_at));
     match (record, cache.last_outcome(login, &now)) {
-        (Some(record), _) => Ok(record.account.id),
+        (Some(record), _) => Ok(record.account),
         (None, Some((LookupOutcome::Refused, at))) if is_after(Some(at), &asked_at) => {
             Err(format!("the web app refuses {login}: the user is missing, inactive or has no key"))
         }
