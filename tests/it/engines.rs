@@ -114,8 +114,12 @@ async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
     let account: Account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
     let login = identity::Login::parse(b"alice").unwrap();
     let features = HostFeatures::default();
-    let host =
-        HostSide { home: Path::new("/homes/alice"), run: Path::new("/run/alice"), features: &features };
+    let host = HostSide {
+        name: "sshbox-00112233aabbccdd",
+        home: Path::new("/homes/alice"),
+        run: Path::new("/run/alice"),
+        features: &features,
+    };
     let spec = BoxSpec::new(&config::ContainerConfig::default(), &login, &account, host);
     assert_eq!(engine.running_boxes().await?[0].user, "alice");
     assert_eq!(engine.image_id("sshbox-user").await?.as_deref(), Some("sha256:01"));

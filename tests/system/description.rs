@@ -16,8 +16,8 @@ fn spec_of(user: &User) -> BoxSpec {
     let login = Login::parse(user.name.as_bytes()).unwrap();
     let account = Cache::new(&config.accounts.cache).read(&login).unwrap().account;
     let run = format!("/run/sshbox/boxes/{login}");
-    let (home, features) = (user.home(), HostFeatures::detect());
-    let host = HostSide { home: Path::new(&home), run: Path::new(&run), features: &features };
+    let (name, home, features) = (user.container(), user.home(), HostFeatures::detect());
+    let host = HostSide { name: &name, home: Path::new(&home), run: Path::new(&run), features: &features };
     BoxSpec::new(&config.container, &login, &account, host).of_image(&user.inspect("{{.Image}}"))
 }
 

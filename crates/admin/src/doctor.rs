@@ -9,6 +9,7 @@ mod docker;
 mod files;
 mod isolation;
 mod logins;
+mod names;
 mod report;
 mod site;
 mod ssh;
@@ -83,7 +84,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("cgroups", docker::cgroups),
     ("image", docker::image),
     ("network", docker::network),
+    ("names", names::names),
     ("homes", files::homes),
+    ("homes-mount", files::homes_mount),
     ("port", logins::port),
     ("login", logins::login),
     ("sftp", logins::sftp),

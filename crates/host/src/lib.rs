@@ -13,6 +13,7 @@
 )]
 
 pub mod account;
+pub mod box_names;
 pub mod cache;
 pub mod config;
 pub mod explanation;
@@ -20,6 +21,7 @@ pub mod features;
 pub mod home;
 pub mod host_key;
 pub mod limits;
+pub mod secret;
 mod serde_text;
 pub mod sys;
 pub mod trusted_file;

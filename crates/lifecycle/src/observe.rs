@@ -7,10 +7,12 @@ pub use usage::{UsageReading, measure, measure_now};
 
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError, ListedBox};
+use crate::naming::find_box;
 use crate::spec::{BoxSpec, HostSide};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use host::account::Account;
+use host::box_names::{BoxNames, NoBoxName};
 use host::cache::Cache;
 use host::config::Config;
 use host::features::HostFeatures;
@@ -68,6 +70,8 @@ pub struct ObservedBox {
 pub enum ObserveError {
     /// The engine does not reply.
     Engine(EngineError),
+    /// The name of the box cannot be computed.
+    Name(NoBoxName),
     /// The container with the name of the box was created by another program, or for another user.
     Foreign {
         /// The name.
@@ -81,6 +85,7 @@ impl fmt::Display for ObserveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(_) => f.write_str("cannot observe boxes"),
+            Self::Name(_) => f.write_str("cannot compute the name of the box"),
             Self::Foreign { name, user } => {
                 write!(f, "container {name} is not the box of {user}: it lacks the labels of sshbox")
             }
@@ -92,8 +97,15 @@ impl std::error::Error for ObserveError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Engine(error) => Some(error),
+            Self::Name(error) => Some(error),
             Self::Foreign { .. } => None,
         }
+    }
+}
+
+impl From<NoBoxName> for ObserveError {
+    fn from(error: NoBoxName) -> Self {
+        Self::Name(error)
     }
 }
 
@@ -151,13 +163,13 @@ impl<'a> Observer<'a> {
     /// # Errors
     /// [`ObserveError`]
     pub async fn one(&self, login: &Login) -> Result<Option<ObservedBox>, ObserveError> {
-        let name = self.config.container.name.fill(login);
-        match self.engine.find(&name).await? {
+        let names = BoxNames::load(&self.config.container.name)?;
+        match find_box(&self.engine, &names, login).await? {
             Some(container) if container.is_box_of(login.as_str()) => {
                 Ok(Some(self.existing(login.as_str(), &container)))
             }
-            Some(_) => Err(ObserveError::Foreign { name, user: login.clone() }),
-            None => Ok(self.account(login).map(|account| self.missing(login, &account))),
+            Some(container) => Err(ObserveError::Foreign { name: container.name, user: login.clone() }),
+            None => Ok(self.account(login).map(|account| self.missing(&names.of(login), login, &account))),
         }
     }
 
@@ -171,7 +183,9 @@ impl<'a> Observer<'a> {
     async fn is_out_of_date(&mut self, one: &ObservedBox) -> Option<bool> {
         let created_from = one.spec.as_ref()?;
         let login = Login::parse(one.user.as_bytes()).ok()?;
-        let spec = self.spec(&login, one.cached.as_ref()?, self.features.get_or_init(HostFeatures::detect));
+        let features = self.features.get_or_init(HostFeatures::detect);
+        let name = BoxNames::load(&self.config.container.name).ok()?.of(&login);
+        let spec = self.spec(&name, &login, one.cached.as_ref()?, features);
         let image = self.image_id(&spec.image).await?;
         Some(*created_from != spec.of_image(&image).hash())
     }
@@ -200,8 +214,8 @@ impl<'a> Observer<'a> {
     }
 
     /// The box of a user who has no container, as it would be created.
-    fn missing(&self, login: &Login, account: &Account) -> ObservedBox {
-        let spec = self.spec(login, account, &HostFeatures::default());
+    fn missing(&self, name: &str, login: &Login, account: &Account) -> ObservedBox {
+        let spec = self.spec(name, login, account, &HostFeatures::default());
         let mut observed = ObservedBox {
             user: login.to_string(),
             status: status_of_missing(&spec),
@@ -233,11 +247,12 @@ impl<'a> Observer<'a> {
         Cache::new(&self.config.accounts.cache).read(login).map(|record| record.account)
     }
 
-    fn spec(&self, login: &Login, account: &Account, features: &HostFeatures) -> BoxSpec {
+    fn spec(&self, name: &str, login: &Login, account: &Account, features: &HostFeatures) -> BoxSpec {
         let config = &self.config.container;
         let home = PathBuf::from(config.home.fill(login));
         let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-        BoxSpec::new(config, login, account, HostSide { home: &home, run: runtime_dir.box_dir(), features })
+        let host = HostSide { name, home: &home, run: runtime_dir.box_dir(), features };
+        BoxSpec::new(config, login, account, host)
     }
 
     /// The id of an image; `None` if it does not exist or the engine does not reply.
@@ -251,8 +266,8 @@ impl<'a> Observer<'a> {
     }
 }
 
-fn unknown(ListedBox { id, user }: ListedBox) -> ObservedBox {
-    let status = BoxStatus { state: "unknown".to_owned(), ..BoxStatus::default() };
+fn unknown(ListedBox { id, user, name }: ListedBox) -> ObservedBox {
+    let status = BoxStatus { name, state: "unknown".to_owned(), ..BoxStatus::default() };
     ObservedBox { user, status, container: Some(id), ..ObservedBox::default() }
 }
 

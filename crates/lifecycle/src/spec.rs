@@ -21,7 +21,7 @@ use std::path::Path;
 
 /// Raise this if the translation for an engine changes, so that each box of an earlier release is created
 /// again at its next cold start. A change of the description alone changes the hash without that.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Path on the host of the program that is PID 1 of a box. It is bind-mounted over a file that every
 /// image must have for this.
@@ -89,6 +89,8 @@ pub struct BoxSpec {
 /// What the host provides for one box.
 #[derive(Clone, Copy, Debug)]
 pub struct HostSide<'a> {
+    /// Name of the container.
+    pub name: &'a str,
     /// The user's home directory.
     pub home: &'a Path,
     /// The directory of the boot socket.
@@ -104,7 +106,7 @@ impl BoxSpec {
         let limits = ContainerLimits::resolve(&account.limits, &config.limits, &config.ceilings);
         Self {
             version: VERSION,
-            name: config.name.fill(login),
+            name: host.name.to_owned(),
             image: account.image.as_deref().unwrap_or(&config.image).to_owned(),
             image_id: String::new(),
             network: config.network.clone(),

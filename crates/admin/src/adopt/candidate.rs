@@ -2,7 +2,7 @@
 //! that is shown. Changes nothing.
 
 use super::account;
-use host::config::Config;
+use host::config::{Config, Template};
 use host::home::{self, HomeError};
 use identity::Login;
 use lifecycle::adoption::{self, AdoptionTarget};
@@ -59,9 +59,9 @@ impl Candidate {
         engine: &Engine,
         config_file: &Path,
         config: &Config,
-        login: Login,
+        (login, names): (Login, &Template),
     ) -> Result<Self, EngineError> {
-        let name = config.container.name.fill(&login);
+        let name = names.fill(&login);
         let mut candidate = Self {
             home: config.container.home.fill(&login).into(),
             mount: config.container.mount.clone(),

@@ -212,6 +212,7 @@ mod tests {
         let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
         let features = HostFeatures { ipv6: true, lxcfs };
         let host = HostSide {
+            name: "sshbox-00112233aabbccdd",
             home: Path::new("/var/lib/sshbox/homes/alice"),
             run: Path::new("/run/sshbox/boxes/alice"),
             features: &features,

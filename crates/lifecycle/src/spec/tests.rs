@@ -21,6 +21,7 @@ fn account(limits: &str) -> Account {
 fn spec_on(limits: &str, features: &HostFeatures) -> BoxSpec {
     let config = config::Config::default().container;
     let host = HostSide {
+        name: "sshbox-00112233aabbccdd",
         home: Path::new("/var/lib/sshbox/homes/alice"),
         run: Path::new("/run/sshbox/boxes/alice"),
         features,
@@ -75,7 +76,7 @@ fn the_description_of_a_box() {
     assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap(), @r#"
     {
       "version": 3,
-      "name": "sshbox-alice",
+      "name": "sshbox-00112233aabbccdd",
       "image": "sshbox-user:latest",
       "image_id": "sha256:1",
       "network": "sshbox",

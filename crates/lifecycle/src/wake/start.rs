@@ -2,16 +2,21 @@
 
 use super::progress::Progress;
 use super::start_step::{StartStep, start_step};
-use super::{PROGRAM, RequestOutcome, account, engine_failed, foreign, lock_state, log_end, no_runtime_dir};
+use super::{
+    PROGRAM, RequestOutcome, account, box_names, engine_failed, foreign, lock_state, log_end, no_runtime_dir,
+};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
+use crate::naming::{ensure_name, find_box};
 use crate::observe::{status_of_missing, why_stopped};
 use crate::spec::{BoxSpec, HostSide};
 use crate::transport::{BoxSockets, HandOver, InitState, accepts_sessions};
+use host::box_names::BoxNames;
 use host::config::Config;
 use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
+use host::secret;
 use identity::Login;
 use session::box_status::welcome_text;
 use session::clock;
@@ -33,6 +38,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The values that all steps of a start need.
 struct Start<'a> {
     engine: Engine,
+    names: BoxNames,
     runtime_dir: &'a UserRuntimeDir,
     login: &'a Login,
     /// Time between SIGTERM and SIGKILL when the box is stopped.
@@ -52,6 +58,8 @@ pub async fn start(
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
     let account = account(config, login)?;
+    config.container.image_for(account.image.as_deref()).map_err(image_not_allowed)?;
+    let names = box_names(config)?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), config.container.user)
         .map_err(no_home)?;
     // So that `~alice` is the home also in the box, if its image looks names up in this file.
@@ -60,7 +68,7 @@ pub async fn start(
         .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", owner.uid, owner.gid))
         .map_err(no_runtime_dir)?;
     let account_id = account.id.as_deref().unwrap_or_default();
-    let host_key = host_key::derive(Path::new(host_key::PATH), login.as_str(), account_id)
+    let host_key = host_key::derive(Path::new(secret::PATH), login.as_str(), account_id)
         .and_then(|key| runtime_dir.write_host_key(&key, owner.uid, owner.gid));
     if let Err(error) = host_key {
         // Only `@sshd` needs it, and reports that it is missing.
@@ -69,8 +77,9 @@ pub async fn start(
         log(PROGRAM, Event::HostKeyMissing, &fields);
     }
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
+    let name = names.of(login);
     let spec_with = |features: &HostFeatures| {
-        let host = HostSide { home: &home, run: runtime_dir.box_dir(), features };
+        let host = HostSide { name: &name, home: &home, run: runtime_dir.box_dir(), features };
         BoxSpec::new(&config.container, login, &account, host)
     };
     let features = HostFeatures::detect();
@@ -80,6 +89,7 @@ pub async fn start(
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
     let start = Start {
         engine,
+        names,
         runtime_dir: &runtime_dir,
         login,
         grace: config.reap.grace.0,
@@ -117,9 +127,19 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
     let image_id = engine.image_id(&spec.image).await.map_err(engine_failed)?;
     let spec = spec.of_image(image_id.as_deref().unwrap_or_default());
     for attempt in 0..MAX_STEPS {
-        let container = engine.find(&spec.name).await.map_err(engine_failed)?;
+        let container = find_box(engine, &start.names, start.login).await.map_err(engine_failed)?;
         if attempt == 0 {
             record_end(runtime_dir, start.login, container.as_ref());
+        }
+        if let Some(Container { id, name, .. }) = &container {
+            match ensure_name(engine, PROGRAM, start.login, (id, name), &spec.name).await {
+                // Another container has taken the name, or the container is being removed.
+                Err(EngineError::Conflict(..) | EngineError::NotFound(..)) => {
+                    pause(attempt).await;
+                    continue;
+                }
+                renamed => renamed.map_err(engine_failed)?,
+            }
         }
         match (start_step(container.as_ref(), &spec), container) {
             (StartStep::Refuse, _) => return Err(foreign(&spec.name)),
@@ -272,6 +292,11 @@ async fn ensure_network(start: &Start<'_>, name: &str) -> Result<(), Failure> {
 async fn pause(attempt: u32) {
     let jitter = Duration::from_millis(u64::from(std::process::id() % 100));
     tokio::time::sleep(PAUSE.saturating_mul((attempt + 1).min(5)).saturating_add(jitter)).await;
+}
+
+fn image_not_allowed(image: &str) -> Failure {
+    let cause = format!("the account names image {image}, which box.images does not allow");
+    Failure { cause, ..Failure::new(ExitStatus::Refused, texts::image_not_allowed(image)) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]

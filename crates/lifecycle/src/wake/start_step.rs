@@ -56,7 +56,12 @@ mod tests {
     fn spec() -> BoxSpec {
         let account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
         let features = HostFeatures::default();
-        let host = HostSide { home: Path::new("/h"), run: Path::new("/r"), features: &features };
+        let host = HostSide {
+            name: "sshbox-00112233aabbccdd",
+            home: Path::new("/h"),
+            run: Path::new("/r"),
+            features: &features,
+        };
         let login = Login::parse(b"alice").unwrap();
         BoxSpec::new(&Config::default().container, &login, &account, host).of_image("sha256:1")
     }
