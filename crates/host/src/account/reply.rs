@@ -151,7 +151,13 @@ pub fn parse(login: &Login, format: ReplyFormat, body: &[u8]) -> Result<ParsedRe
 /// The account without its invalid optional values, and with an empty text for a key that is none. Adds a
 /// message for each value that is left out.
 fn without_invalid_values(mut account: Value, ignored: &mut Vec<String>) -> Value {
-    let Some(fields) = account.as_object_mut() else { return account };
+    // A list of the values without their names is no account.
+    let Some(fields) = account.as_object_mut() else { return Value::Null };
+    fields.retain(|name, value| !(value.is_null() && OPTIONAL.contains(&&**name)));
+    if fields.get("limits").is_some_and(|limits| !limits.is_object()) {
+        ignored.push("limits: expected an object".to_owned());
+        fields.remove("limits");
+    }
     if let Some(limits) = fields.get_mut("limits").and_then(Value::as_object_mut) {
         limits.retain(|name, value| {
             let problem = problem_of::<RequestedLimits>(Map::new(), name, value);
@@ -291,6 +297,7 @@ mod tests {
             "null",
             "{}",
             "42",
+            &format!(r#"["alice",1,true,["{KEY}"]]"#),
             "\"alice\"",
             "{\"user\":\"alice\"}",
             "\u{feff}{}",

@@ -75,7 +75,7 @@ fn the_description_of_a_box() {
     spec.config.linux.readonly_paths.clear();
     assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap(), @r#"
     {
-      "version": 3,
+      "version": 4,
       "name": "sshbox-00112233aabbccdd",
       "image": "sshbox-user:latest",
       "image_id": "sha256:1",

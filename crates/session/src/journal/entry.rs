@@ -34,27 +34,8 @@ pub(super) struct Entry<'a> {
     program: &'a str,
     event: Event,
     fields: Vec<(Field, String)>,
-    /// What stands for the parts of the command that an entry does not contain; `None` without a command.
-    command: Option<Digested>,
-}
-
-/// Length and hash of a value.
-struct Digested {
-    /// Whether the value is too long for any entry.
-    is_cut: bool,
-    length: usize,
-    sha256: String,
-}
-
-impl Digested {
-    fn new(value: &[u8], is_cut: bool) -> Self {
-        let sha256 = Sha256::digest(value).iter().fold(String::new(), |mut hash, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(hash, "{byte:02x}");
-            hash
-        });
-        Self { is_cut, length: value.len(), sha256 }
-    }
+    /// The whole command, and whether it is too long for any entry; `None` without a command.
+    command: Option<(Vec<u8>, bool)>,
 }
 
 impl<'a> Entry<'a> {
@@ -63,7 +44,7 @@ impl<'a> Entry<'a> {
         let fields = fields.iter().map(|(field, value)| {
             let (text, is_cut) = printable_and_cut(value.as_ref());
             if *field == Field::Command && !text.is_empty() {
-                command = Some(Digested::new(value.as_ref(), is_cut));
+                command = Some((value.as_ref().to_vec(), is_cut));
             }
             (*field, text)
         });
@@ -96,11 +77,11 @@ impl<'a> Entry<'a> {
         let mut fields = Vec::new();
         for (field, value) in &self.fields {
             fields.push((*field, cut(value)));
-            if let (Field::Command, Some(command)) = (field, &self.command)
-                && (command.is_cut || value.len() > cut_to)
+            if let (Field::Command, Some((command, is_cut))) = (field, &self.command)
+                && (*is_cut || value.len() > cut_to)
             {
-                fields.push((Field::CommandLength, command.length.to_string()));
-                fields.push((Field::CommandHash, command.sha256.clone()));
+                fields.push((Field::CommandLength, command.len().to_string()));
+                fields.push((Field::CommandHash, sha256(command)));
             }
         }
         let mut text = self.event.text().to_owned();
@@ -146,6 +127,15 @@ impl<'a> Entry<'a> {
         let shortest = lines.next_back().unwrap_or_default();
         lines.find(|line| line.len() <= LINE).unwrap_or(shortest)
     }
+}
+
+/// SHA-256 in hexadecimal digits.
+fn sha256(value: &[u8]) -> String {
+    Sha256::digest(value).iter().fold(String::new(), |mut hash, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+        hash
+    })
 }
 
 fn send(datagram: &[u8], to: &Path) -> io::Result<()> {

@@ -193,7 +193,8 @@ mod tests {
         }
         for key in keys {
             // The names that journald accepts: systemd.journal-fields(7).
-            assert!(key.len() <= 64 && key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{key}");
+            let is_valid = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            assert!(key.len() <= 64 && key.starts_with('S') && key.bytes().all(is_valid), "{key}");
         }
     }
 }
