@@ -14,7 +14,7 @@ from typing import Callable, NamedTuple, Optional
 from parts import attacks, cost
 from parts.client import CONFIG, Crowd, Failed, Master, Terminal, first_byte, run, ssh, ssh_to
 from parts.engine import Engine
-from parts.subjects import AT_ONCE, Boxes, Account
+from parts.subjects import AT_ONCE, Account, Boxes, box_of
 
 STREAM = 1 << 30
 FILE = 256 << 20
@@ -130,7 +130,7 @@ class Bench:
             self.crowds = [Crowd(subject, measure.sessions, self.folder) for subject in subjects]
             self.sessions = measure.sessions
         for number in range(measure.boxes, self.beside):
-            self.engine.remove(f"sshbox-beside{number}")
+            self.engine.remove(box_of(f"beside{number}"))
         with ThreadPoolExecutor(AT_ONCE) as threads:
             more = [["-l", f"beside{number}"] for number in range(self.beside, measure.boxes)]
             list(threads.map(lambda options: ssh("sshbox", "true", options=options), more))
@@ -175,7 +175,7 @@ def first_login(bench, subject, _):
     if subject == "sshbox":
         # A user without a home, so that the home is created too.
         user = next(bench.fresh)
-        account.box, account.options = f"sshbox-{user}", ["-l", user]
+        account.box, account.options = box_of(user), ["-l", user]
     else:
         bench.engine.remove(account.box)
         time.sleep(REST)

@@ -1,6 +1,7 @@
 """The subjects that are compared, and their containers."""
 
 import copy
+import hmac
 import socket
 import time
 
@@ -15,6 +16,13 @@ PUBLISHED = 2202
 HOST_KEYS = [f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa")]
 
 
+def box_of(user):
+    """Return the name of the container of a user of sshbox: crates/host/src/box_names.rs."""
+    with open("/var/lib/sshbox/host-key-secret", "rb") as secret:
+        text = b"sshbox container name 1\0" + user.encode()
+        return f"sshbox-{hmac.new(secret.read(), text, 'sha256').hexdigest()[:16]}"
+
+
 class Account:
     """A subject's account and its container; `number` selects one of AT_ONCE, or is empty."""
 
@@ -23,7 +31,7 @@ class Account:
         self.number = number
         if subject == "sshbox":
             user = "bench" if number == "" else f"wake{number}"
-            self.box, self.options = f"sshbox-{user}", ["-l", user]
+            self.box, self.options = box_of(user), ["-l", user]
         elif subject == "plain":
             self.box, self.options = f"bench-plain{number}", []
         elif subject == "container_sshd":

@@ -18,6 +18,16 @@ def no_keys(user):
     return ()
 
 
+def endless_keys(user):
+    while True:
+        yield public()
+
+
+def largest_keys(user):
+    # Each character of the comment takes twelve bytes in JSON.
+    return [f"{rsa(16384)} {chr(0x1F511) * 100}"] * 100
+
+
 def key_of_name(user):
     return [f"{line()} {user.username}"]
 
@@ -81,6 +91,22 @@ class Reply(AccountCase):
             },
         )
         self.assertFalse(reply.cookies)
+
+    def test_p3_the_answer_is_never_too_long_for_sshbox(self):
+        for source, count, reason in (
+            ("endless_keys", 100, "skipping key 101 of Alice-B.c and all after it: more than 100"),
+            ("largest_keys", None, "the keys are too long"),
+        ):
+            with override_settings(SSHBOX_KEYS=f"tests.test_account.{source}"):
+                with self.assertLogs("django_sshbox.account", "WARNING") as logged:
+                    reply = self.ask()
+            self.assertLess(len(reply.content), 256 * 1024, source)
+            self.assertIn(reason, logged.output[0])
+            self.assertEqual(len(logged.output), 1)
+            if count:
+                self.assertEqual(len(reply.json()["keys"]), count)
+            else:
+                self.assertGreater(len(reply.json()["keys"]), 40)
 
     def test_the_comment_of_a_key_is_its_title(self):
         SSHKey.objects.create(user=self.alice, public_key=public())

@@ -43,6 +43,14 @@ class Admin(TestCase):
         self.assertContains(self.add(line() + " again"), "already has this key")
         self.assertEqual(SSHKey.objects.count(), 1)
 
+    def test_p3_too_many_keys_are_explained(self):
+        SSHKey.objects.bulk_create(
+            SSHKey(user=self.alice, public_key="x", fingerprint=str(number)) for number in range(100)
+        )
+        text = "This user already has 100 keys, which is the maximum. Remove one first."
+        self.assertContains(self.add(public()), text, count=1)
+        self.assertEqual(SSHKey.objects.count(), 100)
+
     def test_hidden_where_the_site_keeps_its_own_keys(self):
         self.assertContains(self.client.get("/admin/"), PAGE)
         with override_settings(SSHBOX_KEY_MODEL="site_app.WorkspaceSSHKey"):

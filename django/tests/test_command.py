@@ -68,6 +68,14 @@ class Command(TestCase):
     def test_no_user_is_created_that_differs_only_in_case(self):
         self.fails("already exists", "add", "Alice", "--create-user", stdin=public())
 
+    def test_p3_a_hundred_keys_are_the_maximum(self):
+        SSHKey.objects.bulk_create(
+            SSHKey(user=self.alice, public_key="x", fingerprint=str(number)) for number in range(100)
+        )
+        self.fails("already has 100 keys, which is the maximum", "add", "alice", stdin=public())
+        SSHKey.objects.first().delete()
+        self.run_it("add", "alice", stdin=public())
+
     def test_list_is_aligned(self):
         self.assertEqual(self.run_it("list", "alice"), "")
         self.run_it("add", "alice", stdin=public())

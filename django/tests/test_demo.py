@@ -1,3 +1,4 @@
+import http.cookiejar
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import sys
 import tempfile
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -111,6 +113,33 @@ class Demo(Site):
         )
         self.assertEqual(self.get("/sshbox/accounts/Alice")[0], 401)
         self.assertEqual(self.get("/sshbox/accounts/Alice", Authorization="Bearer é")[0], 401)
+
+    def log_in(self, name, password):
+        """Return the page after an attempt to log in to the admin pages."""
+        cookies = http.cookiejar.CookieJar()
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
+        opener.open(f"{self.site}/admin/login/", timeout=20).close()
+        token = next(cookie.value for cookie in cookies if cookie.name == "csrftoken")
+        form = {"username": name, "password": password, "csrfmiddlewaretoken": token}
+        data = urllib.parse.urlencode({**form, "next": "/admin/"}).encode()
+        with opener.open(f"{self.site}/admin/login/", data, timeout=20) as reply:
+            return reply.read().decode()
+
+    def test_who_guesses_passwords_must_wait(self):
+        script = """if True:
+            from django.contrib.auth.models import User
+            for name in ("Root", "Other"):
+                User.objects.create_superuser(name, password="right")"""
+        self.manage("shell", "-c", script)
+        self.assertIn("Site administration", self.log_in("Root", "right"))
+        for _ in range(5):
+            self.assertIn("Please enter the correct", self.log_in("Root", "wrong"))
+        for password in ("wrong", "right"):
+            self.assertIn("Too many failed attempts", self.log_in("Root", password))
+        # Other users are not affected, and a right password resets the count.
+        for password in ("wrong", "right") * 3:
+            page = self.log_in("Other", password)
+            self.assertEqual("Site administration" in page, password == "right")
 
     def test_the_secret_key_stays_the_same_and_private(self):
         path = self.data / "secret_key"

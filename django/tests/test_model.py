@@ -53,6 +53,26 @@ class Model(TestCase):
         with self.assertRaisesMessage(ValidationError, "control characters"):
             key.full_clean()
 
+    def test_p3_a_user_has_a_hundred_keys_at_most(self):
+        SSHKey.objects.bulk_create(
+            SSHKey(user=self.alice, public_key="x", fingerprint=str(number)) for number in range(99)
+        )
+        last = SSHKey(user=self.alice, public_key=public())
+        last.full_clean()
+        last.save()
+        with self.assertRaisesMessage(ValidationError, "already has 100 keys"):
+            SSHKey(user=self.alice, public_key=public("ecdsa256")).full_clean()
+        # A key that is there may be changed, and another user may add one.
+        last.public_key = public("ecdsa384")
+        last.full_clean()
+        bob = Member.objects.create_user("bob")
+        key = SSHKey(user=bob, public_key=public("ecdsa256"))
+        key.full_clean()
+        key.save()
+        key.user = self.alice
+        with self.assertRaisesMessage(ValidationError, "already has 100 keys"):
+            key.full_clean()
+
     def test_a_user_cannot_have_a_key_twice(self):
         SSHKey.objects.create(user=self.alice, public_key=public())
         SSHKey.objects.create(user=Member.objects.create_user("bob"), public_key=public())

@@ -118,6 +118,7 @@ async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
     let features = HostFeatures::default();
     let host = HostSide {
         user: config::UidGid { uid: 1_700_000_042, gid: 1_700_000_042 },
+        name: "sshbox-00112233aabbccdd",
         home: Path::new("/homes/alice"),
         run: Path::new("/run/alice"),
         features: &features,

@@ -1,13 +1,20 @@
 //! `sshbox adopt`: containers of an earlier gateway are set aside only when the admin confirms it. They keep their
 //! contents, and their users keep their homes.
 
-use crate::harness::{STATE, Terminal, Undo, User, journal, run, text, until, world, world_alone};
+use crate::harness::{
+    Changed, STATE, Terminal, Undo, User, journal, private_world, run, text, until, world, world_alone,
+};
 use std::fs;
 use std::process::{Command, Output};
 use std::thread;
 
 fn adopt(arguments: &[&str]) -> Output {
     Command::new("/usr/sbin/sshbox").arg("adopt").args(arguments).output().unwrap()
+}
+
+/// Gives boxes the names of the earlier gateway's containers.
+fn names_of_old_gateway() -> Changed {
+    Changed::config("name = \"sshbox-{digest}\"", "name = \"sshbox-{user}\"")
 }
 
 fn inspect(container: &str, format: &str) -> String {
@@ -55,7 +62,9 @@ fn remove_containers(names: &[&str]) {
 
 #[test]
 fn a2_a_container_is_set_aside_only_when_the_admin_confirms() {
-    let _world = world();
+    // Alone: a reaper with other names would rename the box.
+    let _world = world_alone();
+    let _names = names_of_old_gateway();
     let user = user_of_old_gateway("moved", &[]);
     let _gone = Undo(|| remove_containers(&["moved"]));
     run("docker", &["exec", "--user", "0", "sshbox-moved", "touch", "/etc/only-here"]);
@@ -123,7 +132,8 @@ fn a2_a_container_is_set_aside_only_when_the_admin_confirms() {
 
 #[test]
 fn p5_an_adoption_that_would_lose_data_is_refused_with_the_reason() {
-    let _world = world();
+    let _world = private_world();
+    let _names = names_of_old_gateway();
     let names =
         ["nobox", "otherhome", "ownvolume", "fleeting", "rooted", "nohome", "unlisted", "earlier", "linked"];
     let _gone = Undo(|| remove_containers(&names));
@@ -177,6 +187,7 @@ fn p5_an_adoption_that_would_lose_data_is_refused_with_the_reason() {
 #[test]
 fn f29_without_the_web_app_nothing_is_adopted() {
     let _world = world_alone();
+    let _names = names_of_old_gateway();
     let user = user_of_old_gateway("unheard", &[]);
     let _gone = Undo(|| remove_containers(&["unheard"]));
     // The account is cached from an earlier login, which is not enough.
@@ -196,6 +207,7 @@ fn f29_without_the_web_app_nothing_is_adopted() {
 #[test]
 fn all_are_set_aside_after_one_confirmation_and_others_are_left_alone() {
     let _world = world_alone();
+    let _names = names_of_old_gateway();
     let (runs, paused, stopped) = (
         user_of_old_gateway("runs", &[]),
         user_of_old_gateway("paused", &[]),
@@ -238,7 +250,8 @@ fn all_are_set_aside_after_one_confirmation_and_others_are_left_alone() {
 
 #[test]
 fn a_login_during_an_adoption_waits_and_gets_a_box() {
-    let _world = world();
+    let _world = private_world();
+    let _names = names_of_old_gateway();
     // Its PID 1 ignores SIGTERM, so the stop takes the whole grace period.
     let user = user_of_old_gateway("meanwhile", &["--init=false"]);
     let _gone = Undo(|| remove_containers(&["meanwhile"]));
@@ -251,4 +264,15 @@ fn a_login_during_an_adoption_waits_and_gets_a_box() {
     });
     assert_eq!(user.says("cat file"), "kept\n");
     assert!(adoption.join().unwrap().status.success());
+}
+
+#[test]
+fn names_with_a_digest_are_no_names_of_an_earlier_gateway() {
+    let _world = world();
+    for arguments in [["--dry-run", "--all"], ["--dry-run", "alice"]] {
+        let output = adopt(&arguments);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        assert!(text(&output.stderr).contains("box.name contains {digest}"), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
 }

@@ -17,10 +17,16 @@ fn spec_of(user: &User) -> BoxSpec {
     let login = Login::parse(user.name.as_bytes()).unwrap();
     let account = Cache::new(&config.accounts.cache).read(&login).unwrap().account;
     let run = format!("/run/sshbox/boxes/{login}");
-    let (home, features) = (user.home(), HostFeatures::detect());
+    let (name, home, features) = (user.container(), user.home(), HostFeatures::detect());
     let owner = box_user::look(&config.container, &login, Some(&account), Path::new(box_user::DIRECTORY));
     let owner = owner.unwrap().unwrap();
-    let host = HostSide { user: owner, home: Path::new(&home), run: Path::new(&run), features: &features };
+    let host = HostSide {
+        name: &name,
+        user: owner,
+        home: Path::new(&home),
+        run: Path::new(&run),
+        features: &features,
+    };
     BoxSpec::new(&config.container, &login, &account, host)
         .on_runtime(config.engine.runtime)
         .of_image(&user.inspect("{{.Image}}"))

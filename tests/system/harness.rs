@@ -148,8 +148,13 @@ impl User {
         text(&output.stdout)
     }
 
+    /// Name of the container.
     pub fn container(&self) -> String {
-        format!("sshbox-{}", self.name)
+        let config = fs::read_to_string(CONFIG).unwrap_or_default();
+        let name = config.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+        let name = name.unwrap_or("sshbox-{digest}").parse().unwrap();
+        let names = ::host::box_names::BoxNames::load(&name).unwrap();
+        names.of(&::identity::Login::parse(self.name.as_bytes()).unwrap())
     }
 
     pub fn home(&self) -> String {

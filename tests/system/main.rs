@@ -28,6 +28,7 @@ mod image;
 mod inner_sshd;
 mod isolation;
 mod limits;
+mod names;
 mod reaper;
 mod revoked;
 mod sessions;

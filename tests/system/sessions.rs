@@ -96,15 +96,16 @@ fn f1_thirty_two_concurrent_first_logins_create_one_box() {
 fn a2_a_foreign_container_with_the_name_of_a_box_is_refused() {
     let _world = world();
     let user = User::new("taken");
-    run("docker", &["create", "--name", "sshbox-taken", "--network", "none", "sshbox-user:latest"]);
+    let name = user.container();
+    run("docker", &["create", "--name", &name, "--network", "none", "sshbox-user:latest"]);
     let output = user.ssh().run("id");
     assert_eq!(output.status.code(), Some(77), "{output:?}");
     assert!(
         text(&output.stderr).contains("a container that is not yours has the name of your box"),
         "{output:?}"
     );
-    assert_eq!(run("docker", &["inspect", "-f", "{{.State.Status}}", "sshbox-taken"]), "created\n");
-    run("docker", &["rm", "sshbox-taken"]);
+    assert_eq!(run("docker", &["inspect", "-f", "{{.State.Status}}", &name]), "created\n");
+    run("docker", &["rm", &name]);
     user.says("true");
 }
 

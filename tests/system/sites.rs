@@ -365,4 +365,9 @@ fn a_gateway_is_replaced_by_following_the_page_without_a_host_key_warning() {
     assert_eq!(fs::read_to_string(site.path(".ssh/known_hosts")).unwrap(), known);
     let boxes = run("docker", &["ps", "--format", "{{.Names}}", "--filter", "label=sshbox.user"]);
     assert_eq!(boxes, "scitex-user-Ada-L\n");
+    site.follow(&blocks(MIGRATE, "Weeks later"));
+    reap(&[]);
+    assert_eq!(ada.inspect("{{index .Config.Labels \"sshbox.user\"}}"), "Ada-L");
+    assert!(ada.container().starts_with("sshbox-") && !ada.container().contains("Ada"));
+    run("docker", &["rm", "--force", &ada.container()]);
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use host::box_user;
-use host::config::Config;
+use host::config::{Config, Template};
 use host::home;
 use host::home::change_owner::{self, OwnerChange};
 use identity::Login;
@@ -62,10 +62,12 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 
 async fn adopt(arguments: &Arguments, config_file: &Path, config: &Config) -> Result<ExitCode, Failure> {
     let engine = Engine::connect(&config.engine).await.map_err(engine_failure)?;
+    let names = old_names(config)?;
     let mut candidates = Vec::new();
-    for login in logins(arguments, config, &engine).await? {
-        let candidate =
-            Candidate::inspect(&engine, config_file, config, login).await.map_err(engine_failure)?;
+    for login in logins(arguments, &names, &engine).await? {
+        let candidate = Candidate::inspect(&engine, config_file, config, (login, &names))
+            .await
+            .map_err(engine_failure)?;
         // With --all, boxes of sshbox itself would only be noise.
         if !(arguments.all && candidate.decision() == AdoptionDecision::AlreadyOurs) {
             output::print(&candidate.to_string())?;
@@ -93,12 +95,21 @@ async fn adopt(arguments: &Arguments, config_file: &Path, config: &Config) -> Re
     Ok(if any_refused { ExitStatus::Refused.code().into() } else { ExitCode::SUCCESS })
 }
 
+/// The names of the containers of the earlier gateway: those that `box.name` gives.
+fn old_names(config: &Config) -> Result<Template, Failure> {
+    config.container.name.with_user().ok_or_else(|| {
+        let text = "box.name contains {digest}, so no container of an earlier gateway has the name of a box; \
+                    set box.name to the names of the gateway, such as \"old-{user}\", until all are adopted";
+        Failure::new(ExitStatus::Config, text)
+    })
+}
+
 /// The users whose containers are to be adopted.
-async fn logins(arguments: &Arguments, config: &Config, engine: &Engine) -> Result<Vec<Login>, Failure> {
+async fn logins(arguments: &Arguments, template: &Template, engine: &Engine) -> Result<Vec<Login>, Failure> {
     if arguments.all {
         let names = engine.names().await.map_err(engine_failure)?;
         let names = names.iter().filter(|name| !adoption::is_aside(name));
-        return Ok(names.filter_map(|name| config.container.name.login_of(name)).collect());
+        return Ok(names.filter_map(|name| template.login_of(name)).collect());
     }
     let parse = |name: &String| {
         Login::parse(name.as_bytes()).map_err(|error| {

@@ -8,6 +8,10 @@ use lifecycle::observe::{ObserveError, ObservedBox, Observer, measure_now};
 use session::exit::{ExitStatus, Failure};
 use std::slice;
 
+/// Advice if the names of containers cannot be computed.
+pub const UNREADABLE_SECRET: &str =
+    "restore it, or remove it: then boxes are renamed and get other host keys";
+
 /// Connects to the engine.
 pub async fn observer(config: &Config) -> Result<Observer<'_>, Failure> {
     Observer::connect(config).await.map_err(failed)
@@ -42,6 +46,7 @@ pub async fn exists(config: &Config, login: &Login) -> Result<bool, Failure> {
 pub fn failed(error: ObserveError) -> Failure {
     match error {
         ObserveError::Engine(error) => Failure::because(ExitStatus::Unavailable, advice::CHECK, &error),
+        ObserveError::Name(error) => Failure::because(ExitStatus::Unavailable, UNREADABLE_SECRET, &error),
         ObserveError::Foreign { .. } => {
             Failure::because(ExitStatus::Refused, "rename or remove it, or see `sshbox adopt`", &error)
         }

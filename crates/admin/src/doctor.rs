@@ -9,6 +9,7 @@ mod docker;
 mod files;
 mod isolation;
 mod logins;
+mod names;
 mod report;
 mod site;
 mod ssh;
@@ -85,7 +86,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("image", docker::image),
     ("network", docker::network),
     ("uids", uids::uids),
+    ("names", names::names),
     ("homes", files::homes),
+    ("homes-mount", files::homes_mount),
     ("port", logins::port),
     ("login", logins::login),
     ("sftp", logins::sftp),

@@ -5,7 +5,7 @@
 use super::names::{self, NameLookup};
 use super::{explain, output, parse_login};
 use clap::Args;
-use host::account::Account;
+use host::account::{Account, TOO_LONG};
 use host::explanation::{CachedAnswer, Explanation, FailedLookup, KeySource, PrintedKey, SourceAnswer};
 use identity::Login;
 use serde::Serialize;
@@ -123,8 +123,12 @@ fn text(report: &KeysReport) -> String {
     };
     lines.push(("answer", format!("{answer} (after {} ms)", explanation.took_ms)));
     lines.extend(left_out.iter().map(|reason| ("", format!("left out: {reason}"))));
-    if let SourceAnswer::Account { bounded: Some(reason), .. } = &explanation.answer {
-        lines.push(("", reason.clone()));
+    if let SourceAnswer::Account { ignored, bounded, .. } = &explanation.answer {
+        lines.extend(ignored.iter().map(|reason| ("", format!("left out: {reason}"))));
+        lines.extend(bounded.iter().map(|reason| ("", reason.clone())));
+    }
+    if matches!(&explanation.answer, SourceAnswer::Refusal { reason, .. } if reason == TOO_LONG) {
+        lines.push(("", "the web app must send a shorter one: an account has at most 100 keys".to_owned()));
     }
     lines.push((
         "uses",
@@ -205,7 +209,8 @@ mod tests {
     #[test]
     fn an_answer_is_used_and_its_invalid_keys_are_left_out() {
         let left_out = vec!["key 2: not 'type base64 [comment]' (options are not taken)".to_owned()];
-        let answer = SourceAnswer::Account { account: account(), left_out, bounded: None };
+        let answer =
+            SourceAnswer::Account { account: account(), left_out, ignored: Vec::new(), bounded: None };
         assert_snapshot!(text(&report(answer, None, KeySource::Answer)), @"
         name     resolves to uid 2098369249 in the running sshd
         runs as  sshbox-keys (uid 998)
@@ -250,6 +255,14 @@ mod tests {
         asks     https://site.example/alice
                  with the token in /etc/sshbox/token, for at most 1500 ms
         answer   no: HTTP 404 (after 12 ms)
+        uses     nothing: a login would be refused, and the answer removed from the cache
+        prints   no key
+        ");
+        let refusal = SourceAnswer::Refusal { reason: TOO_LONG.to_owned(), left_out: vec![] };
+        let shown = text(&report(refusal, Some(cached(true)), KeySource::Nothing));
+        assert_snapshot!(shown.lines().skip(5).collect::<Vec<_>>().join("\n"), @"
+        answer   no: the answer is longer than 256 KiB (after 12 ms)
+                 the web app must send a shorter one: an account has at most 100 keys
         uses     nothing: a login would be refused, and the answer removed from the cache
         prints   no key
         ");

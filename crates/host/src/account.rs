@@ -4,7 +4,7 @@
 
 mod reply;
 
-pub use reply::{AccountReply, InvalidReply, ParsedReply, ReplyFormat, parse};
+pub use reply::{AccountReply, InvalidReply, ParsedReply, REPLY_MAX, ReplyFormat, TOO_LONG, parse};
 
 use crate::config::IdleTimeout;
 use crate::limits::RequestedLimits;

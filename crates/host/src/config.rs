@@ -4,10 +4,12 @@
 mod constraints;
 mod durations;
 mod file;
+mod names;
 mod sections;
 mod values;
 
 pub use durations::{IdleTimeout, TimeSpan};
 pub use file::{ConfigError, PATH, Setting, load, parse, settings};
+pub use names::{ContainerName, ImagePattern};
 pub use sections::{AccountsConfig, Config, ContainerConfig, EngineConfig, ReapConfig};
 pub use values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, Template, UidGid, UidRange};

@@ -2,22 +2,14 @@
 //! the login name and the account id. So a container that is created again keeps its key, a later account
 //! of the same name gets another, and no container learns the key of another.
 
-use ring::hmac;
+use crate::secret;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
-use session::atomic;
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, PrivateKey};
 use ssh_key::public::Ed25519PublicKey;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
-/// The file with the secret.
-pub const PATH: &str = "/var/lib/sshbox/host-key-secret";
-
-/// Length of the secret and of an Ed25519 seed, in bytes.
-const LENGTH: usize = 32;
-
-/// Separates the keys from anything else that may be derived from the secret later.
+/// Separates the keys from anything else that is derived from the secret.
 const PURPOSE: &[u8] = b"sshbox host key 1";
 
 /// The private host key of this login and account, in OpenSSH format. Creates the secret at `path` if
@@ -26,13 +18,10 @@ const PURPOSE: &[u8] = b"sshbox host key 1";
 /// # Errors
 /// `InvalidData` if the file does not hold a secret. Else as the file system reports.
 pub fn derive(path: &Path, login: &str, account: &str) -> io::Result<String> {
-    let secret = hmac::Key::new(hmac::HMAC_SHA256, &read_or_create_secret(path)?);
-    let mut context = hmac::Context::with_key(&secret);
+    let key = secret::read_or_create(path)?;
     // Logins and account ids contain no NUL, so different pairs give different input.
-    for part in [PURPOSE, b"\0", login.as_bytes(), b"\0", account.as_bytes()] {
-        context.update(part);
-    }
-    openssh_key(context.sign().as_ref())
+    let parts = [PURPOSE, b"\0", login.as_bytes(), b"\0", account.as_bytes()];
+    openssh_key(secret::derive(&key, &parts).as_ref())
 }
 
 fn openssh_key(seed: &[u8]) -> io::Result<String> {
@@ -43,35 +32,10 @@ fn openssh_key(seed: &[u8]) -> io::Result<String> {
     Ok(key.to_openssh(ssh_key::LineEnding::LF).map_err(io::Error::other)?.to_string())
 }
 
-fn read_or_create_secret(path: &Path) -> io::Result<[u8; LENGTH]> {
-    match read_secret(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create_secret(path)?;
-            read_secret(path)
-        }
-        other => other,
-    }
-}
-
-fn read_secret(path: &Path) -> io::Result<[u8; LENGTH]> {
-    fs::read(path)?.try_into().map_err(|_| io::ErrorKind::InvalidData.into())
-}
-
-/// Create the secret unless another process creates one first. It is on disk before a client learns a
-/// key, since a power loss must not change the key.
-fn create_secret(path: &Path) -> io::Result<()> {
-    let mut secret = [0; LENGTH];
-    File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut secret))?;
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    atomic::create(atomic::directory(dir)?, name, &secret, 0o600)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::OpenOptions;
+    use std::fs::{self, File, OpenOptions};
     use std::io::Write as _;
     use std::os::unix::fs::MetadataExt as _;
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -125,25 +89,5 @@ mod tests {
             .status()
             .unwrap();
         assert!(checked.success());
-    }
-
-    #[test]
-    fn of_two_processes_that_create_the_secret_the_first_wins() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("secret");
-        create_secret(&path).unwrap();
-        let first = read_secret(&path).unwrap();
-        create_secret(&path).unwrap();
-        assert_eq!(read_secret(&path).unwrap(), first);
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn an_incomplete_secret_is_an_error_and_is_not_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("secret");
-        fs::write(&path, "short").unwrap();
-        assert_eq!(derive(&path, "alice", "").unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert_eq!(fs::read(&path).unwrap(), b"short");
     }
 }

@@ -13,6 +13,7 @@
 )]
 
 pub mod account;
+pub mod box_names;
 pub mod box_user;
 pub mod cache;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod home;
 pub mod host_key;
 pub mod limits;
 pub mod recheck;
+pub mod secret;
 mod serde_text;
 pub mod sys;
 pub mod trusted_file;

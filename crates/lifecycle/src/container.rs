@@ -36,6 +36,13 @@ impl Container {
     pub fn is_box_of(&self, user: &str) -> bool {
         self.labels.as_ref().is_some_and(|labels| labels.user == user)
     }
+
+    /// The same, for a container that does not have the name of a box: it also has the label with the hash,
+    /// which no other program sets.
+    #[must_use]
+    pub fn is_complete_box_of(&self, user: &str) -> bool {
+        self.is_box_of(user) && self.labels.as_ref().is_some_and(|labels| !labels.spec.is_empty())
+    }
 }
 
 /// A container that has the name of a box, but that another program may have created.

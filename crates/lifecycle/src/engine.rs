@@ -18,11 +18,12 @@ use crate::spec::BoxSpec;
 use bollard::Docker;
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
-    StopContainerOptions,
+    RenameContainerOptions, StopContainerOptions,
 };
 use error::call;
 use host::config::EngineConfig;
 use host::limits::CgroupLimits;
+use identity::Login;
 use session::deadlines::{ENGINE_CHANGE as CHANGE, ENGINE_LOOK as LOOK, GRACE_MAX};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct ListedBox {
     /// The user that the container's label names. Not checked: everyone who may use the engine can create
     /// a container with any label.
     pub user: String,
+    /// Name of the container.
+    pub name: String,
 }
 
 impl Engine {
@@ -167,12 +170,21 @@ impl Engine {
         }
     }
 
+    /// Renames a container.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] when the name is taken.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let options = RenameContainerOptions { name: name.to_owned() };
+        call("rename", id, LOOK, self.docker.rename_container(id, options)).await
+    }
+
     /// All running boxes.
     ///
     /// # Errors
     /// [`EngineError`]
     pub async fn running_boxes(&self) -> Result<Vec<ListedBox>, EngineError> {
-        self.list(Some("running")).await
+        self.list(LABEL_USER.to_owned(), Some("running")).await
     }
 
     /// All boxes, running or not.
@@ -180,11 +192,19 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]
     pub async fn boxes(&self) -> Result<Vec<ListedBox>, EngineError> {
-        self.list(None).await
+        self.list(LABEL_USER.to_owned(), None).await
     }
 
-    async fn list(&self, state: Option<&str>) -> Result<Vec<ListedBox>, EngineError> {
-        let mut filters = HashMap::from([("label".to_owned(), vec![LABEL_USER.to_owned()])]);
+    /// All boxes of this user, running or not: those with the user's label.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub async fn boxes_of(&self, user: &Login) -> Result<Vec<ListedBox>, EngineError> {
+        self.list(format!("{LABEL_USER}={user}"), None).await
+    }
+
+    async fn list(&self, label: String, state: Option<&str>) -> Result<Vec<ListedBox>, EngineError> {
+        let mut filters = HashMap::from([("label".to_owned(), vec![label])]);
         if let Some(state) = state {
             filters.insert("status".to_owned(), vec![state.to_owned()]);
         }
@@ -193,7 +213,11 @@ impl Engine {
         let list = call("list", "boxes", LOOK, self.docker.list_containers(Some(options))).await?;
         let listed = list.into_iter().filter_map(|container| {
             let user = container.labels?.remove(LABEL_USER)?;
-            Some(ListedBox { id: container.id?, user })
+            // A name with a second slash is an alias that another container uses for this one.
+            let names = container.names.unwrap_or_default();
+            let mut names = names.iter().filter_map(|name| name.strip_prefix('/'));
+            let name = names.find(|name| !name.contains('/')).unwrap_or_default().to_owned();
+            Some(ListedBox { id: container.id?, user, name })
         });
         Ok(listed.collect())
     }

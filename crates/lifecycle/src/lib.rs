@@ -24,6 +24,7 @@ pub mod spec;
 pub mod adoption;
 pub mod container;
 pub mod engine;
+pub mod naming;
 pub mod observe;
 
 // How a session gets into a running container.

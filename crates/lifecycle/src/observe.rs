@@ -7,10 +7,12 @@ pub use usage::{UsageReading, measure, measure_now};
 
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError, ListedBox};
+use crate::naming::find_box;
 use crate::spec::{BoxSpec, HostSide};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use host::account::Account;
+use host::box_names::{BoxNames, NoBoxName};
 use host::box_user;
 use host::cache::Cache;
 use host::config::{Config, UidGid};
@@ -69,6 +71,8 @@ pub struct ObservedBox {
 pub enum ObserveError {
     /// The engine does not reply.
     Engine(EngineError),
+    /// The name of the box cannot be computed.
+    Name(NoBoxName),
     /// The container with the name of the box was created by another program, or for another user.
     Foreign {
         /// The name.
@@ -82,6 +86,7 @@ impl fmt::Display for ObserveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(_) => f.write_str("cannot observe boxes"),
+            Self::Name(_) => f.write_str("cannot compute the name of the box"),
             Self::Foreign { name, user } => {
                 write!(f, "container {name} is not the box of {user}: it lacks the labels of sshbox")
             }
@@ -93,8 +98,15 @@ impl std::error::Error for ObserveError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Engine(error) => Some(error),
+            Self::Name(error) => Some(error),
             Self::Foreign { .. } => None,
         }
+    }
+}
+
+impl From<NoBoxName> for ObserveError {
+    fn from(error: NoBoxName) -> Self {
+        Self::Name(error)
     }
 }
 
@@ -152,13 +164,13 @@ impl<'a> Observer<'a> {
     /// # Errors
     /// [`ObserveError`]
     pub async fn one(&self, login: &Login) -> Result<Option<ObservedBox>, ObserveError> {
-        let name = self.config.container.name.fill(login);
-        match self.engine.find(&name).await? {
+        let names = BoxNames::load(&self.config.container.name)?;
+        match find_box(&self.engine, &names, login).await? {
             Some(container) if container.is_box_of(login.as_str()) => {
                 Ok(Some(self.existing(login.as_str(), &container)))
             }
-            Some(_) => Err(ObserveError::Foreign { name, user: login.clone() }),
-            None => Ok(self.account(login).map(|account| self.missing(login, &account))),
+            Some(container) => Err(ObserveError::Foreign { name: container.name, user: login.clone() }),
+            None => Ok(self.account(login).map(|account| self.missing(&names.of(login), login, &account))),
         }
     }
 
@@ -175,7 +187,8 @@ impl<'a> Observer<'a> {
         let account = one.cached.as_ref()?;
         // An account without a valid uid gets no box at all.
         let user = self.user(&login, account)?;
-        let spec = self.spec(&login, account, user, self.features.get_or_init(HostFeatures::detect));
+        let name = BoxNames::load(&self.config.container.name).ok()?.of(&login);
+        let spec = self.spec(&name, &login, account, user, self.features.get_or_init(HostFeatures::detect));
         let image = self.image_id(&spec.image).await?;
         Some(*created_from != spec.of_image(&image).hash())
     }
@@ -204,10 +217,10 @@ impl<'a> Observer<'a> {
     }
 
     /// The box of a user who has no container, as it would be created.
-    fn missing(&self, login: &Login, account: &Account) -> ObservedBox {
+    fn missing(&self, name: &str, login: &Login, account: &Account) -> ObservedBox {
         // Nothing of the status depends on the user.
         let user = UidGid { uid: 0, gid: 0 };
-        let spec = self.spec(login, account, user, &HostFeatures::default());
+        let spec = self.spec(name, login, account, user, &HostFeatures::default());
         let mut observed = ObservedBox {
             user: login.to_string(),
             status: status_of_missing(&spec),
@@ -247,11 +260,18 @@ impl<'a> Observer<'a> {
         box_user::look(&self.config.container, login, Some(account), claims).ok().flatten()
     }
 
-    fn spec(&self, login: &Login, account: &Account, user: UidGid, features: &HostFeatures) -> BoxSpec {
+    fn spec(
+        &self,
+        name: &str,
+        login: &Login,
+        account: &Account,
+        user: UidGid,
+        features: &HostFeatures,
+    ) -> BoxSpec {
         let config = &self.config.container;
         let home = PathBuf::from(config.home.fill(login));
         let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-        let host = HostSide { user, home: &home, run: runtime_dir.box_dir(), features };
+        let host = HostSide { name, user, home: &home, run: runtime_dir.box_dir(), features };
         BoxSpec::new(config, login, account, host).on_runtime(self.config.engine.runtime)
     }
 
@@ -266,8 +286,8 @@ impl<'a> Observer<'a> {
     }
 }
 
-fn unknown(ListedBox { id, user }: ListedBox) -> ObservedBox {
-    let status = BoxStatus { state: "unknown".to_owned(), ..BoxStatus::default() };
+fn unknown(ListedBox { id, user, name }: ListedBox) -> ObservedBox {
+    let status = BoxStatus { name, state: "unknown".to_owned(), ..BoxStatus::default() };
     ObservedBox { user, status, container: Some(id), ..ObservedBox::default() }
 }
 

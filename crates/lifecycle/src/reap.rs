@@ -8,6 +8,7 @@ pub use decision::{Idle, KeepReason, ReapDecision};
 
 use crate::container::ContainerState;
 use crate::engine::{Engine, EngineError, ListedBox};
+use crate::naming::ensure_name_of_listed;
 use crate::runtime;
 use clap::{CommandFactory as _, Parser};
 use decision::decide;
@@ -329,6 +330,9 @@ async fn judge_and_stop(
     let Some(_state_lock) = runtime_dir.try_lock_state()? else {
         return kept(KeepReason::Changing);
     };
+    if !dry_run {
+        ensure_name_of_listed(engine, PROGRAM, &config.container.name, listed).await;
+    }
     let record_presence = |moment| if dry_run { Ok(()) } else { runtime_dir.record_presence(moment) };
     let Some(_live_lock) = runtime_dir.try_lock_live()? else {
         record_presence(boottime())?;

@@ -96,6 +96,8 @@ pub struct BoxSpec {
 pub struct HostSide<'a> {
     /// The user that the box runs as.
     pub user: UidGid,
+    /// Name of the container.
+    pub name: &'a str,
     /// The user's home directory.
     pub home: &'a Path,
     /// The directory of the boot socket.
@@ -111,7 +113,7 @@ impl BoxSpec {
         let limits = ContainerLimits::resolve(&account.limits, &config.limits, &config.ceilings);
         Self {
             version: VERSION,
-            name: config.name.fill(login),
+            name: host.name.to_owned(),
             image: account.image.as_deref().unwrap_or(&config.image).to_owned(),
             image_id: String::new(),
             network: config.network.clone(),

@@ -15,6 +15,7 @@ use crate::observe::ObserveError;
 use crate::runtime;
 use clap::{CommandFactory as _, Parser};
 use host::account::Account;
+use host::box_names::BoxNames;
 use host::cache::Cache;
 use host::config::{self, Config};
 use identity::Login;
@@ -196,6 +197,12 @@ fn account(config: &Config, login: &Login) -> Result<Account, Failure> {
     record.map(|record| record.account).ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::NO_ACCOUNT))
 }
 
+/// The names of all boxes.
+fn box_names(config: &Config) -> Result<BoxNames, Failure> {
+    BoxNames::load(&config.container.name)
+        .map_err(|error| Failure::because(ExitStatus::Unavailable, texts::NO_BOX_NAME, &error))
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn unusable(error: config::ConfigError) -> Failure {
     if error.is_shortage() {
@@ -217,6 +224,7 @@ fn foreign(name: &str) -> Failure {
 fn observe_failed(error: ObserveError) -> Failure {
     match error {
         ObserveError::Engine(error) => engine_failed(error),
+        ObserveError::Name(error) => Failure::because(ExitStatus::Unavailable, texts::NO_BOX_NAME, &error),
         ObserveError::Foreign { name, .. } => foreign(&name),
     }
 }

@@ -9,11 +9,17 @@ const LONGEST: usize = 1024;
 /// text that is too long ends in `...`.
 #[must_use]
 pub fn printable(text: &[u8]) -> String {
+    printable_and_cut(text).0
+}
+
+/// The same, and whether the text was too long.
+#[must_use]
+pub fn printable_and_cut(text: &[u8]) -> (String, bool) {
     let mut out = String::with_capacity(text.len().min(LONGEST));
     for byte in text {
         if out.len() >= LONGEST {
             out.push_str("...");
-            break;
+            return (out, true);
         }
         match byte {
             b'\\' | b'"' => {
@@ -27,7 +33,7 @@ pub fn printable(text: &[u8]) -> String {
             }
         }
     }
-    out
+    (out, false)
 }
 
 /// Shows a line that may hold quoted texts already: bytes outside 0x20 to 0x7e become `\xNN`, all others
@@ -71,5 +77,11 @@ mod tests {
         let text = printable(&vec![b'a'; 100_000]);
         assert_eq!(text.len(), LONGEST + 3);
         assert!(text.ends_with("..."));
+        let fits = vec![b'a'; LONGEST];
+        assert_eq!(printable_and_cut(&fits), (String::from_utf8(fits.clone()).unwrap(), false));
+        assert!(printable_and_cut(&[&fits[..], b"a"].concat()).1);
+        // The last byte that fits may need four characters.
+        let (text, cut) = printable_and_cut(&[&fits[1..], b"\n"].concat());
+        assert_eq!((text.len(), cut), (LONGEST + 3, false));
     }
 }

@@ -1,7 +1,7 @@
 //! The account source: the web app over HTTP, or a file. One request has one reply, within one
 //! deadline. Only this file uses the HTTP client.
 
-use host::account::{self, InvalidReply, ParsedReply, ReplyFormat};
+use host::account::{self, InvalidReply, ParsedReply, REPLY_MAX, ReplyFormat, TOO_LONG};
 use host::config::AccountsConfig;
 use host::trusted_file::{self, UntrustedFile};
 use identity::Login;
@@ -15,9 +15,6 @@ use std::time::Duration;
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
-
-/// Longest body of a reply, in bytes. A hundred RSA keys take half of it.
-const BODY_MAX: u64 = 256 * 1024;
 
 /// Longest token file, in bytes.
 const TOKEN_MAX: u64 = 4096;
@@ -137,10 +134,13 @@ pub fn check_files(config: &AccountsConfig) -> Result<(), SourceError> {
 }
 
 fn read_key_file(path: &Path, login: &Login) -> Result<ParsedReply, SourceError> {
-    match read(path, BODY_MAX) {
+    match read(path, REPLY_MAX) {
         Ok(body) => account::parse(login, ReplyFormat::KeyLines, &body).map_err(SourceError::Body),
         Err(SourceError::Read(_, error)) if error.kind() == io::ErrorKind::NotFound => {
             Ok(ParsedReply::refused("no key file"))
+        }
+        Err(SourceError::Read(_, error)) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Ok(ParsedReply::refused(TOO_LONG))
         }
         Err(error) => Err(error),
     }
@@ -171,8 +171,11 @@ fn parse_response(mut response: Response<Body>, login: &Login) -> Result<ParsedR
             return Err(SourceError::ContentType(kind));
         }
     };
-    let body = response.body_mut().with_config().limit(BODY_MAX).read_to_vec().map_err(http_error)?;
-    account::parse(login, format, &body).map_err(SourceError::Body)
+    match response.body_mut().with_config().limit(REPLY_MAX).read_to_vec() {
+        Ok(body) => account::parse(login, format, &body).map_err(SourceError::Body),
+        Err(ureq::Error::BodyExceedsLimit(_)) => Ok(ParsedReply::refused(TOO_LONG)),
+        Err(error) => Err(http_error(error)),
+    }
 }
 
 fn http_error(error: ureq::Error) -> SourceError {
@@ -234,7 +237,7 @@ fn read(path: &Path, max_length: u64) -> Result<Vec<u8>, SourceError> {
     let mut text = Vec::new();
     file.take(max_length.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > max_length {
-        return Err(failed(io::Error::other("the file is too long")));
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
     }
     Ok(text)
 }

@@ -79,6 +79,14 @@ if django.VERSION >= (5, 1):
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
     }
+# Failed logins, counted for all workers of the web server; see login.py.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": DATA / "cache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    }
+}
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

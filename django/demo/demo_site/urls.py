@@ -3,6 +3,10 @@ from django.contrib.staticfiles.views import serve
 from django.http import HttpResponse
 from django.urls import include, path
 
+from .login import ThrottledLoginForm
+
+admin.site.login_form = ThrottledLoginForm
+
 INDEX = """<!doctype html>
 <html lang="en">
 <title>sshbox demo</title>

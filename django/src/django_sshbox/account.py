@@ -3,6 +3,7 @@
 The view, the system checks and the commands share this module. It does not use HTTP.
 """
 
+import json
 import logging
 
 from django.apps import apps
@@ -11,12 +12,14 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 
-from .keys import parse_public_key
+from .keys import MAX_KEYS, parse_public_key
 from .limits import EXTRAS, split_extras
 
 log = logging.getLogger(__name__)
 
 MAX_COMMENT = 100  # characters of a key's title that are sent
+# Bytes of all keys in JSON. sshbox refuses a user whose answer is longer than 256 KiB.
+MAX_BYTES = 200 * 1024
 
 
 def setting(name):
@@ -67,8 +70,11 @@ def _extras(user, name):
 
 
 def _valid_keys(user, name):
-    lines = []
+    lines, room = [], MAX_BYTES
     for number, (text, title) in enumerate(_titled_keys(user), start=1):
+        if len(lines) == MAX_KEYS:
+            log.warning("skipping key %d of %s and all after it: more than %d", number, name, MAX_KEYS)
+            break
         try:
             key = parse_public_key(text)
         except ValidationError as error:
@@ -76,7 +82,12 @@ def _valid_keys(user, name):
             continue
         # The comment is only shown in @keys. sshbox skips a line with unprintable characters.
         comment = title if title and title.isprintable() else key.comment
-        lines.append(f"{key.line} {comment[:MAX_COMMENT]}".rstrip())
+        line = f"{key.line} {comment[:MAX_COMMENT]}".rstrip()
+        room -= len(json.dumps(line))
+        if room < 0:
+            log.warning("skipping key %d of %s and all after it: the keys are too long", number, name)
+            break
+        lines.append(line)
     return lines
 
 

@@ -21,6 +21,7 @@ CURVES = {
 ED25519 = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com")
 TYPES = (*ED25519, *CURVES, "ssh-rsa")
 MAX_TEXT = 16 * 1024  # four times the largest RSA key that is accepted
+MAX_KEYS = 100  # per user; sshbox uses no more
 RSA_BITS = range(2048, 16384 + 1)
 
 BROKEN = "The key is damaged: {}. Copy the whole line of the .pub file again."

@@ -1,8 +1,8 @@
 """The rules of sshbox for `limits`, `idle_timeout`, `image` and `uid` of an account.
 
-sshbox rejects an account with one invalid value as a whole, so its user could not log in. The
-rules are those of sshbox (crates/host, limits.rs and account.rs). This module does not know users
-or settings.
+sshbox ignores an invalid value. This module leaves it out first, so that the log of the site says
+why. The rules are those of sshbox (crates/host, limits.rs and account.rs). This module does not know
+users or settings.
 """
 
 import re

@@ -3,7 +3,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from .keys import parse_public_key
+from .keys import MAX_KEYS, parse_public_key
 from .names import LOGIN, RULE
 
 
@@ -41,9 +41,13 @@ class SSHKey(models.Model):
         if not self.title.isprintable():
             raise ValidationError({"title": "The title contains control characters."})
         # A form skips the unique constraint, since the fingerprint is not one of its fields.
-        same = SSHKey.objects.filter(user_id=self.user_id, fingerprint=self.fingerprint)
-        if same.exclude(pk=self.pk).exists():
+        others = SSHKey.objects.filter(user_id=self.user_id).exclude(pk=self.pk)
+        if others.filter(fingerprint=self.fingerprint).exists():
             raise ValidationError({"public_key": "This user already has this key."})
+        if others.count() >= MAX_KEYS:
+            raise ValidationError(
+                f"This user already has {MAX_KEYS} keys, which is the maximum. Remove one first."
+            )
 
     def save(self, *args, **kwargs):
         self._parse_key()  # for code that does not call clean()

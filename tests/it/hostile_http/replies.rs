@@ -44,10 +44,9 @@ fn invalid_replies() -> Vec<(&'static str, Behaviour)> {
         })),
         ("endless head", endless(b"X-More: and more\r\n", b"HTTP/1.1 200 OK\r\n")),
         ("endless head line", endless(b"xxxxxxxxxxxxxxxx", b"HTTP/1.1 200 OK\r\nX: ")),
-        ("endless body", endless(b"                ", b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")),
-        ("endless chunks", endless(b"4\r\n    \r\n", b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")),
+        ("endless page", endless(b"                ", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")),
+        ("endless error", endless(b"                ", b"HTTP/1.1 500 No\r\nContent-Type: application/json\r\n\r\n")),
         ("endless 100 Continue", endless(b"HTTP/1.1 100 Continue\r\n\r\n", b"")),
-        ("body too large", Box::new(json(account(&key) + &" ".repeat(300 * 1024)))),
         ("body shorter than said", Box::new(raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n{\"user\":\"alice\""))),
         ("bad chunk", Box::new(raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"))),
         ("no HTTP at all", Box::new(raw(b"SSH-2.0-OpenSSH_9.2\r\n"))),
@@ -129,6 +128,76 @@ fn p3_a_refusal_is_an_answer_and_clears_the_cache() {
         assert!(!site.lets_in(), "{name}: the cache has not forgotten");
         site.behaves(good);
         assert!(site.lets_in(), "{name}");
+    }
+}
+
+/// A user makes the answer long, with many keys, to go on using one that was removed.
+#[test]
+fn p3_an_answer_that_is_too_long_refuses_the_user_and_clears_the_cache() {
+    let key = format!("\"{KEY}\"");
+    let endless = |chunk: &'static [u8], head: &'static [u8]| -> Behaviour {
+        Box::new(move |mut stream, _| {
+            let _ = stream.write_all(head);
+            while stream.write_all(chunk).is_ok() {}
+        })
+    };
+    let spaces = |length: usize| account(&key) + &" ".repeat(length);
+    let keys = |count: usize| vec![key.clone(); count].join(",");
+    let most = 256 * 1024;
+    let answers: Vec<(&str, Behaviour)> = vec![
+        ("a byte more", Box::new(json(spaces(most + 1 - account(&key).len())))),
+        ("many keys", Box::new(json(account(&keys(4000))))),
+        (
+            "key lines",
+            Box::new(move |stream, _| {
+                respond(stream, "text/plain", format!("{KEY}\n").repeat(4000).as_bytes())
+            }),
+        ),
+        (
+            "endless body",
+            endless(b"                ", b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"),
+        ),
+        (
+            "endless chunks",
+            endless(
+                b"4\r\n    \r\n",
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
+        ),
+    ];
+    for (name, behaviour) in answers {
+        let site = Site::new("http", "");
+        assert!(site.lets_in(), "{name}");
+        site.behaves(behaviour);
+        let (found, _) = explained(&site, &[]);
+        assert_eq!((found.status, found.serves), (Some(200), KeySource::Nothing), "{name}");
+        let SourceAnswer::Refusal { reason, .. } = found.answer else { panic!("{:?}", found.answer) };
+        assert_eq!(reason, "the answer is longer than 256 KiB", "{name}");
+        assert!(!site.lets_in(), "{name}");
+        site.behaves(|_stream, _| ());
+        assert!(!site.lets_in(), "{name}: the cache has not forgotten");
+        site.behaves(good);
+        assert!(site.lets_in(), "{name}");
+    }
+    // The longest answer that is read.
+    let site = Site::new("http", "");
+    site.behaves(json(spaces(most - account(&key).len())));
+    assert!(site.lets_in());
+}
+
+#[test]
+fn p3_one_invalid_value_does_not_keep_a_removed_key_alive() {
+    for field in [r#""limits":{"cpus":0}"#, r#""limits":7"#, r#""idle_timeout":"soon""#, r#""image":"a b""#] {
+        let site = Site::new("http", "");
+        assert!(site.lets_in());
+        // The account has another key now, and a value that makes no sense.
+        let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIcgzVXjOoTJ3PWhG8oJFcvLrhMTTkfVPuuXvrZ0Lz5z";
+        site.behaves(json(account(&format!("\"{other}\"")).replace("42", &format!("42,{field}"))));
+        assert!(!site.lets_in(), "{field}");
+        let printed = text(&site.login(&fingerprint(other)).stdout);
+        assert_eq!(printed, format!("restrict,pty {other}\n"), "{field}");
+        let SourceAnswer::Account { ignored, .. } = explained(&site, &[]).0.answer else { panic!("{field}") };
+        assert_eq!(ignored.len(), 1, "{ignored:?}");
     }
 }
 

@@ -18,7 +18,7 @@ fn list_shows_sessions_and_usage_of_each_box() {
 
     let list = json(&["list"]);
     let one = entry(&list, &busy);
-    assert_eq!((&one["state"], &one["box"]), (&"running".into(), &"sshbox-listed".into()));
+    assert_eq!((&one["state"], &one["box"]), (&"running".into(), &busy.container().into()));
     assert_eq!((&one["sessions"], &one["stops_at"]), (&1.into(), &Value::Null), "{one}");
     // On a busy machine the box gets little CPU time, but some.
     assert!(one["cpu"]["used"].as_f64().unwrap() > 0.0, "{one}");
@@ -79,9 +79,11 @@ fn status_shows_what_the_user_sees_and_details_of_the_host() {
     assert_eq!(status["account"], user.inspect("{{index .Config.Labels \"sshbox.id\"}}"));
     assert_eq!((&status["account"], &status["out_of_date"]), (&status["made_for"], &false.into()));
     let said = output_of(&["status", &user.name]);
-    for begin in
-        ["box        sshbox-looked-at\n", "\nstate      running since 20", "\nmade       up to date\n"]
-    {
+    for begin in [
+        &*format!("box        {}\n", user.container()),
+        "\nstate      running since 20",
+        "\nmade       up to date\n",
+    ] {
         assert!(said.contains(begin), "{said}");
     }
     {
@@ -100,14 +102,14 @@ fn status_shows_what_the_user_sees_and_details_of_the_host() {
 fn a2_a_foreign_container_is_neither_shown_nor_stopped() {
     let _world = world();
     let user = User::new("squatted");
-    let _gone = Undo(|| drop(run("docker", &["rm", "-f", "sshbox-squatted"])));
+    let _gone = Undo(|| drop(run("docker", &["rm", "-f", &user.container()])));
     run(
         "docker",
         &[
             "run",
             "-d",
             "--name",
-            "sshbox-squatted",
+            &user.container(),
             "--network",
             "none",
             "sshbox-user:latest",
@@ -118,10 +120,7 @@ fn a2_a_foreign_container_is_neither_shown_nor_stopped() {
     for arguments in [["status", "squatted"], ["stop", "squatted"], ["start", "squatted"]] {
         let (status, said) = refusal_of(&arguments);
         assert_eq!(status, 77, "{said}");
-        assert!(
-            said.contains("sshbox-squatted is not the box of squatted: it lacks the labels of sshbox"),
-            "{said}"
-        );
+        assert!(said.contains(" is not the box of squatted: it lacks the labels of sshbox"), "{said}");
     }
     assert_eq!(user.inspect("{{.State.Status}}"), "running");
 }

@@ -56,7 +56,7 @@ fn status_shows_a_running_box_with_its_sessions() {
     let mut second = user.ssh().begin(&["echo in; exec sleep 300"]);
     assert_eq!((first.line(), second.line()), ("in".to_owned(), "in".to_owned()));
     let status = json(&user);
-    assert_eq!(status["box"], "sshbox-shown");
+    assert_eq!(status["box"], user.container());
     assert_eq!(status["state"], "running");
     assert_eq!(status["image"], "sshbox-user:latest");
     assert_eq!(status["sessions"], 2);

@@ -94,8 +94,8 @@ fn the_reason_of_the_last_stop_is_shown_once_at_the_next_interactive_login() {
         let _config = Changed::config("idle_timeout = \"30m\"", "idle_timeout = \"0s\"");
         run("/usr/lib/sshbox/sshbox-reap", &[]);
     };
-    let stop = || drop(run("docker", &["stop", "-t", "1", "sshbox-told"]));
-    let remove = || drop(run("docker", &["rm", "-f", "sshbox-told"]));
+    let stop = || drop(run("docker", &["stop", "-t", "1", &user.container()]));
+    let remove = || drop(run("docker", &["rm", "-f", &user.container()]));
     let by_word = || drop(user.says("@stop"));
     let reasons: [(&dyn Fn(), &str); 4] = [
         (&reaped, "nobody used it for 0s"),
@@ -120,9 +120,9 @@ fn f6_f23_a_session_that_ends_with_its_box_shows_the_reason() {
     let _world = world_alone();
     let user = User::new("ending");
     user.says("true");
-    let stop = || drop(run("docker", &["stop", "-t", "1", "sshbox-ending"]));
-    let kill = || drop(run("docker", &["kill", "sshbox-ending"]));
-    let remove = || drop(run("docker", &["rm", "-f", "sshbox-ending"]));
+    let stop = || drop(run("docker", &["stop", "-t", "1", &user.container()]));
+    let kill = || drop(run("docker", &["kill", &user.container()]));
+    let remove = || drop(run("docker", &["rm", "-f", &user.container()]));
     let by_word = || drop(user.says("@stop"));
     let ways: [(&dyn Fn(), &str); 4] = [
         (&stop, "it was stopped from outside"),

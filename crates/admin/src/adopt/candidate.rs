@@ -4,7 +4,7 @@
 use crate::account;
 use host::account::Account;
 use host::box_user;
-use host::config::{Config, UidGid};
+use host::config::{Config, Template, UidGid};
 use host::home::{self, HomeError};
 use identity::Login;
 use lifecycle::adoption::{self, AdoptionTarget};
@@ -63,9 +63,9 @@ impl Candidate {
         engine: &Engine,
         config_file: &Path,
         config: &Config,
-        login: Login,
+        (login, names): (Login, &Template),
     ) -> Result<Self, EngineError> {
-        let name = config.container.name.fill(&login);
+        let name = names.fill(&login);
         let mut candidate = Self {
             home: config.container.home.fill(&login).into(),
             mount: config.container.mount.clone(),

@@ -6,6 +6,7 @@ use crate::explain::KEYS_USER;
 use host::cache::Cache;
 use host::config;
 use identity::GID;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Group, User};
 use session::exit::chain;
 use std::fmt;
@@ -252,6 +253,34 @@ pub fn homes(doctor: &Doctor) -> Checked {
     })
 }
 
+/// `homes-mount`: are setuid files and device nodes in homes without effect on the host?
+pub fn homes_mount(doctor: &Doctor) -> Checked {
+    let home = PathBuf::from(doctor.config()?.container.home.fill(&doctor.temporary_user));
+    let base = home.parent().ok_or_else(|| skip("box.home has no parent"))?;
+    let mount = statvfs(base).map_err(|error| skip(format!("{}: {error}", base.display())))?;
+    Ok(judge_homes_mount(base, mount.flags()))
+}
+
+fn judge_homes_mount(base: &Path, flags: FsFlags) -> CheckResult {
+    let shown = base.display();
+    let expected = [(FsFlags::ST_NOSUID, "nosuid"), (FsFlags::ST_NODEV, "nodev")];
+    let missing: Vec<_> =
+        expected.into_iter().filter(|(flag, _)| !flags.contains(*flag)).map(|(_, name)| name).collect();
+    if missing.is_empty() {
+        return ok(format!("{shown} is mounted with nosuid,nodev"));
+    }
+    warn(
+        format!(
+            "{shown} is mounted without {}: setuid files or devices in homes work on the host",
+            missing.join(",")
+        ),
+        format!(
+            "mount it with nosuid,nodev; if it is no file system of its own, add this line to /etc/fstab and run mount {shown}: \
+             {shown} {shown} none bind,nosuid,nodev 0 0"
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::report::CheckState;
@@ -286,6 +315,22 @@ mod tests {
         assert_eq!(judge(file(0, 0, 0o600)).fix.unwrap(), "chown 997:996 /t; chmod 0400 /t");
         assert_eq!(judge(None).remedies, []);
         assert_eq!(judge(directory(0, 0o700)).state, CheckState::Fail);
+    }
+
+    #[test]
+    fn homes_whose_setuid_files_work_are_reported() {
+        let judge = |flags| judge_homes_mount(Path::new("/h"), flags);
+        assert_eq!(judge(FsFlags::ST_NOSUID | FsFlags::ST_NODEV).state, CheckState::Ok);
+        for (flags, word) in [
+            (FsFlags::empty(), "without nosuid,nodev:"),
+            (FsFlags::ST_NODEV, "without nosuid:"),
+            (FsFlags::ST_NOSUID, "without nodev:"),
+        ] {
+            let result = judge(flags);
+            assert_eq!(result.state, CheckState::Warn);
+            assert!(result.finding.contains(word), "{result:?}");
+            assert!(result.fix.unwrap().ends_with("/h /h none bind,nosuid,nodev 0 0"));
+        }
     }
 
     #[test]

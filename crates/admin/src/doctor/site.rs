@@ -5,6 +5,7 @@ use super::files::keys_user;
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::{Checked, Doctor};
 use crate::explain::explain;
+use host::account::TOO_LONG;
 use host::explanation::{Explanation, SourceAnswer};
 use std::net::IpAddr;
 
@@ -50,6 +51,10 @@ fn judge_site(url: &str, status: Option<u16>, answer: &SourceAnswer) -> CheckRes
         (None, SourceAnswer::Nothing { error }) => fail(
             format!("{url}: {error}"),
             format!("check accounts.url, accounts.token_file and the network; {LOGS}"),
+        ),
+        (_, SourceAnswer::Refusal { reason, .. }) if reason == TOO_LONG => fail(
+            format!("{url}: {TOO_LONG}"),
+            "accounts.url must lead to the account of {user} alone, with at most 100 keys",
         ),
         (None, SourceAnswer::Refusal { .. }) => {
             ok(format!("{url}: no file for a name that no user has, as it should be"))
@@ -151,6 +156,12 @@ mod tests {
             assert!(result.finding.contains(word), "{result:?}");
         }
         assert!(judge(None).finding.ends_with("no answer within 1.5s"));
+        let too_long = SourceAnswer::Refusal { reason: TOO_LONG.to_owned(), left_out: Vec::new() };
+        for status in [None, Some(200)] {
+            let result = judge_site("http://x/{user}", status, &too_long);
+            assert_eq!(result.state, CheckState::Fail);
+            assert!(result.finding.ends_with("longer than 256 KiB"), "{result:?}");
+        }
     }
 
     #[test]

@@ -9,11 +9,13 @@ use super::report::{CheckResult, fail, ok, skip, warn};
 use super::ssh::{listen_address, values};
 use super::{Checked, Doctor};
 use crate::tool;
+use host::box_names::BoxNames;
 use host::box_user;
 use host::cache::Cache;
+use host::config::Config;
 use identity::Login;
-use lifecycle::container::Container;
 use lifecycle::engine::{Engine, EngineError};
+use lifecycle::naming::find_box;
 use session::deadlines::{HOST_PROGRAM, LOGIN};
 use session::exit::chain;
 use session::presence::{
@@ -250,9 +252,8 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
     // A session whose client was killed may have requested a start of the box. sshbox-wake gets this lock
     // only after we release it, and then finds no account.
     let state = runtime_dir.prepare().and_then(|()| runtime_dir.lock_state(LOGIN)).map_err(in_runtime_dir);
-    let container = config.container.name.fill(name);
     let removed = match doctor.engine() {
-        Ok(engine) => doctor.wait(remove_container(engine, &container, name)).map_err(|error| chain(&error)),
+        Ok(engine) => remove_container(doctor, engine, config, name),
         // Without a home there is no container either.
         Err(_) if !home.exists() => Ok(()),
         Err(result) => Err(result.finding),
@@ -260,7 +261,7 @@ fn remove_box(doctor: &Doctor, client: &Client, name: &Login) -> Vec<String> {
     let cache = &config.accounts.cache;
     let mut left: Vec<_> = [
         state.as_ref().err().cloned(),
-        removed.err().map(|error| format!("container {container}: {error}")),
+        removed.err().map(|error| format!("container of {name}: {error}")),
         problem(&cache.join(name.as_str()), Cache::new(cache).remove(name)),
     ]
     .into_iter()
@@ -287,11 +288,15 @@ fn wait_for_sessions_to_end(name: &Login) {
     }
 }
 
-async fn remove_container(engine: &Engine, container: &str, name: &Login) -> Result<(), EngineError> {
-    let theirs = |found: &Container| found.labels.as_ref().is_some_and(|labels| labels.user == name.as_str());
-    let Some(found) = engine.find(container).await?.filter(theirs) else { return Ok(()) };
-    engine.stop(&found.id, Duration::ZERO).await?;
-    engine.remove(&found.id).await
+fn remove_container(doctor: &Doctor, engine: &Engine, config: &Config, name: &Login) -> Result<(), String> {
+    let names = BoxNames::load(&config.container.name).map_err(|error| chain(&error))?;
+    let steps = async {
+        let found = find_box(engine, &names, name).await?.filter(|found| found.is_box_of(name.as_str()));
+        let Some(found) = found else { return Ok(()) };
+        engine.stop(&found.id, Duration::ZERO).await?;
+        engine.remove(&found.id).await
+    };
+    doctor.wait(steps).map_err(|error: EngineError| chain(&error))
 }
 
 fn problem(what: &Path, result: io::Result<()>) -> Option<String> {

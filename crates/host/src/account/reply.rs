@@ -1,12 +1,26 @@
 //! Parsing the account source's reply. The reply is untrusted: it becomes an account or is rejected
-//! as a whole. An invalid key is left out; it does not make the reply invalid.
+//! as a whole. An invalid key or limit is left out and does not make the reply invalid: otherwise the cached
+//! account would be used, with keys that the user has removed since.
 
 use super::Account;
 use crate::limits::RequestedLimits;
 use identity::Login;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use session::authorized_key::{AuthorizedKey, KEYS_MAX};
 use session::escape::printable;
 use std::fmt;
+
+/// Longest reply, in bytes. A hundred RSA keys take half of it.
+pub const REPLY_MAX: u64 = 256 * 1024;
+
+/// The reason of a refusal because the reply is longer than [`REPLY_MAX`]. It is a refusal, since a user can
+/// make the reply long, with many keys for example, and must not keep removed keys alive by that.
+pub const TOO_LONG: &str = "the answer is longer than 256 KiB";
+
+/// Fields of an account that are left out if they are invalid, besides each field of `limits`. `user`, `id`,
+/// `active` and `keys` are not among them: without one of them, another user could log in, or nobody.
+const OPTIONAL: [&str; 4] = ["limits", "idle_timeout", "image", "uid"];
 
 /// What the account source replies about a login name.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +47,8 @@ pub struct ParsedReply {
     pub reply: AccountReply,
     /// One message for each key that was left out, saying why.
     pub left_out: Vec<String>,
+    /// One message for each invalid value that was left out.
+    pub ignored: Vec<String>,
     /// Which value was out of range, and what replaces it.
     pub bounded: Option<String>,
 }
@@ -41,7 +57,8 @@ impl ParsedReply {
     /// A refusal of the user; with a reason for the journal.
     #[must_use]
     pub fn refused(reason: &'static str) -> Self {
-        Self { reply: AccountReply::Refused(reason), left_out: Vec::new(), bounded: None }
+        let reply = AccountReply::Refused(reason);
+        Self { reply, left_out: Vec::new(), ignored: Vec::new(), bounded: None }
     }
 }
 
@@ -88,8 +105,12 @@ const FIELD_MAX: usize = 255;
 /// # Errors
 /// [`InvalidReply`]. The caller treats it like no reply at all.
 pub fn parse(login: &Login, format: ReplyFormat, body: &[u8]) -> Result<ParsedReply, InvalidReply> {
+    let mut ignored = Vec::new();
     let mut account: Account = match format {
-        ReplyFormat::Json => serde_json::from_slice(body).map_err(InvalidReply::Json)?,
+        ReplyFormat::Json => {
+            let reply = serde_json::from_slice(body).map_err(InvalidReply::Json)?;
+            serde_json::from_value(without_invalid_values(reply, &mut ignored)).map_err(InvalidReply::Json)?
+        }
         ReplyFormat::KeyLines => {
             from_key_lines(login, std::str::from_utf8(body).map_err(|_| InvalidReply::Encoding)?)
         }
@@ -101,7 +122,8 @@ pub fn parse(login: &Login, format: ReplyFormat, body: &[u8]) -> Result<ParsedRe
         return Err(InvalidReply::Field("id"));
     }
     if !account.image.as_deref().is_none_or(is_short_plain_text) {
-        return Err(InvalidReply::Field("image"));
+        account.image = None;
+        ignored.push(format!("image is not 1 to {FIELD_MAX} characters of printable ASCII"));
     }
     if !account.active {
         return Ok(ParsedReply::refused("inactive"));
@@ -120,10 +142,52 @@ pub fn parse(login: &Login, format: ReplyFormat, body: &[u8]) -> Result<ParsedRe
         }
     }
     if keys.is_empty() {
-        return Ok(ParsedReply { left_out, bounded, ..ParsedReply::refused("no keys") });
+        return Ok(ParsedReply { left_out, ignored, bounded, ..ParsedReply::refused("no keys") });
     }
     account.keys = keys;
-    Ok(ParsedReply { reply: AccountReply::Known(account), left_out, bounded })
+    Ok(ParsedReply { reply: AccountReply::Known(account), left_out, ignored, bounded })
+}
+
+/// The account without its invalid optional values, and with an empty text for a key that is none. Adds a
+/// message for each value that is left out.
+fn without_invalid_values(mut account: Value, ignored: &mut Vec<String>) -> Value {
+    // A list of the values without their names is no account.
+    let Some(fields) = account.as_object_mut() else { return Value::Null };
+    fields.retain(|name, value| !(value.is_null() && OPTIONAL.contains(&&**name)));
+    if fields.get("limits").is_some_and(|limits| !limits.is_object()) {
+        ignored.push("limits: expected an object".to_owned());
+        fields.remove("limits");
+    }
+    if let Some(limits) = fields.get_mut("limits").and_then(Value::as_object_mut) {
+        limits.retain(|name, value| {
+            let problem = problem_of::<RequestedLimits>(Map::new(), name, value);
+            ignored.extend(problem.as_ref().map(|problem| format!("limits.{name}: {problem}")));
+            problem.is_none()
+        });
+    }
+    fields.retain(|name, value| {
+        let required = Map::from_iter([("user".to_owned(), json!("")), ("keys".to_owned(), json!([]))]);
+        let is_optional = OPTIONAL.contains(&&**name);
+        let problem = is_optional.then(|| problem_of::<Account>(required, name, value)).flatten();
+        ignored.extend(problem.as_ref().map(|problem| format!("{name}: {problem}")));
+        problem.is_none()
+    });
+    for key in fields.get_mut("keys").and_then(Value::as_array_mut).into_iter().flatten() {
+        if !key.is_string() {
+            *key = json!("");
+        }
+    }
+    account
+}
+
+/// Why this field with this value makes an object invalid that is valid without it.
+fn problem_of<T: DeserializeOwned>(
+    mut object: Map<String, Value>,
+    name: &str,
+    value: &Value,
+) -> Option<serde_json::Error> {
+    object.insert(name.to_owned(), value.clone());
+    serde_json::from_value::<T>(Value::Object(object)).err()
 }
 
 fn from_key_lines(login: &Login, text: &str) -> Account {
@@ -201,8 +265,12 @@ mod tests {
             assert_eq!(known(&serde_json::to_string(&account).unwrap()), account);
         }
         for nonsense in ["soon", "Never", "-1s", ""] {
-            let body = format!(r#"{{"user":"alice","keys":["{KEY}"],"idle_timeout":"{nonsense}"}}"#);
-            assert!(json(&body).is_err(), "{nonsense}");
+            let ParsedReply { reply, ignored, .. } = parsed(nonsense);
+            assert!(
+                matches!(reply, AccountReply::Known(account) if account.idle_timeout.is_none()),
+                "{nonsense}"
+            );
+            assert!(ignored.len() == 1 && ignored[0].starts_with("idle_timeout: "), "{ignored:?}");
         }
     }
 
@@ -231,6 +299,7 @@ mod tests {
             "null",
             "{}",
             "42",
+            &format!(r#"["alice",1,true,["{KEY}"]]"#),
             "\"alice\"",
             "{\"user\":\"alice\"}",
             "\u{feff}{}",
@@ -242,17 +311,55 @@ mod tests {
             &format!(r#"{{"user":"alice","id":1,"active":"yes","keys":["{KEY}"]}}"#),
             &format!(r#"{{"user":"alice","id":[1],"keys":["{KEY}"]}}"#),
             &format!(r#"{{"user":"alice","id":"a\nb","keys":["{KEY}"]}}"#),
-            &format!(r#"{{"user":"alice","id":1,"image":"-v /:/x","keys":["{KEY}"]}}"#),
-            &format!(r#"{{"user":"alice","id":1,"limits":{{"memory":"lots"}},"keys":["{KEY}"]}}"#),
-            &format!(r#"{{"user":"alice","id":1,"uid":0,"keys":["{KEY}"]}}"#),
-            &format!(r#"{{"user":"alice","id":1,"uid":4294967295,"keys":["{KEY}"]}}"#),
-            &format!(r#"{{"user":"alice","id":1,"uid":-1,"keys":["{KEY}"]}}"#),
-            &format!(r#"{{"user":"alice","id":1,"uid":"1700000001","keys":["{KEY}"]}}"#),
-            &format!(r#"{{"user":"alice","id":1,"limits":{{"cpus":-1}},"keys":["{KEY}"]}}"#),
             &"[".repeat(100_000),
         ] {
             assert!(json(body).is_err(), "{body:.80}");
         }
+    }
+
+    #[test]
+    fn p3_an_invalid_value_is_left_out_and_the_rest_is_used() {
+        let defaults = known(&format!(r#"{{"user":"alice","id":1,"keys":["{KEY}"]}}"#));
+        for (field, message) in [
+            (r#""limits":{"cpus":0}"#, "limits.cpus: expected 0.01 to 4096 cores"),
+            (r#""limits":{"cpus":-1}"#, "limits.cpus: expected 0.01 to 4096 cores"),
+            (r#""limits":{"memory":"lots"}"#, "limits.memory: expected a size like \"8GiB\" or \"512MiB\""),
+            (r#""limits":{"pids":"512"}"#, "limits.pids: invalid type: string \"512\", expected u32"),
+            (r#""limits":[2]"#, "limits: "),
+            (r#""limits":"none""#, "limits: "),
+            (r#""idle_timeout":30"#, "idle_timeout: invalid type: integer `30`, expected a string"),
+            (r#""image":["x"]"#, "image: invalid type: sequence, expected a string"),
+            (r#""uid":0"#, "uid: "),
+            (r#""uid":4294967295"#, "uid: "),
+            (r#""uid":-1"#, "uid: "),
+            (r#""uid":"1700000001""#, "uid: "),
+            (r#""image":"-v /:/x""#, "image is not 1 to 255 characters of printable ASCII"),
+        ] {
+            let body = format!(r#"{{"user":"alice","id":1,{field},"keys":["{KEY}"]}}"#);
+            let ParsedReply { reply, ignored, .. } = json(&body).unwrap();
+            assert_eq!(reply, AccountReply::Known(defaults.clone()), "{field}");
+            assert!(ignored.len() == 1 && ignored[0].starts_with(message), "{field}: {ignored:?}");
+        }
+        // The other limits count.
+        let parsed = json(&format!(
+            r#"{{"user":"alice","keys":["{KEY}"],"limits":{{"cpus":0,"pids":7,"tmp":"0","memory":"1GiB"}}}}"#
+        ))
+        .unwrap();
+        let AccountReply::Known(account) = parsed.reply else { panic!("{parsed:?}") };
+        assert_eq!((account.limits.pids, account.limits.memory), (Some(7), Some(Size(1 << 30))));
+        assert_eq!((account.limits.cpus, account.limits.tmp, parsed.ignored.len()), (None, None, 2));
+        // Null is no value.
+        let nulls = r#""limits":{"cpus":null},"idle_timeout":null,"image":null"#;
+        let parsed = json(&format!(r#"{{"user":"alice","id":1,{nulls},"keys":["{KEY}"]}}"#)).unwrap();
+        assert_eq!((parsed.reply, parsed.ignored), (AccountReply::Known(defaults), vec![]));
+    }
+
+    #[test]
+    fn p3_a_key_that_is_no_text_costs_only_itself() {
+        let parsed = json(&format!(r#"{{"user":"alice","keys":[42,"{KEY}",null,["{KEY}"]]}}"#)).unwrap();
+        assert!(matches!(parsed.reply, AccountReply::Known(account) if account.keys == [KEY]));
+        let numbers: Vec<_> = parsed.left_out.iter().map(|reason| &reason[..5]).collect();
+        assert_eq!(numbers, ["key 1", "key 3", "key 4"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The sections of the configuration file with their keys and defaults. Add a key here.
 
 use super::durations::{IdleTimeout, TimeSpan};
+use super::names::{ContainerName, ImagePattern};
 use super::values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, Template, UidRange};
 use crate::limits::Limits;
 use serde::{Deserialize, Serialize};
@@ -98,8 +99,10 @@ impl Default for EngineConfig {
 pub struct ContainerConfig {
     /// Image. It must exist on the host; sshbox does not pull it.
     pub image: String,
+    /// Images that an account may name besides `image`.
+    pub images: Vec<ImagePattern>,
     /// Name of the container.
-    pub name: Template,
+    pub name: ContainerName,
     /// Home directory on the host.
     pub home: Template,
     /// Mount point of the home in the container.
@@ -122,7 +125,8 @@ impl Default for ContainerConfig {
     fn default() -> Self {
         Self {
             image: "sshbox-user:latest".to_owned(),
-            name: Template("sshbox-{user}".to_owned()),
+            images: Vec::new(),
+            name: ContainerName("sshbox-{digest}".to_owned()),
             home: Template("/var/lib/sshbox/homes/{user}".to_owned()),
             mount: "/home/user".into(),
             user: BoxUser::Own,
@@ -131,6 +135,22 @@ impl Default for ContainerConfig {
             network: "sshbox".to_owned(),
             limits: Limits::default(),
             ceilings: Limits::default(),
+        }
+    }
+}
+
+impl ContainerConfig {
+    /// The image of a box whose account names this one, or none. The error is the name of an image that
+    /// accounts may not name.
+    ///
+    /// # Errors
+    /// The name.
+    pub fn image_for<'a>(&'a self, named: Option<&'a str>) -> Result<&'a str, &'a str> {
+        match named {
+            None => Ok(&self.image),
+            Some(named) if named == self.image => Ok(named),
+            Some(named) if self.images.iter().any(|pattern| pattern.matches(named)) => Ok(named),
+            Some(named) => Err(named),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The placeholder for the login name in a value.
-const USER: &str = "{user}";
+pub(super) const USER: &str = "{user}";
 
 /// A text that contains `{user}` exactly once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

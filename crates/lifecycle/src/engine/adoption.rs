@@ -5,7 +5,7 @@ use super::error::{EngineError, call};
 use super::{CHANGE, Engine, LOOK};
 use crate::container::ForeignContainer;
 use bollard::models::ContainerUpdateBody;
-use bollard::query_parameters::{ListContainersOptions, RenameContainerOptions, TopOptions};
+use bollard::query_parameters::{ListContainersOptions, TopOptions};
 
 impl Engine {
     /// The container with this name, even if sshbox did not create it.
@@ -63,14 +63,5 @@ impl Engine {
     pub async fn never_restart(&self, id: &str) -> Result<(), EngineError> {
         let update = ContainerUpdateBody { restart_policy: Some(no_restart()), ..Default::default() };
         call("update", id, LOOK, self.docker.update_container(id, update)).await
-    }
-
-    /// Renames a container.
-    ///
-    /// # Errors
-    /// [`EngineError::Conflict`] when the name is taken.
-    pub async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
-        let options = RenameContainerOptions { name: name.to_owned() };
-        call("rename", id, LOOK, self.docker.rename_container(id, options)).await
     }
 }

@@ -276,6 +276,7 @@ mod tests {
         let features = HostFeatures { ipv6: true, lxcfs, io_weight: true, apparmor: true };
         let host = HostSide {
             user: UidGid { uid: 1_700_000_042, gid: 1_700_000_042 },
+            name: "sshbox-00112233aabbccdd",
             home: Path::new("/var/lib/sshbox/homes/alice"),
             run: Path::new("/run/sshbox/boxes/alice"),
             features: &features,

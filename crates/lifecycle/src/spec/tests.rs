@@ -22,6 +22,7 @@ fn spec_on(limits: &str, features: &HostFeatures) -> BoxSpec {
     let config = config::Config::default().container;
     let host = HostSide {
         user: UidGid { uid: 1_700_000_042, gid: 1_700_000_042 },
+        name: "sshbox-00112233aabbccdd",
         home: Path::new("/var/lib/sshbox/homes/alice"),
         run: Path::new("/run/sshbox/boxes/alice"),
         features,
@@ -78,7 +79,7 @@ fn the_description_of_a_box() {
     assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap(), @r#"
     {
       "version": 4,
-      "name": "sshbox-alice",
+      "name": "sshbox-00112233aabbccdd",
       "image": "sshbox-user:latest",
       "image_id": "sha256:1",
       "network": "sshbox",

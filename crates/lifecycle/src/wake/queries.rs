@@ -1,8 +1,9 @@
 //! Requests that do not change a box: its status, why it stopped, and its user's keys. They take no lock,
 //! so they also work while a start or a stop is in progress or hangs.
 
-use super::{RequestOutcome, account, engine_failed, log_end, no_runtime_dir, observe_failed};
+use super::{RequestOutcome, account, box_names, engine_failed, log_end, no_runtime_dir, observe_failed};
 use crate::engine::Engine;
+use crate::naming::find_box;
 use crate::observe::{Observer, measure_now, why_stopped};
 use host::config::Config;
 use identity::Login;
@@ -42,14 +43,14 @@ pub async fn stop_reason(config: &Config, login: &Login) -> Result<RequestOutcom
         let fields = reason.map_or(fields.clone(), |reason| fields.with("why", reason.as_bytes()));
         RequestOutcome { reply: fields, event: None }
     };
-    let name = config.container.name.fill(login);
+    let names = box_names(config)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let deadline = later(Instant::now(), ENDING);
     let reason = loop {
         if let Some(record) = runtime_dir.stop_record().filter(|record| !record.over) {
             return Ok(done(Some(&record.reason)));
         }
-        let Some(container) = engine.find(&name).await.map_err(engine_failed)? else {
+        let Some(container) = find_box(&engine, &names, login).await.map_err(engine_failed)? else {
             break texts::REMOVED;
         };
         match why_stopped(&container) {

@@ -2,18 +2,23 @@
 
 use super::progress::Progress;
 use super::start_step::{StartStep, start_step};
-use super::{PROGRAM, RequestOutcome, account, engine_failed, foreign, lock_state, log_end, no_runtime_dir};
+use super::{
+    PROGRAM, RequestOutcome, account, box_names, engine_failed, foreign, lock_state, log_end, no_runtime_dir,
+};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::image_accounts::{ImageAccounts, ImageAccountsError};
+use crate::naming::{ensure_name, find_box};
 use crate::observe::{status_of_missing, why_stopped};
 use crate::spec::{BoxSpec, HostSide};
 use crate::transport::{BoxSockets, HandOver, InitState, accepts_sessions};
+use host::box_names::BoxNames;
 use host::box_user::{self, BoxUserError};
 use host::config::{Config, UidGid};
 use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
+use host::secret;
 use identity::Login;
 use session::box_status::welcome_text;
 use session::clock;
@@ -36,6 +41,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The values that all steps of a start need.
 struct Start<'a> {
     engine: Engine,
+    names: BoxNames,
     runtime_dir: &'a UserRuntimeDir,
     login: &'a Login,
     /// The user that the box runs as.
@@ -59,6 +65,8 @@ pub async fn start(
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
     let account = account(config, login)?;
+    config.container.image_for(account.image.as_deref()).map_err(image_not_allowed)?;
+    let names = box_names(config)?;
     let user = box_user::claim(&config.container, login, &account, Path::new(box_user::DIRECTORY))
         .map_err(|error| no_user(&error))?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), user)
@@ -69,7 +77,7 @@ pub async fn start(
         .write_passwd_entry(&format!("{login}:x:{}:{}::{mount}:/bin/bash\n", user.uid, user.gid))
         .map_err(no_runtime_dir)?;
     let account_id = account.id.as_deref().unwrap_or_default();
-    let host_key = host_key::derive(Path::new(host_key::PATH), login.as_str(), account_id)
+    let host_key = host_key::derive(Path::new(secret::PATH), login.as_str(), account_id)
         .and_then(|key| runtime_dir.write_host_key(&key, user.uid, user.gid));
     if let Err(error) = host_key {
         // Only `@sshd` needs it, and reports that it is missing.
@@ -78,8 +86,9 @@ pub async fn start(
         log(PROGRAM, Event::HostKeyMissing, &fields);
     }
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
+    let name = names.of(login);
     let spec_with = |features: &HostFeatures| {
-        let host = HostSide { user, home: &home, run: runtime_dir.box_dir(), features };
+        let host = HostSide { name: &name, user, home: &home, run: runtime_dir.box_dir(), features };
         BoxSpec::new(&config.container, login, &account, host).on_runtime(config.engine.runtime)
     };
     let features = HostFeatures::detect();
@@ -90,6 +99,7 @@ pub async fn start(
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
     let start = Start {
         engine,
+        names,
         runtime_dir: &runtime_dir,
         login,
         user,
@@ -133,9 +143,19 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
     let image_id = engine.image_id(&spec.image).await.map_err(engine_failed)?;
     let spec = spec.of_image(image_id.as_deref().unwrap_or_default());
     for attempt in 0..MAX_STEPS {
-        let container = engine.find(&spec.name).await.map_err(engine_failed)?;
+        let container = find_box(engine, &start.names, start.login).await.map_err(engine_failed)?;
         if attempt == 0 {
             record_end(runtime_dir, start.login, container.as_ref());
+        }
+        if let Some(Container { id, name, .. }) = &container {
+            match ensure_name(engine, PROGRAM, start.login, (id, name), &spec.name).await {
+                // Another container has taken the name, or the container is being removed.
+                Err(EngineError::Conflict(..) | EngineError::NotFound(..)) => {
+                    pause(attempt).await;
+                    continue;
+                }
+                renamed => renamed.map_err(engine_failed)?,
+            }
         }
         match (start_step(container.as_ref(), &spec), container) {
             (StartStep::Refuse, _) => return Err(foreign(&spec.name)),
@@ -317,6 +337,11 @@ fn no_user(error: &BoxUserError) -> Failure {
         BoxUserError::NoneLeft(_) | BoxUserError::Io(..) => (ExitStatus::Unavailable, texts::NO_UID),
     };
     Failure::because(status, advice, error)
+}
+
+fn image_not_allowed(image: &str) -> Failure {
+    let cause = format!("the account names image {image}, which box.images does not allow");
+    Failure { cause, ..Failure::new(ExitStatus::Refused, texts::image_not_allowed(image)) }
 }
 
 fn no_home(error: &HomeError, login: &Login) -> Failure {

@@ -61,7 +61,8 @@ mod tests {
         let account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
         let features = HostFeatures::default();
         let user = UidGid { uid: 1_700_000_042, gid: 1_700_000_042 };
-        let host = HostSide { user, home: Path::new("/h"), run: Path::new("/r"), features: &features };
+        let (home, run) = (Path::new("/h"), Path::new("/r"));
+        let host = HostSide { name: "sshbox-00112233aabbccdd", user, home, run, features: &features };
         let login = Login::parse(b"alice").unwrap();
         BoxSpec::new(&Config::default().container, &login, &account, host).of_image("sha256:1")
     }

@@ -1,8 +1,9 @@
 //! Stops a box at the request of its user or an admin, whatever state its container is in.
 
-use super::{RequestOutcome, engine_failed, foreign, lock_state, no_runtime_dir};
+use super::{RequestOutcome, box_names, engine_failed, foreign, lock_state, no_runtime_dir};
 use crate::container::ContainerState;
 use crate::engine::Engine;
+use crate::naming::find_box;
 use host::config::Config;
 use identity::Login;
 use session::clock::boottime;
@@ -19,14 +20,13 @@ pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Resul
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let name = config.container.name.fill(login);
-    let container = engine.find(&name).await.map_err(engine_failed)?;
+    let container = find_box(&engine, &box_names(config)?, login).await.map_err(engine_failed)?;
     let is_stopped = |state| matches!(state, ContainerState::Stopped | ContainerState::Dead);
     let Some(container) = container.filter(|container| !is_stopped(container.state)) else {
         return Ok(RequestOutcome { reply: Fields::default().with("stopped", b"0"), event: None });
     };
     if !container.is_box_of(login.as_str()) {
-        return Err(foreign(&name));
+        return Err(foreign(&container.name));
     }
     // Before the stop, because the sessions read the reason as soon as they end.
     runtime_dir.write_stop_record(boottime(), reason).map_err(no_runtime_dir)?;

@@ -1,8 +1,9 @@
 //! Applies changed limits of an account to a running box, without a restart. Its sessions go on.
 
-use super::{RequestOutcome, account, engine_failed, foreign, no_runtime_dir};
+use super::{RequestOutcome, account, box_names, engine_failed, foreign, no_runtime_dir};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
+use crate::naming::find_box;
 use host::config::Config;
 use host::limits::{CgroupLimits, ContainerLimits};
 use host::sys::cgroup::has_io_weight;
@@ -26,17 +27,17 @@ pub async fn update(config: &Config, login: &Login) -> Result<RequestOutcome, Fa
         ContainerLimits::resolve(&account.limits, &config.container.limits, &config.container.ceilings)
             .cgroup;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
-    let name = config.container.name.fill(login);
-    let updated = match engine.find(&name).await.map_err(engine_failed)? {
-        Some(container) if !container.is_box_of(login.as_str()) => return Err(foreign(&name)),
+    let updated = match find_box(&engine, &box_names(config)?, login).await.map_err(engine_failed)? {
+        Some(container) if !container.is_box_of(login.as_str()) => return Err(foreign(&container.name)),
         Some(container) if container.state == ContainerState::Running => {
             let io_weight = if has_io_weight() { wanted.io_weight } else { container.limits.io_weight };
             apply(&engine, &container, CgroupLimits { io_weight, ..wanted }).await
         }
         _ => Ok(false),
     };
-    // For a box that does not run, too: it gets these limits when it starts. And after a failure: limits that the kernel refuses once, such as less memory than the box uses, would
-    // be refused every minute. The box gets them at its next cold start.
+    // Also for a box that does not run, which gets these limits when it starts. And after a failure: limits
+    // that the kernel refuses, such as less memory than the box uses, would be refused every minute. The
+    // box gets them at its next cold start.
     runtime_dir.write_applied_limits(&wanted.to_string()).map_err(no_runtime_dir)?;
     updated.map(outcome).map_err(engine_failed)
 }

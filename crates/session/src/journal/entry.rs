@@ -5,7 +5,8 @@ use super::FieldValue;
 use super::events::{Event, Field};
 use super::reference::Reference;
 use crate::deadlines::LOG_DAEMON;
-use crate::escape::printable;
+use crate::escape::printable_and_cut;
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -33,14 +34,23 @@ pub(super) struct Entry<'a> {
     program: &'a str,
     event: Event,
     fields: Vec<(Field, String)>,
+    /// The whole command, and whether it is too long for any entry; `None` without a command.
+    command: Option<(Vec<u8>, bool)>,
 }
 
 impl<'a> Entry<'a> {
     pub(super) fn new(program: &'a str, event: Event, fields: &[FieldValue<'_>]) -> Self {
-        let fields = fields.iter().map(|(field, value)| (*field, printable(value.as_ref())));
+        let mut command = None;
+        let fields = fields.iter().map(|(field, value)| {
+            let (text, is_cut) = printable_and_cut(value.as_ref());
+            if *field == Field::Command && !text.is_empty() {
+                command = Some((value.as_ref().to_vec(), is_cut));
+            }
+            (*field, text)
+        });
         let reference = [(Field::Ref, Reference::ours().to_string())];
         let fields = fields.chain(reference).filter(|(_, value)| !value.is_empty()).collect();
-        Self { program, event, fields }
+        Self { program, event, fields, command }
     }
 
     /// Sends the entry to the log daemon of this host.
@@ -64,10 +74,20 @@ impl<'a> Entry<'a> {
             Some(beginning) if value.len() > cut_to => format!("{beginning}..."),
             _ => value.to_owned(),
         };
-        let mut text = self.event.text().to_owned();
+        let mut fields = Vec::new();
         for (field, value) in &self.fields {
+            fields.push((*field, cut(value)));
+            if let (Field::Command, Some((command, is_cut))) = (field, &self.command)
+                && (*is_cut || value.len() > cut_to)
+            {
+                fields.push((Field::CommandLength, command.len().to_string()));
+                fields.push((Field::CommandHash, sha256(command)));
+            }
+        }
+        let mut text = self.event.text().to_owned();
+        for (field, value) in &fields {
             // Writing to a String cannot fail.
-            let _ = write!(text, " {}=\"{}\"", field.name(), cut(value));
+            let _ = write!(text, " {}=\"{value}\"", field.name());
         }
         let standard = [
             ("MESSAGE", text),
@@ -78,7 +98,7 @@ impl<'a> Entry<'a> {
             ("SYSLOG_PID", process::id().to_string()),
         ];
         let standard = standard.into_iter().map(|(key, value)| (key.to_owned(), value));
-        standard.chain(self.fields.iter().map(|(field, value)| (field.key(), cut(value)))).collect()
+        standard.chain(fields.into_iter().map(|(field, value)| (field.key(), value))).collect()
     }
 
     /// The entry in journald's own protocol: `KEY=value` and a newline for each field. Values with a
@@ -109,6 +129,15 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// SHA-256 in hexadecimal digits.
+fn sha256(value: &[u8]) -> String {
+    Sha256::digest(value).iter().fold(String::new(), |mut hash, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+        hash
+    })
+}
+
 fn send(datagram: &[u8], to: &Path) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(LOG_DAEMON))?;
@@ -118,6 +147,7 @@ fn send(datagram: &[u8], to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::escape::printable;
     use std::collections::BTreeMap;
     use std::fs;
 
@@ -219,9 +249,17 @@ mod tests {
                 .map(|key| map.get(key).cloned().unwrap_or_default())
                 .into();
             assert_eq!(told, given);
-            assert_eq!(map.len(), 7 + given.iter().filter(|value| !value.is_empty()).count());
+            let is_cut = printable_and_cut(command).1;
+            let about_command = if is_cut { 2 } else { 0 };
+            let count = given.iter().filter(|value| !value.is_empty()).count();
+            assert_eq!(map.len(), 7 + count + about_command);
+            let length = map.get("SSHBOX_COMMAND_LENGTH").cloned();
+            assert_eq!(length, is_cut.then(|| command.len().to_string()));
             let line = parse_line(&entry.line());
-            assert_eq!(line.keys().collect::<Vec<_>>(), map.keys().collect::<Vec<_>>());
+            // The line can be cut where the datagram is not.
+            assert!(map.keys().all(|key| line.contains_key(key)), "{line:?}");
+            let complete = line.get("SSHBOX_COMMAND").is_none_or(|text| *text == given[1]);
+            assert_eq!(line.contains_key("SSHBOX_COMMAND_SHA256"), is_cut || !complete);
             assert_eq!(line["MESSAGE_ID"], Event::SessionStarted.id());
         }
     }
@@ -233,6 +271,27 @@ mod tests {
         let line = parse_line(&entry.line());
         assert!(line["SSHBOX_COMMAND"].ends_with("\\..."), "{line:?}");
         assert_eq!(parse_datagram(&entry.datagram())["SSHBOX_COMMAND"], printable(&long));
+    }
+
+    #[test]
+    fn p7_a_command_that_is_cut_keeps_its_length_and_hash() {
+        // `printf '%2000s' | tr ' ' a | sha256sum`
+        const HASH: &str = "c4a700f85b7e9e5cdbdc51170409ee2ad48bebe2f2f0957a067937531a0a3c42";
+        let long = vec![b'a'; 2000];
+        let (entry, _) = session(&long, b"", b"alice");
+        let map = parse_datagram(&entry.datagram());
+        assert!(map["SSHBOX_COMMAND"].ends_with("a..."));
+        assert_eq!((&*map["SSHBOX_COMMAND_LENGTH"], &*map["SSHBOX_COMMAND_SHA256"]), ("2000", HASH));
+        let fields = format!(r#"a..." command_length="2000" command_sha256="{HASH}" ref=""#);
+        assert!(map["MESSAGE"].contains(&fields), "{}", map["MESSAGE"]);
+        assert_eq!(parse_line(&entry.line()), map);
+        // It fits into the datagram, but not into the line.
+        let quoted = vec![b'\\'; 500];
+        let (entry, _) = session(&quoted, &quoted, &quoted);
+        assert!(!parse_datagram(&entry.datagram()).contains_key("SSHBOX_COMMAND_LENGTH"));
+        assert_eq!(parse_line(&entry.line())["SSHBOX_COMMAND_LENGTH"], "500");
+        let (entry, _) = session(b"true", b"", b"alice");
+        assert!(!parse_datagram(&entry.datagram()).contains_key("SSHBOX_COMMAND_LENGTH"));
     }
 
     #[test]

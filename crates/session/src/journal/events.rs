@@ -54,6 +54,10 @@ events! {
     KeyLeftOut = "key left out", Warning, "aa07bfe276e65fa048e4cfcf459e352a";
     /// A value of an account is out of range; the nearest allowed value is used.
     ValueBounded = "value bounded", Warning, "b9a6ecba1bb744a5b1bd298ae44b6855";
+    /// A value of an account is invalid; the account is used without it.
+    ValueLeftOut = "value left out", Warning, "b7980aecd41c97844a66f4ea9d4cfe1e";
+    /// The account source's answer is too long to be read; the user is refused.
+    AnswerTooLong = "answer too long", Warning, "3dc4c47c6083b910f96f00834a2ee2ae";
     /// The account source did not answer.
     AccountSourceFailed = "account source failed", Warning, "b6bbcc905bbd6300413282631714bd9b";
     /// An answer could not be written to the cache: logged once until writing works again.
@@ -74,6 +78,8 @@ events! {
     BoxStarted = "box started", Info, "c77ebd89468c48d16efb81b23e39d24a";
     /// A container got no host key for its SSH server.
     HostKeyMissing = "host key missing", Warning, "aa6a8969db7b049e0a5aa3d7bedadee5";
+    /// A container got the name that the configuration gives it now.
+    BoxRenamed = "box renamed", Info, "68f442c36eb27a5580bb601f4ead1cc4";
     /// A running container that did not accept sessions accepts them again.
     BoxReconnected = "box reconnected", Info, "a8b946c7fd6167c2a020c6293f257eed";
     /// sshbox stopped a container.
@@ -148,6 +154,10 @@ fields! {
     Sshd = "sshd";
     /// The command that the client requested; absent for a login shell.
     Command = "command";
+    /// Length of the command in bytes, if the entry does not contain all of it.
+    CommandLength = "command_length";
+    /// SHA-256 of the command in hexadecimal digits, if the entry does not contain all of it.
+    CommandHash = "command_sha256";
     /// Type of the terminal; absent without one.
     Term = "term";
     /// Duration in milliseconds.
@@ -191,7 +201,8 @@ mod tests {
         }
         for key in keys {
             // The names that journald accepts: systemd.journal-fields(7).
-            assert!(key.len() <= 64 && key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{key}");
+            let is_valid = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            assert!(key.len() <= 64 && key.starts_with('S') && key.bytes().all(is_valid), "{key}");
         }
     }
 }

@@ -2,6 +2,8 @@
 //! `exit::Failure` puts `sshbox:` before it and the reference behind it.
 #![expect(missing_docs, reason = "each text says what it is")]
 
+use crate::escape::printable;
+
 // What sshbox-shell refuses.
 pub const NOT_STARTED_BY_SSHD: &str = "only sshbox's sshd can start this program";
 pub const NO_SESSION_FILES: &str = "the host cannot create the files of your session; tell your admin";
@@ -42,6 +44,7 @@ pub const NO_ACCOUNT: &str = "this host has no account for you; log in again, th
 pub const STATE_KEEPS_CHANGING: &str =
     "the state of your box keeps changing; try again in a minute, then tell your admin";
 pub const NO_IMAGE: &str = "the image of your box is not on this host; tell your admin";
+pub const NO_BOX_NAME: &str = "the host cannot read the secret that names your box; tell your admin";
 pub const ENDED_AT_ONCE: &str = "your box started and ended at once; try again, then tell your admin";
 pub const NO_FILTER: &str =
     "the kernel of the host cannot filter the system calls of your box; tell your admin";
@@ -130,6 +133,15 @@ pub fn no_terminal_left(most: Option<u32>) -> String {
     )
 }
 
+/// The account names this image, and the configuration does not allow it.
+#[must_use]
+pub fn image_not_allowed(image: &str) -> String {
+    format!(
+        "your account names the image {}, which box.images does not allow; tell your admin",
+        printable(image.as_bytes())
+    )
+}
+
 /// The kernel cannot start a program, for this reason.
 #[must_use]
 pub fn cannot_start(error: &std::io::Error) -> String {
@@ -203,6 +215,7 @@ mod tests {
             NO_ACCOUNT,
             STATE_KEEPS_CHANGING,
             NO_IMAGE,
+            NO_BOX_NAME,
             ENDED_AT_ONCE,
             NO_FILTER,
             NETWORK_BUSY,
@@ -248,6 +261,7 @@ mod tests {
         this host has no account for you; log in again, then tell your admin
         the state of your box keeps changing; try again in a minute, then tell your admin
         the image of your box is not on this host; tell your admin
+        the host cannot read the secret that names your box; tell your admin
         your box started and ended at once; try again, then tell your admin
         the kernel of the host cannot filter the system calls of your box; tell your admin
         another process is creating the network of the boxes; try again in a minute
@@ -274,6 +288,7 @@ mod tests {
         assert_snapshot!(home_of_another_uid("alice"), @"your home belongs to another uid on this host; ask your admin to run: sudo sshbox chown alice");
         assert_snapshot!(environment_too_long(210_000, 200_000), @"the variables that your client sends are 210 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config");
         assert_snapshot!(unknown_terminal("ghostty", "xterm-256color"), @"sshbox: this box does not know the terminal type ghostty; its programs get xterm-256color");
+        assert_snapshot!(image_not_allowed("lab/r:4"), @"your account names the image lab/r:4, which box.images does not allow; tell your admin");
         assert_snapshot!(no_program("/bin/zsh"), @"the image of this box has no /bin/zsh");
         assert_snapshot!(cannot_start(&std::io::Error::from_raw_os_error(5)), @"your box cannot start a program: Input/output error (os error 5)");
         assert_snapshot!(too_many_tasks(Some((512, 512))), @"your box has as many tasks as it may (processes and threads, 512 of 512); end some of them, or stop all with @restart");

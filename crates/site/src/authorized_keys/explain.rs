@@ -86,8 +86,8 @@ fn explain(path: &Path, config: &AccountsConfig, login: &Login) -> Explanation {
     let SourceReply { status, account: reply } = source::request(config, login, config.timeout.0);
     let took = began.elapsed();
     let answer = match reply {
-        Ok(ParsedReply { reply: AccountReply::Known(account), left_out, bounded }) => {
-            SourceAnswer::Account { account, left_out, bounded }
+        Ok(ParsedReply { reply: AccountReply::Known(account), left_out, ignored, bounded }) => {
+            SourceAnswer::Account { account, left_out, ignored, bounded }
         }
         Ok(ParsedReply { reply: AccountReply::Refused(reason), left_out, .. }) => {
             SourceAnswer::Refusal { reason: reason.to_owned(), left_out }

@@ -4,7 +4,7 @@
 use super::PROGRAM;
 use super::decision::{CacheDecision, NO_ANSWER, REFUSED_BEFORE, decide};
 use crate::source;
-use host::account::{Account, AccountReply};
+use host::account::{Account, AccountReply, TOO_LONG};
 use host::cache::{AccountRecord, Cache, LookupOutcome};
 use host::config::AccountsConfig;
 use identity::Login;
@@ -30,6 +30,10 @@ impl NoAccount {
         reason
     }
 }
+
+/// In the log entry about an answer that is too long.
+const ANSWER_TOO_LONG: &str =
+    "it is longer than 256 KiB; the user is refused until the web app sends a shorter one";
 
 /// The account with which `login` may log in.
 ///
@@ -89,12 +93,12 @@ fn ask(
             return Err(NoAccount::Unknown(NO_ANSWER));
         }
     };
-    for reason in &parsed.left_out {
-        log(PROGRAM, Event::KeyLeftOut, &[(Field::User, &login.as_str()), (Field::Reason, reason)]);
-    }
-    if let Some(reason) = &parsed.bounded {
-        log(PROGRAM, Event::ValueBounded, &[(Field::User, &login.as_str()), (Field::Reason, reason)]);
-    }
+    let report = |event, reason: &str| {
+        log(PROGRAM, event, &[(Field::User, &login.as_str()), (Field::Reason, &reason)]);
+    };
+    parsed.left_out.iter().for_each(|reason| report(Event::KeyLeftOut, reason));
+    parsed.ignored.iter().for_each(|reason| report(Event::ValueLeftOut, reason));
+    parsed.bounded.iter().for_each(|reason| report(Event::ValueBounded, reason));
     match parsed.reply {
         AccountReply::Known(account) => {
             let record = AccountRecord::new(account.clone(), requested);
@@ -103,6 +107,9 @@ fn ask(
             Ok(account)
         }
         AccountReply::Refused(reason) => {
+            if reason == TOO_LONG {
+                report(Event::AnswerTooLong, ANSWER_TOO_LONG);
+            }
             log_failed_write(cache, login, cache.revoke(login, requested));
             log_failed_write(cache, login, cache.store_outcome(login, LookupOutcome::Refused, requested));
             Err(NoAccount::Refused(reason))
