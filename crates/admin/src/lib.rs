@@ -13,6 +13,7 @@ mod logs;
 mod names;
 mod output;
 mod power;
+mod quota;
 mod reap;
 mod sessions;
 mod settings;
@@ -54,6 +55,7 @@ enum Command {
     Kill(kill::Arguments),
     List(list::Arguments),
     Logs(logs::Arguments),
+    Quota(quota::Arguments),
     Reap(reap::Arguments),
     /// Restart a user's box, or start it if it is stopped
     Restart(power::Arguments),
@@ -88,6 +90,7 @@ fn run_command(arguments: &Arguments) -> ExitCode {
         Command::Kill(command) => kill::run(command, &arguments.config),
         Command::List(command) => list::run(command, &arguments.config),
         Command::Logs(command) => logs::run(command),
+        Command::Quota(command) => quota::run(command, &arguments.config),
         Command::Reap(command) => reap::run(command, &arguments.config),
         Command::Restart(command) => power::run(command, &arguments.config, Verb::Restart),
         Command::Sessions(command) => sessions::run(command, &arguments.config),

@@ -9,5 +9,5 @@ mod values;
 
 pub use durations::{IdleTimeout, TimeSpan};
 pub use file::{ConfigError, PATH, Setting, load, parse, settings};
-pub use sections::{AccountsConfig, Config, ContainerConfig, EngineConfig, ReapConfig};
-pub use values::{AccountUrl, Hostname, ManageUrl, Template, UidGid};
+pub use sections::{AccountsConfig, Config, ContainerConfig, DiskConfig, EngineConfig, ReapConfig};
+pub use values::{AccountUrl, Hostname, ManageUrl, QuotaMode, Template, UidGid};

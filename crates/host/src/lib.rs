@@ -20,6 +20,7 @@ pub mod features;
 pub mod home;
 pub mod host_key;
 pub mod limits;
+pub mod quota;
 mod serde_text;
 pub mod sys;
 pub mod trusted_file;

@@ -68,6 +68,7 @@ _FIELDS = {
     "limits.pids": (_is_number_of_tasks, "an int from 0 to 4294967295"),
     "limits.shm": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
+    "limits.disk": (_is_size, 'a text with a size like "50GiB"'),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
 }

@@ -1,8 +1,8 @@
 //! The sections of the configuration file with their keys and defaults. Add a key here.
 
 use super::durations::{IdleTimeout, TimeSpan};
-use super::values::{AccountUrl, Hostname, ManageUrl, Template, UidGid};
-use crate::limits::Limits;
+use super::values::{AccountUrl, Hostname, ManageUrl, QuotaMode, Template, UidGid};
+use crate::limits::{Limits, deserialize_ceilings};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub struct Config {
     /// The users' containers.
     #[serde(rename = "box")]
     pub container: ContainerConfig,
+    /// Limits of the homes on the disk.
+    pub disk: DiskConfig,
     /// Stopping idle containers.
     pub reap: ReapConfig,
 }
@@ -108,6 +110,7 @@ pub struct ContainerConfig {
     /// Limits where the account requests none.
     pub limits: Limits,
     /// Upper bounds of all limits, whatever the account requests.
+    #[serde(deserialize_with = "deserialize_ceilings")]
     pub ceilings: Limits,
 }
 
@@ -122,8 +125,24 @@ impl Default for ContainerConfig {
             hostname: Hostname("box".to_owned()),
             network: "sshbox".to_owned(),
             limits: Limits::default(),
-            ceilings: Limits::default(),
+            ceilings: Limits::ceilings(),
         }
+    }
+}
+
+/// `[disk]`: how the limit of each home is enforced.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskConfig {
+    /// What enforces the limit.
+    pub quota: QuotaMode,
+    /// Image of a home, for `quota = "image"`.
+    pub image: Template,
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self { quota: QuotaMode::Auto, image: Template("/var/lib/sshbox/images/{user}.img".to_owned()) }
     }
 }
 

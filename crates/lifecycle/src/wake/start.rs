@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use super::start_step::{StartStep, start_step};
-use super::{PROGRAM, RequestOutcome, account, engine_failed, foreign, lock_state, log_end, no_runtime_dir};
+use super::{PROGRAM, RequestOutcome, account, disk, engine_failed, foreign, lock_state, log_end, no_runtime_dir};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::observe::{status_of_missing, why_stopped};
@@ -52,8 +52,11 @@ pub async fn start(
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let _state_lock = lock_state(&runtime_dir)?;
     let account = account(config, login)?;
+    disk::prepare(config, login)?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), config.container.user)
         .map_err(no_home)?;
+    let is_limited = home::disk_usage(&home).is_some_and(|disk| disk.limit.is_some());
+    runtime_dir.write_home_limited(is_limited).map_err(no_runtime_dir)?;
     // So that `~alice` is the home also in the box, if its image looks names up in this file.
     let (owner, mount) = (config.container.user, config.container.mount.display());
     runtime_dir

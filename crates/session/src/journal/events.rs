@@ -74,6 +74,8 @@ events! {
     BoxStarted = "box started", Info, "c77ebd89468c48d16efb81b23e39d24a";
     /// A container got no host key for its SSH server.
     HostKeyMissing = "host key missing", Warning, "aa6a8969db7b049e0a5aa3d7bedadee5";
+    /// The limit of a home on the disk could not be applied yet.
+    DiskNotAdjusted = "disk not adjusted", Warning, "1cfa3811bcdf444d86eff924a8e271a6";
     /// A running container that did not accept sessions accepts them again.
     BoxReconnected = "box reconnected", Info, "a8b946c7fd6167c2a020c6293f257eed";
     /// sshbox stopped a container.
