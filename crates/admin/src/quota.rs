@@ -40,6 +40,9 @@ pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
 }
 
 fn apply(config: &Config, user: &Login) -> Result<String, Failure> {
+    if Backend::of(config) == Backend::None && !Path::new(&config.disk.image.fill(user)).exists() {
+        return Err(unlimited(user));
+    }
     let waiting = Waiting::begin(texts::ADMIN_STOPPING, |_| ());
     power::request(user, Verb::Stop, waiting.as_ref())?;
     drop(waiting);
@@ -63,11 +66,15 @@ fn apply(config: &Config, user: &Login) -> Result<String, Failure> {
     drop(waiting);
     let converted = converted?;
     if converted.backend == Backend::None {
-        let advice = "set disk.quota to \"project\" or \"image\"; see sshbox.toml(5)";
-        let cause = format!("nothing limits the home of {user} on this host");
-        return Err(Failure { cause, ..Failure::new(ExitStatus::Config, advice) });
+        return Err(unlimited(user));
     }
     Ok(text(user, limit, &converted))
+}
+
+fn unlimited(user: &Login) -> Failure {
+    let advice = "set disk.quota to \"project\" or \"image\"; see sshbox.toml(5)";
+    let cause = format!("nothing limits the home of {user} on this host");
+    Failure { cause, ..Failure::new(ExitStatus::Config, advice) }
 }
 
 fn in_use(user: &Login) -> Failure {
@@ -83,7 +90,11 @@ fn text(user: &Login, limit: DiskLimit, Converted { backend, kept, note }: &Conv
     let mut text = format!("the home of {user} is limited to {} by {by}\n", bytes(limit.bytes));
     if let Some(kept) = kept {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "the home before is kept in {}; remove it when you need it no more", kept.display());
+        let _ = writeln!(
+            text,
+            "the home before is kept in {}; remove it when you need it no more",
+            kept.display()
+        );
     }
     if let Some(note) = note {
         let _ = writeln!(text, "{note}");
@@ -100,9 +111,13 @@ mod tests {
     fn an_admin_reads_what_limits_the_home_and_what_is_kept() {
         let user = Login::parse(b"alice").unwrap();
         let limit = DiskLimit::of_bytes(50 << 30);
-        let copied =
-            Converted { backend: Backend::Image, kept: Some("/homes/.alice.sshbox-before-quota".into()), note: None };
-        let marked = Converted { backend: Backend::Project, kept: None, note: Some("it did not shrink".to_owned()) };
+        let copied = Converted {
+            backend: Backend::Image,
+            kept: Some("/homes/.alice.sshbox-before-quota".into()),
+            note: None,
+        };
+        let marked =
+            Converted { backend: Backend::Project, kept: None, note: Some("it did not shrink".to_owned()) };
         assert_snapshot!(text(&user, limit, &copied) + &text(&user, limit, &marked), @"
         the home of alice is limited to 50.0 GiB by its image
         the home before is kept in /homes/.alice.sshbox-before-quota; remove it when you need it no more

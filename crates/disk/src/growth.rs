@@ -57,11 +57,7 @@ pub fn grow_mounted(files: &ImageFiles, wanted: u64) -> Result<(), DiskError> {
 }
 
 /// Grows the file system, which is not mounted, to `wanted` bytes.
-pub fn grow_unmounted(
-    files: &ImageFiles,
-    wanted: u64,
-    deadline: Option<Duration>,
-) -> Result<(), DiskError> {
+pub fn grow_unmounted(files: &ImageFiles, wanted: u64, deadline: Option<Duration>) -> Result<(), DiskError> {
     not_attached(files)?;
     extend(files, wanted)?;
     check_all(files, deadline)?;

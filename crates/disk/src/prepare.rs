@@ -11,7 +11,16 @@ use host::quota::{Backend, DiskLimit};
 use identity::Login;
 use nix::sys::stat::Mode;
 use session::deadlines::{DISK_PROGRAM, DISK_TURN};
+use session::times::later;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a mount may still be in use after a box has stopped.
+const RELEASED: Duration = Duration::from_secs(1);
+
+/// Time between two looks whether it is.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// The disk of a home after it was prepared.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,7 +135,7 @@ pub(crate) fn prepare_locked(
             mount(paths, limit)
         }
         Action::MountImage => mount(paths, limit),
-        Action::Adjust => adjust_mounted(files, limit),
+        Action::Adjust => adjust_between_starts(paths, limit),
         Action::Project => project::prepare(config, login, home, found.home, limit),
         Action::Leave => {
             if found.copy {
@@ -191,6 +200,22 @@ fn mount(paths: &Paths, limit: DiskLimit) -> Result<Prepared, DiskError> {
     mounting::mount(&files.path, home)?;
     let adjusted = adjust_mounted(files, limit)?;
     Ok(Prepared { note: note.or(adjusted.note), ..adjusted })
+}
+
+/// Adjusts the size of an image that has stayed mounted since the last stop of the box. If it can grow only
+/// unmounted, it is unmounted for that, unless a container still uses it.
+fn adjust_between_starts(paths: &Paths, limit: DiskLimit) -> Result<Prepared, DiskError> {
+    let Paths { home, files } = paths;
+    let grows = growth::needed(files, image::size(limit))? == SizeChange::Grow;
+    if !grows || growth::is_possible_mounted() || mounting::release(home).is_err() {
+        return adjust_mounted(files, limit);
+    }
+    // The engine may still be taking down the container.
+    let until = later(Instant::now(), RELEASED);
+    while mounting::attached(&files.path)?.is_some() && Instant::now() < until {
+        thread::sleep(RETRY);
+    }
+    mount(paths, limit)
 }
 
 fn adjust_mounted(files: &ImageFiles, limit: DiskLimit) -> Result<Prepared, DiskError> {

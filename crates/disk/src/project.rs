@@ -59,8 +59,8 @@ pub fn convert(config: &Config, login: &Login, home: &Path, limit: DiskLimit) ->
     let (path, number) = (home.to_string_lossy(), id.to_string());
     // Links, FIFOs and sockets hold no data, and cannot be marked.
     let arguments = [
-        &*path, "-xdev", "(", "-type", "d", "-exec", "chattr", "-p", &number, "+P", "{}", "+", ")", "-o", "(",
-        "-type", "f", "-exec", "chattr", "-p", &number, "{}", "+", ")",
+        &*path, "-xdev", "(", "-type", "d", "-exec", "chattr", "-p", &number, "+P", "{}", "+", ")", "-o",
+        "(", "-type", "f", "-exec", "chattr", "-p", &number, "{}", "+", ")",
     ];
     tools::run("find", &arguments, None)?.must_succeed()?;
     set_limit(config, id, limit)

@@ -45,10 +45,7 @@ impl Superblock {
         let blocks = u64::from(long(0x150)?) << 32 | u64::from(long(0x4)?);
         // Sizes of blocks are 1 KiB to 64 KiB.
         let block_size = 1024_u64.checked_shl(long(0x18)?).filter(|size| *size <= 64 << 10)?;
-        Some(Self {
-            bytes: blocks.checked_mul(block_size)?,
-            has_errors: short(0x3a)? & ERRORS != 0,
-        })
+        Some(Self { bytes: blocks.checked_mul(block_size)?, has_errors: short(0x3a)? & ERRORS != 0 })
     }
 }
 

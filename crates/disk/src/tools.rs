@@ -59,8 +59,7 @@ pub fn run(name: &'static str, arguments: &[&str], deadline: Option<Duration>) -
     command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8");
     // Ctrl-C at the terminal of an admin must not end a program that moves data.
     command.process_group(0);
-    let mut child =
-        command.stdin(Stdio::null()).stdout(share()?).stderr(share()?).spawn().map_err(failed)?;
+    let mut child = command.stdin(Stdio::null()).stdout(share()?).stderr(share()?).spawn().map_err(failed)?;
     let status = wait(&mut child, deadline).map_err(failed)?;
     let Some(status) = status else {
         return Err(DiskError::Timeout(name, deadline.unwrap_or_default()));

@@ -107,10 +107,7 @@ mod tests {
         let names = ["ada", "bob", "carol", "dora"].map(str::to_owned);
         let result = judge(Backend::Image, &names);
         assert_eq!(result.state, CheckState::Warn);
-        assert_eq!(
-            result.finding,
-            "image for new homes; 4 from before have no limit: ada, bob, carol …"
-        );
+        assert_eq!(result.finding, "image for new homes; 4 from before have no limit: ada, bob, carol …");
         assert!(is_installed("sh") && !is_installed("sshbox-no-such-program"));
     }
 }

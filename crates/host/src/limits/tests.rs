@@ -69,7 +69,9 @@ fn a_request_has_valid_numbers_sizes_and_percentages() {
     for text in no_sizes {
         assert!(text.parse::<Size>().is_err() && text.parse::<TmpfsSize>().is_err(), "{text}");
     }
-    all("memory", false, &["8", "true", "\"50%\"", "\"1\\n\""]);
+    for name in ["memory", "disk"] {
+        all(name, false, &["8", "true", "\"50%\"", "\"1\\n\""]);
+    }
     for name in ["shm", "tmp"] {
         all(name, true, &["\"1%\"", "\"50%\"", "\"100 %\"", "\"007%\""]);
         all(name, false, &["\"0%\"", "\"101%\"", "\"-1%\"", "\"%\"", "\"half\"", "\"1.5%\"", "50"]);

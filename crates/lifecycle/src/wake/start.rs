@@ -2,7 +2,9 @@
 
 use super::progress::Progress;
 use super::start_step::{StartStep, start_step};
-use super::{PROGRAM, RequestOutcome, account, disk, engine_failed, foreign, lock_state, log_end, no_runtime_dir};
+use super::{
+    PROGRAM, RequestOutcome, account, disk, engine_failed, foreign, lock_state, log_end, no_runtime_dir,
+};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::observe::{status_of_missing, why_stopped};

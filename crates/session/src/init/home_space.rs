@@ -51,9 +51,8 @@ mod tests {
 
     #[test]
     fn a_home_is_told_of_from_80_percent_on() {
-        let text = |used, files| {
-            describe(Space { used, most: 1000 }, Space { used: files, most: 1000 }, 1 << 20)
-        };
+        let text =
+            |used, files| describe(Space { used, most: 1000 }, Space { used: files, most: 1000 }, 1 << 20);
         assert_eq!(text(799, 799), None);
         assert_eq!(text(0, 0), None);
         assert_eq!(describe(Space { used: 0, most: 0 }, Space { used: 0, most: 0 }, 4096), None);

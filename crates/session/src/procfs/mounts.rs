@@ -52,12 +52,11 @@ mod tests {
         let table = "36 35 0:58 / /var/lib/lxcfs rw,relatime shared:1 - fuse.lxcfs lxcfs rw\n\
             1 2\nx - fuse.lxcfs \n22 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
         let mounts: Vec<_> = mounts(table).collect();
-        let lxcfs = Mount {
-            device: "0:58",
-            mount_point: "/var/lib/lxcfs",
-            file_system: "fuse.lxcfs",
-            options: "rw",
-        };
-        assert_eq!(mounts, [lxcfs, Mount { device: "8:1", mount_point: "/", file_system: "ext4", options: "rw" }]);
+        let lxcfs =
+            Mount { device: "0:58", mount_point: "/var/lib/lxcfs", file_system: "fuse.lxcfs", options: "rw" };
+        assert_eq!(
+            mounts,
+            [lxcfs, Mount { device: "8:1", mount_point: "/", file_system: "ext4", options: "rw" }]
+        );
     }
 }
