@@ -35,7 +35,7 @@ help: ## Show this list
 build: export RUSTFLAGS = $(NAMELESS)
 build: ## Build all programs and the NSS module
 	cargo build --profile $(PROFILE) --locked --package sshbox-nss
-	cargo build --profile $(PROFILE) --locked --package sshbox-site --package sshbox-lifecycle --package sshbox \
+	cargo build --profile $(PROFILE) --locked --package sshbox-site --package sshbox-lifecycle --package sshbox-disk --package sshbox \
 		--package sshbox-completions
 	# These two run where a C library is not guaranteed.
 	cargo rustc --profile $(PROFILE) --locked --package sshbox-session --bin sshbox-init -- $(STATIC)

@@ -43,8 +43,9 @@ class Limits(TestCase):
     ]
     SIZES = ["8GiB", "512MiB", "512 mib", "1.5G", "1k", "1Ki", "1.GiB", ".5GiB", "50", "7EiB", "1B"]
 
-    def test_memory(self):
-        self.check("memory", self.SIZES, [*self.NO_SIZES, "50%"])
+    def test_memory_and_disk(self):
+        for name in ("memory", "disk"):
+            self.check(name, self.SIZES, [*self.NO_SIZES, "50%"])
 
     def test_shm_and_tmp(self):
         for name in ("shm", "tmp"):

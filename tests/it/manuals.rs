@@ -46,6 +46,7 @@ fn every_option_of_every_program_is_in_its_page_and_no_other() {
         ("sshbox-keys.8", Some(site::authorized_keys::command())),
         ("sshbox-wake.8", Some(lifecycle::wake::command())),
         ("sshbox-reap.8", Some(lifecycle::reap::command())),
+        ("sshbox-disk.8", Some(disk::service::command())),
         // These take none; `--json` is part of a word that a user types.
         ("sshbox-init.8", None),
         ("sshbox-shell.8", None),
@@ -65,7 +66,7 @@ fn every_option_of_every_program_is_in_its_page_and_no_other() {
 }
 
 /// Commands of the admin that have a page of their own.
-const HAVE_PAGES: [&str; 3] = ["adopt", "doctor", "logs"];
+const HAVE_PAGES: [&str; 4] = ["adopt", "doctor", "logs", "quota"];
 
 #[test]
 fn every_command_of_the_admin_is_in_the_page_with_its_options_and_no_other() {

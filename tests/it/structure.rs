@@ -39,6 +39,9 @@ fn each_program_links_only_what_it_may() {
     lacks("sshbox-session", &ENGINE_CLIENT);
     // sshbox-keys asks the web app. It parses HTTP, so `http` is its own.
     lacks("sshbox-site", &ENGINE_CLIENT[..4]);
+    // sshbox-disk mounts, as root.
+    lacks("sshbox-disk", &WEB_CLIENT_AND_TLS);
+    lacks("sshbox-disk", &ENGINE_CLIENT);
     // sshbox-wake, sshbox-reap and sshbox run as root.
     lacks("sshbox-lifecycle", &WEB_CLIENT_AND_TLS);
     lacks("sshbox", &WEB_CLIENT_AND_TLS);
@@ -56,7 +59,8 @@ fn each_crate_uses_only_the_crates_below_it() {
         ("sshbox-host", &["identity", "session"]),
         ("sshbox-site", &["host", "identity", "session"]),
         ("sshbox-lifecycle", &["host", "identity", "session"]),
-        ("sshbox-admin", &["host", "identity", "lifecycle", "session"]),
+        ("sshbox-disk", &["host", "identity", "session"]),
+        ("sshbox-admin", &["disk", "host", "identity", "lifecycle", "session"]),
     ] {
         let linked = linked_by(package);
         let ours: Vec<&str> = linked
@@ -135,7 +139,7 @@ fn named(module: &[String], source: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn no_modules_depend_on_each_other_in_a_circle() {
-    for name in ["session", "host", "site", "lifecycle", "admin"] {
+    for name in ["session", "host", "site", "disk", "lifecycle", "admin"] {
         let modules = modules(name);
         assert!(modules.len() > 2, "{name}");
         let mut uses: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();

@@ -5,6 +5,7 @@
 //! A check collects facts and passes them to a function that judges them and does nothing else.
 #![expect(clippy::unnecessary_wraps, reason = "all checks have one signature, those that cannot fail too")]
 
+mod disk;
 mod docker;
 mod files;
 mod isolation;
@@ -89,6 +90,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("names", names::names),
     ("homes", files::homes),
     ("homes-mount", files::homes_mount),
+    ("disk", disk::disk),
     ("port", logins::port),
     ("login", logins::login),
     ("sftp", logins::sftp),

@@ -15,6 +15,7 @@ mod logs;
 mod names;
 mod output;
 mod power;
+mod quota;
 mod reap;
 mod recheck;
 mod sessions;
@@ -58,6 +59,7 @@ enum Command {
     Kill(kill::Arguments),
     List(list::Arguments),
     Logs(logs::Arguments),
+    Quota(quota::Arguments),
     Reap(reap::Arguments),
     Recheck(recheck::Arguments),
     /// Restart a user's box, or start it if it is stopped
@@ -94,6 +96,7 @@ fn run_command(arguments: &Arguments) -> ExitCode {
         Command::Kill(command) => kill::run(command, &arguments.config),
         Command::List(command) => list::run(command, &arguments.config),
         Command::Logs(command) => logs::run(command),
+        Command::Quota(command) => quota::run(command, &arguments.config),
         Command::Reap(command) => reap::run(command, &arguments.config),
         Command::Recheck(command) => recheck::run(command, &arguments.config),
         Command::Restart(command) => power::run(command, &arguments.config, Verb::Restart),

@@ -4,7 +4,7 @@ use super::output::{self, Format};
 use super::{boxes, load_config, with_engine};
 use clap::Args;
 use lifecycle::observe::ObservedBox;
-use session::box_status::bytes;
+use session::box_status::{Disk, bytes, use_of_limit};
 use session::exit::Failure;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ pub struct Arguments {
 }
 
 const TITLES: [&str; 10] =
-    ["USER", "STATE", "UP", "SESSIONS", "CPU", "MEMORY", "DISK FREE", "IDLE SINCE", "STOPS AT", "IMAGE"];
+    ["USER", "STATE", "UP", "SESSIONS", "CPU", "MEMORY", "DISK", "IDLE SINCE", "STOPS AT", "IMAGE"];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
@@ -40,7 +40,7 @@ fn row(ObservedBox { user, status, .. }: &ObservedBox, now: SystemTime) -> Vec<S
         status.sessions_of_limit(),
         output::cpu_cell(&status.cpu),
         output::memory_cell(&status.memory),
-        output::cell(status.disk.as_ref().map(|disk| bytes(disk.free))),
+        output::cell(status.disk.as_ref().map(disk_cell)),
         output::relative_time(status.idle_since.as_deref(), now),
         if status.never_stops() {
             "never".to_owned()
@@ -51,11 +51,19 @@ fn row(ObservedBox { user, status, .. }: &ObservedBox, now: SystemTime) -> Vec<S
     ]
 }
 
+/// The use and the limit of the home, or what is free for all homes.
+fn disk_cell(disk: &Disk) -> String {
+    match disk.limit {
+        Some(limit) => use_of_limit(Some(bytes(disk.used)), &bytes(limit)),
+        None => format!("{} free", bytes(disk.free)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use insta::assert_snapshot;
-    use session::box_status::{Amount, BoxStatus, Cpu, Disk};
+    use session::box_status::{Amount, BoxStatus, Cpu};
 
     #[test]
     fn one_row_for_each_kind_of_box() {
@@ -66,7 +74,7 @@ mod tests {
             image: "sshbox-user:latest".to_owned(),
             cpu: Cpu { limit: 2.0, used: None },
             memory: Amount { limit: 8 << 30, used: None },
-            disk: Some(Disk { used: 12 << 30, free: 80 << 30 }),
+            disk: Some(Disk { used: 12 << 30, free: 80 << 30, limit: None }),
             sessions_limit: Some(50),
             idle_since: Some("2026-02-27T12:00:00Z".to_owned()),
             ..BoxStatus::default()
@@ -83,7 +91,8 @@ mod tests {
             stops_at: Some("2026-03-01T12:25:00Z".to_owned()),
             ..running.clone()
         };
-        let busy = BoxStatus { sessions: 2, idle_since: None, ..running };
+        let disk = Some(Disk { used: 12 << 30, free: 38 << 30, limit: Some(50 << 30) });
+        let busy = BoxStatus { sessions: 2, idle_since: None, disk, ..running };
         // A container with sshbox's labels that another program created: they can contain any text.
         let foreign =
             BoxStatus { state: "running".to_owned(), image: "x\x1b[31m".to_owned(), ..BoxStatus::default() };
@@ -100,12 +109,12 @@ mod tests {
             row(&ObservedBox { user: user.to_owned(), status, ..ObservedBox::default() }, now)
         });
         assert_snapshot!(output::format_table(&TITLES, &rows, false), @r"
-        USER    STATE    UP     SESSIONS  CPU        MEMORY                DISK FREE  IDLE SINCE  STOPS AT  IMAGE
-        alice   running  2h 5m  2 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   -           -         sshbox-user:latest
-        bob     running  2h 5m  0 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      in 25m    sshbox-user:latest
-        carol   stopped  -      0 of 50   up to 2    up to 8.0 GiB         80.0 GiB   2d ago      -         sshbox-user:latest
-        dora    running  2h 5m  0 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB   5m ago      never     sshbox-user:latest
-        ../bad  running  -      0         up to 0    up to 0 B             -          -           -         x\x1b[31m
+        USER    STATE    UP     SESSIONS  CPU        MEMORY                DISK                  IDLE SINCE  STOPS AT  IMAGE
+        alice   running  2h 5m  2 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  12.0 GiB of 50.0 GiB  -           -         sshbox-user:latest
+        bob     running  2h 5m  0 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB free         5m ago      in 25m    sshbox-user:latest
+        carol   stopped  -      0 of 50   up to 2    up to 8.0 GiB         80.0 GiB free         2d ago      -         sshbox-user:latest
+        dora    running  2h 5m  0 of 50   0.25 of 2  512.0 MiB of 8.0 GiB  80.0 GiB free         5m ago      never     sshbox-user:latest
+        ../bad  running  -      0         up to 0    up to 0 B             -                     -           -         x\x1b[31m
         ");
     }
 }

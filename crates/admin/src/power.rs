@@ -54,7 +54,8 @@ fn perform(user: &Login, verb: Verb) -> Result<String, Failure> {
     Ok(format!("the box of {user} {}", if was_running { "was stopped" } else { "is not running" }))
 }
 
-fn request(user: &Login, verb: Verb, waiting: Option<&Waiting>) -> Result<Fields, Failure> {
+/// Sends a request to `sshbox-wake` and returns its reply.
+pub fn request(user: &Login, verb: Verb, waiting: Option<&Waiting>) -> Result<Fields, Failure> {
     let advice = "check `systemctl status sshbox-wake.socket` and `journalctl -t sshbox-wake`";
     let fields = wake_client::ask(user, verb, WAKING, waiting)
         .map_err(|error| Failure::because(ExitStatus::Unavailable, advice, &error))?

@@ -11,5 +11,7 @@ mod values;
 pub use durations::{IdleTimeout, TimeSpan};
 pub use file::{ConfigError, PATH, Setting, load, parse, settings};
 pub use names::{ContainerName, ImagePattern};
-pub use sections::{AccountsConfig, Config, ContainerConfig, EngineConfig, ReapConfig};
-pub use values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, Template, UidGid, UidRange};
+pub use sections::{AccountsConfig, Config, ContainerConfig, DiskConfig, EngineConfig, ReapConfig};
+pub use values::{
+    AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, QuotaMode, Template, UidGid, UidRange,
+};

@@ -64,6 +64,7 @@ pub struct FailedLookup {
 /// What the account source answered.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a program has one")]
 pub enum SourceAnswer {
     /// The user may log in.
     Account {

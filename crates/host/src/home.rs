@@ -17,10 +17,12 @@ pub use error::HomeError;
 pub use owners::owners;
 
 use crate::config::{Template, UidGid};
+use crate::quota;
 use identity::Login;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
+use rustix::fs::StatVfs;
 use session::box_status::Disk;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -85,13 +87,24 @@ pub fn inspect(template: &Template, login: &Login) -> Result<HomeInfo, HomeError
     Ok(HomeInfo { owner: (stat.st_uid, stat.st_gid), account })
 }
 
-/// Disk usage of the file system that holds `home`, or will hold it.
+/// Disk usage of the file system that holds `home`, or will hold it. A home that is mounted from its image,
+/// or has a project quota, shows a size that the directory above does not: then that is its limit. `None` if
+/// the home is in an image that is not mounted.
 #[must_use]
 pub fn disk_usage(home: &Path) -> Option<Disk> {
-    let found = home.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
+    if quota::is_mount_point(home) {
+        return None;
+    }
+    let measure = |path: &Path| rustix::fs::statvfs(path).ok();
+    let shared = home.ancestors().skip(1).find_map(measure);
+    let size = |found: &StatVfs| (found.f_fsid, found.f_blocks, found.f_frsize);
+    let own = measure(home);
+    let is_limited = own.is_some() && own.as_ref().map(size) != shared.as_ref().map(size);
+    let found = own.or(shared)?;
     Some(Disk {
         used: found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize),
         free: found.f_bavail.saturating_mul(found.f_frsize),
+        limit: is_limited.then(|| found.f_blocks.saturating_mul(found.f_frsize)),
     })
 }
 

@@ -22,6 +22,7 @@ pub mod features;
 pub mod home;
 pub mod host_key;
 pub mod limits;
+pub mod quota;
 pub mod recheck;
 pub mod secret;
 mod serde_text;

@@ -42,6 +42,16 @@ pub struct Limits {
     pub open_files: OpenFiles,
     /// Terminals.
     pub ptys: NonZeroU32,
+    /// Size of the home, if a quota is in force.
+    pub disk: Size,
+}
+
+impl Limits {
+    /// `[box.ceilings]` without any key in the file.
+    #[must_use]
+    pub fn ceilings() -> Self {
+        Self { disk: Size(100 << 30), ..Self::default() }
+    }
 }
 
 impl Default for Limits {
@@ -57,8 +67,35 @@ impl Default for Limits {
             io_weight: Weight::default(),
             open_files: OpenFiles { soft: 1024, hard: 65536 },
             ptys: PTYS,
+            disk: Size(50 << 30),
         }
     }
+}
+
+/// The keys of `[box.ceilings]`: those of [`Limits`], but other defaults.
+#[derive(Deserialize)]
+#[serde(remote = "Limits", default = "Limits::ceilings", deny_unknown_fields)]
+struct Ceilings {
+    cpus: Cpus,
+    memory: Size,
+    pids: u32,
+    sessions: u32,
+    shm: TmpfsSize,
+    tmp: TmpfsSize,
+    cpu_weight: Weight,
+    io_weight: Weight,
+    #[serde(rename = "nofile")]
+    open_files: OpenFiles,
+    ptys: NonZeroU32,
+    disk: Size,
+}
+
+/// Deserialize `[box.ceilings]`: a key that is missing has the default of a ceiling.
+///
+/// # Errors
+/// As for [`Limits`].
+pub fn deserialize_ceilings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
+    Ceilings::deserialize(deserializer)
 }
 
 /// `limits` of an account: what the web app requests for a user.
@@ -83,6 +120,8 @@ pub struct RequestedLimits {
     pub io_weight: Option<Weight>,
     /// Terminals.
     pub ptys: Option<NonZeroU32>,
+    /// Size of the home.
+    pub disk: Option<Size>,
 }
 
 impl RequestedLimits {
@@ -107,6 +146,8 @@ pub struct ContainerLimits {
     pub open_files: OpenFiles,
     /// Terminals.
     pub ptys: u32,
+    /// Size of the home, if a quota is in force.
+    pub disk: Size,
 }
 
 impl ContainerLimits {
@@ -134,6 +175,7 @@ impl ContainerLimits {
                 hard: defaults.open_files.hard.min(ceilings.open_files.hard),
             },
             ptys: requested.ptys.unwrap_or(defaults.ptys).min(ceilings.ptys).min(PTYS_MAX).get(),
+            disk: requested.disk.unwrap_or(defaults.disk).min(ceilings.disk),
         }
     }
 }
@@ -406,142 +448,4 @@ impl FromStr for OpenFiles {
 deserialize_from_str!(Size, TmpfsSize, OpenFiles);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tmpfs_size_is_absolute_or_a_percentage() {
-        let of = |text: &str| text.parse::<TmpfsSize>().map(|size| size.in_bytes(Size(1000)).0);
-        assert_eq!((of("64MiB"), of("50%"), of("100 %")), (Ok(64 << 20), Ok(500), Ok(1000)));
-        assert_eq!("1%".parse::<TmpfsSize>().unwrap().in_bytes(Size(1)), Size(1));
-        for text in ["0", "0%", "101%", "-1%", "50", "%", "half"] {
-            assert_eq!(of(text).is_ok(), text == "50", "{text}");
-        }
-    }
-
-    #[test]
-    fn a_request_counts_up_to_the_ceiling_and_a_default_fills_the_gaps() {
-        let request = |json: &str| serde_json::from_str::<RequestedLimits>(json).unwrap();
-        let resolve = |json: &str| {
-            let ceilings = Limits { pids: 100, ..Limits::default() };
-            ContainerLimits::resolve(&request(json), &Limits::default(), &ceilings)
-        };
-        let limits = resolve(r#"{"cpus":1.5,"memory":"1GiB"}"#);
-        assert_eq!((limits.cgroup.cpus.nano(), limits.cgroup.memory), (1_500_000_000, Size(1 << 30)));
-        assert_eq!((limits.cgroup.pids, limits.shm, limits.tmp), (100, Size(512 << 20), Size(1 << 30)));
-        assert_eq!(limits.open_files, OpenFiles { soft: 1024, hard: 65536 });
-        assert_eq!(resolve(r#"{"cpus":1.2345678}"#).cgroup.cpus.nano(), 1_234_560_000);
-        assert_eq!(resolve(r#"{"pids":0}"#).cgroup.pids, 1);
-        assert_eq!(
-            [r#"{}"#, r#"{"ptys":1}"#, r#"{"ptys":999}"#].map(|json| resolve(json).ptys),
-            [256, 1, 256]
-        );
-        let most = Limits { ptys: NonZeroU32::MAX, ..Limits::default() };
-        assert_eq!(ContainerLimits::resolve(&RequestedLimits::default(), &most, &most).ptys, 1 << 20);
-        assert_eq!(
-            limits.cgroup.to_string(),
-            "cpus 1.5 memory 1073741824 pids 100 cpu_weight 100 io_weight 100"
-        );
-        let ceilings = Limits { sessions: 60, ..Limits::default() };
-        let sessions = |json: &str| request(json).sessions(&Limits::default(), &ceilings);
-        assert_eq!([r"{}", r#"{"sessions":7}"#].map(sessions), [50, 7]);
-        assert_eq!([r#"{"sessions":61}"#, r#"{"sessions":0}"#].map(sessions), [60, 1]);
-        assert_eq!(resolve(r#"{"memory":"1TiB","shm":"1TiB"}"#).shm, Size(4 << 30));
-    }
-
-    /// `django/tests/test_limits.py` has the same values: django-sshbox leaves out what is rejected here.
-    #[test]
-    fn a_request_has_valid_numbers_sizes_and_percentages() {
-        let accepted = |name: &str, values: &[&str]| -> Vec<bool> {
-            let request =
-                |value: &&str| serde_json::from_str::<RequestedLimits>(&format!("{{{name:?}:{value}}}"));
-            values.iter().map(|value| request(value).is_ok()).collect()
-        };
-        let all = |name: &str, expected: bool, values: &[&str]| {
-            let results = accepted(name, values);
-            assert_eq!(results, vec![expected; values.len()], "{name}: {values:?}");
-        };
-        all("cpus", true, &["2", "0.01", "1.5", "4096"]);
-        all("cpus", false, &["0", "0.001", "-1", "4097", "true", "\"2\"", "[2]", "1e400"]);
-        for name in ["cpu_weight", "io_weight"] {
-            all(name, true, &["1", "100", "10000"]);
-            all(name, false, &["0", "-1", "10001", "65636", "4294967396", "100.0", "true", "\"100\""]);
-        }
-        all("ptys", true, &["1", "256", "4294967295"]);
-        all("ptys", false, &["0", "-1", "4294967296", "256.0", "true", "\"256\""]);
-        for name in ["pids", "sessions"] {
-            all(name, true, &["0", "1", "512", "4294967295"]);
-            all(name, false, &["-1", "4294967296", "512.0", "true", "\"512\""]);
-        }
-        let sizes = ["8GiB", "512MiB", "512 mib", "1.5G", "1k", "1Ki", "1.GiB", ".5GiB", "50", "7EiB", "1B"];
-        let no_sizes = [
-            "",
-            "0",
-            "0B",
-            "0.4B",
-            "-1",
-            "lots",
-            "8 GiBs",
-            "8i",
-            "8,5GiB",
-            "GiB",
-            "1.2.3K",
-            ".",
-            "9223372036854775808",
-            "16EiB",
-            "1e3",
-            "\u{663}GiB",
-            "8\u{212a}",
-        ];
-        for text in sizes {
-            assert!(text.parse::<Size>().is_ok() && text.parse::<TmpfsSize>().is_ok(), "{text}");
-        }
-        for text in no_sizes {
-            assert!(text.parse::<Size>().is_err() && text.parse::<TmpfsSize>().is_err(), "{text}");
-        }
-        all("memory", false, &["8", "true", "\"50%\"", "\"1\\n\""]);
-        for name in ["shm", "tmp"] {
-            all(name, true, &["\"1%\"", "\"50%\"", "\"100 %\"", "\"007%\""]);
-            all(name, false, &["\"0%\"", "\"101%\"", "\"-1%\"", "\"%\"", "\"half\"", "\"1.5%\"", "50"]);
-        }
-    }
-
-    #[test]
-    fn limits_reported_by_an_engine_equal_those_it_was_given() {
-        let ours = ContainerLimits::resolve(
-            &RequestedLimits { cpus: Some(Cpus(0.07)), ..RequestedLimits::default() },
-            &Limits::default(),
-            &Limits::default(),
-        );
-        let CgroupLimits { cpus, memory, pids, .. } = ours.cgroup;
-        assert_eq!(CgroupLimits::from_engine(cpus.nano(), memory.signed(), i64::from(pids)), ours.cgroup);
-        assert_eq!(CgroupLimits::from_engine(0, 0, -1), CgroupLimits::default());
-        assert_eq!(CgroupLimits::default().with_weights(0, 0), CgroupLimits::default());
-    }
-
-    #[test]
-    fn a_weight_is_translated_to_what_engines_know_and_back() {
-        assert_eq!(Weight(100).cpu_shares(), 1024);
-        assert_eq!([1, 9, 100, 1001].map(|weight| Weight(weight).block_io()), [10, 10, 100, 1000]);
-        for weight in (1..=MAX_WEIGHT).map(Weight) {
-            let limits = CgroupLimits::default().with_weights(weight.cpu_shares(), weight.block_io());
-            assert_eq!((limits.cpu_weight, limits.io_weight), (weight, Weight(weight.block_io())));
-        }
-        // Of a container that another program created.
-        let foreign = CgroupLimits::default().with_weights(u64::MAX, u16::MAX);
-        assert_eq!((foreign.cpu_weight, foreign.io_weight), (Weight::default(), Weight(u16::MAX)));
-    }
-
-    #[test]
-    fn weights_are_the_accounts_up_to_the_ceiling() {
-        let resolve = |json: &str| {
-            let request = serde_json::from_str(json).unwrap();
-            let ceilings = Limits { cpu_weight: Weight(200), io_weight: Weight(50), ..Limits::default() };
-            let limits = ContainerLimits::resolve(&request, &Limits::default(), &ceilings).cgroup;
-            (limits.cpu_weight.0, limits.io_weight.0)
-        };
-        assert_eq!(resolve("{}"), (100, 50));
-        assert_eq!(resolve(r#"{"cpu_weight":150,"io_weight":20}"#), (150, 20));
-        assert_eq!(resolve(r#"{"cpu_weight":10000,"io_weight":10000}"#), (200, 50));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 //! and a reference. The kernel reports the caller's uid, which must be that of the login name. Root, with
 //! the command `sshbox`, may send any name.
 
+mod disk;
 mod progress;
 mod queries;
 mod start;

@@ -63,13 +63,16 @@ pub struct Amount {
     pub used: Option<u64>,
 }
 
-/// The file system that the home is on, in bytes. All homes share it.
+/// The file system that the home is on, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// Used by all homes.
+    /// Used: by this home if it has a limit, else by all homes.
     pub used: u64,
     /// Free.
     pub free: u64,
+    /// The limit of this home; `None` if all homes share the file system.
+    #[serde(default)]
+    pub limit: Option<u64>,
 }
 
 /// The last stop.
@@ -158,7 +161,11 @@ impl BoxStatus {
         lines.push(("tasks", use_of_limit(tasks, &self.processes.limit.to_string())));
         if let Some(disk) = &self.disk {
             let (free, used) = (bytes(disk.free), bytes(disk.used));
-            lines.push(("disk", format!("{free} free, {used} used, shared by all homes")));
+            let text = match disk.limit {
+                Some(limit) => use_of_limit(Some(used), &bytes(limit)),
+                None => format!("{free} free, {used} used, shared by all homes"),
+            };
+            lines.push(("disk", text));
         }
         let timeout = self.idle_timeout_seconds.map(|timeout| short_duration(Duration::from_secs(timeout)));
         lines.push((
@@ -223,7 +230,7 @@ mod tests {
             cpu: Cpu { limit: 2.0, used: Some(0.25) },
             memory: Amount { limit: 8 << 30, used: Some(512 << 20) },
             processes: Amount { limit: 512, used: Some(12) },
-            disk: Some(Disk { used: 12 << 30, free: 80 << 30 }),
+            disk: Some(Disk { used: 12 << 30, free: 80 << 30, limit: None }),
             idle_timeout_seconds: Some(1800),
             idle_since: None,
             stops_at: None,
@@ -244,6 +251,13 @@ mod tests {
         disk       80.0 GiB free, 12.0 GiB used, shared by all homes
         idle stop  30m after the last session
         ");
+    }
+
+    #[test]
+    fn a_home_with_a_limit_shows_its_own_use() {
+        let disk = Some(Disk { used: 12 << 30, free: 38 << 30, limit: Some(50 << 30) });
+        let text = BoxStatus { disk, ..running() }.text();
+        assert!(text.contains("\ndisk       12.0 GiB of 50.0 GiB\n"), "{text}");
     }
 
     #[test]
@@ -328,7 +342,8 @@ mod tests {
           },
           "disk": {
             "used": 12884901888,
-            "free": 85899345920
+            "free": 85899345920,
+            "limit": null
           },
           "idle_timeout_seconds": 1800,
           "idle_since": null,

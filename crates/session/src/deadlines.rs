@@ -45,13 +45,28 @@ pub const START: Duration = seconds(80);
 pub const STOP: Duration = seconds(70);
 
 /// Waiting for `state.lock`: another start or stop of the same container.
-pub const TRANSITION: Duration = seconds(90);
+pub const TRANSITION: Duration = seconds(115);
 
 /// How long the engine may still report a container as running that has stopped.
 pub const ENDING: Duration = seconds(1);
 
 /// The whole program; then the watchdog kills it.
-pub const WAKE: Duration = seconds(185);
+pub const WAKE: Duration = seconds(230);
+
+// sshbox-disk.
+
+/// Waiting for another program that works on the same home.
+pub const DISK_TURN: Duration = seconds(5);
+
+/// One program that makes, checks or grows the file system of a home. A check that takes longer is put off
+/// until an admin runs `sshbox quota`.
+pub const DISK_PROGRAM: Duration = seconds(8);
+
+/// The whole program; then the watchdog kills it.
+pub const DISK: Duration = seconds(25);
+
+/// The reply of `sshbox-disk`.
+pub const DISK_REPLY: Duration = seconds(27);
 
 // sshbox-reap.
 
@@ -67,10 +82,10 @@ pub const BEGIN: Duration = seconds(5);
 pub const STOPPING: Duration = seconds(75);
 
 /// The reply of `sshbox-wake`, with all progress before it.
-pub const WAKING: Duration = seconds(190);
+pub const WAKING: Duration = seconds(235);
 
 /// Waiting for the turn to send a request to `sshbox-wake`.
-pub const TURN: Duration = seconds(195);
+pub const TURN: Duration = seconds(240);
 
 /// Waiting for the turn to ask why a container has stopped. With [`WHY`] at most two seconds: then the
 /// user has the terminal back.
@@ -89,7 +104,7 @@ pub const ACCOUNTS_TIMEOUT_MAX: Duration = seconds(20);
 // The command `sshbox`.
 
 /// A login of `sshbox doctor` that creates a container.
-pub const LOGIN: Duration = seconds(200);
+pub const LOGIN: Duration = seconds(245);
 
 /// `sshbox-keys`, which takes `accounts.timeout` at most.
 pub const SSHBOX_KEYS: Duration = seconds(30);
@@ -158,14 +173,21 @@ mod tests {
             ("a stop in the engine", ENGINE_LOOK + GRACE_MAX + ENGINE_CHANGE, STOP),
             ("a box is made, started and ready", ENGINE_CHANGE + ENGINE_CHANGE + READY, START),
             ("the network is made", ENGINE_LOOK + ENGINE_CHANGE, NETWORK),
-            ("a start holds state.lock", ENGINE_LOOK + START, TRANSITION),
+            ("a start holds state.lock", DISK_REPLY + ENGINE_LOOK + START, TRANSITION),
             ("a stop holds state.lock", ENGINE_LOOK + STOP, TRANSITION),
-            ("sshbox-wake, a start", REQUEST + TRANSITION + ENGINE_LOOK + START, WAKE),
+            ("sshbox-wake, a start", REQUEST + TRANSITION + DISK_REPLY + ENGINE_LOOK + START, WAKE),
             ("sshbox-wake, a stop", REQUEST + TRANSITION + ENGINE_LOOK + STOP, WAKE),
             (
                 "sshbox-wake ends itself before systemd does",
                 WAKE,
                 unit("sshbox-wake@.service", "RuntimeMaxSec"),
+            ),
+            ("sshbox-disk waits, then checks and grows", REQUEST + DISK_TURN + DISK_PROGRAM * 2, DISK),
+            ("sshbox-disk answers", DISK, DISK_REPLY),
+            (
+                "sshbox-disk ends itself before systemd does",
+                DISK,
+                unit("sshbox-disk@.service", "RuntimeMaxSec"),
             ),
             ("sshbox-wake answers", WAKE, WAKING),
             ("another session has its answer", WAKING, TURN),

@@ -7,6 +7,7 @@ mod container_user;
 mod environment;
 mod filter;
 mod hang_up;
+mod home_space;
 mod inner_session;
 mod inner_sshd;
 mod limits;

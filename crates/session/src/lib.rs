@@ -18,6 +18,7 @@ pub mod shell;
 // Messages and files that programs share.
 pub mod atomic;
 pub mod box_status;
+pub mod disk_client;
 pub mod journal;
 pub mod presence;
 pub mod wake_client;

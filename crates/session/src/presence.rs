@@ -29,6 +29,9 @@ pub const RUN: &str = "/run/sshbox";
 /// The socket of `sshbox-wake`.
 pub const WAKE_SOCKET: &str = "/run/sshbox/wake.sock";
 
+/// The socket of `sshbox-disk`, which only root can connect to.
+pub const DISK_SOCKET: &str = "/run/sshbox/disk.sock";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,7 +34,7 @@ pub fn ask(
 }
 
 /// `patience` holds for all packets together: progress does not extend it.
-fn exchange(
+pub(crate) fn exchange(
     socket: &Path,
     request: &Fields,
     patience: Duration,

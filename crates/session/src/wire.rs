@@ -1,11 +1,13 @@
 //! The protocol between the programs: packets on Unix sockets, their fields, and the messages of each
 //! socket. The hand-over at `boot.sock` has a few fields only, which are written and read in `init` and in sshbox-wake.
 
+mod disk_messages;
 mod fields;
 mod session_messages;
 mod socket;
 mod wake_messages;
 
+pub use disk_messages::DiskVerb;
 pub use fields::Fields;
 pub use session_messages::{Reply, Request, Run, SFTP, goodbye, hello, is_hello};
 pub use socket::{PACKET_MAX, Socket};

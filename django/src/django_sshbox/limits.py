@@ -85,6 +85,7 @@ _FIELDS = {
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.cpu_weight": (_is_weight, "an int from 1 to 10000"),
     "limits.io_weight": (_is_weight, "an int from 1 to 10000"),
+    "limits.disk": (_is_size, 'a text with a size like "50GiB"'),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
     "uid": (_is_uid, "an int from 1 to 4294967294"),

@@ -15,11 +15,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Programs that sshd and systemd start as root or for a user.
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 6] = [
     "/usr/lib/sshbox/sshbox-keys",
     "/usr/lib/sshbox/sshbox-shell",
     "/usr/lib/sshbox/sshbox-wake",
     "/usr/lib/sshbox/sshbox-reap",
+    "/usr/lib/sshbox/sshbox-disk",
     "/usr/lib/sshbox/sshbox-init",
 ];
 

@@ -16,6 +16,13 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     if !home.is_absolute() || home.components().any(|part| part == Component::ParentDir) {
         return Err("box.home must be an absolute path without '..'");
     }
+    let image = Path::new(config.disk.image.as_str());
+    if !image.is_absolute() || image.components().any(|part| part == Component::ParentDir) {
+        return Err("disk.image must be an absolute path without '..'");
+    }
+    if image == home {
+        return Err("disk.image must be another path than box.home");
+    }
     if !config.container.mount.is_absolute() || config.container.mount == Path::new("/") {
         return Err("box.mount must be an absolute path below /");
     }

@@ -218,6 +218,11 @@ mod tests {
             ("[box]\nhostname = 'two words'", "a host name like"),
             ("[box]\nhostname = 'localhost'", "a host name like"),
             ("[reap]\nidle_timeout = 30", "line 2"),
+            ("[disk]\nquota = 'soon'", "line 2, column 9"),
+            ("[disk]\nquota = 'soon'", "`image`"),
+            ("[disk]\nimage = 'x/{user}'", "line 2, column 1: disk.image must be an absolute path"),
+            ("[disk]\nimage = '/var/lib/sshbox/homes/{user}'", "another path than box.home"),
+            ("[box.limits]\ndisk = '50%'", "expected a size like"),
             ("[nonsense]", "nonsense"),
         ] {
             let error = load_text(text).unwrap_err();

@@ -2,8 +2,8 @@
 
 use super::durations::{IdleTimeout, TimeSpan};
 use super::names::{ContainerName, ImagePattern};
-use super::values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, Template, UidRange};
-use crate::limits::Limits;
+use super::values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, QuotaMode, Template, UidRange};
+use crate::limits::{Limits, deserialize_ceilings};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub struct Config {
     /// The users' containers.
     #[serde(rename = "box")]
     pub container: ContainerConfig,
+    /// Limits of the homes on the disk.
+    pub disk: DiskConfig,
     /// Stopping idle containers.
     pub reap: ReapConfig,
 }
@@ -118,6 +120,7 @@ pub struct ContainerConfig {
     /// Limits where the account requests none.
     pub limits: Limits,
     /// Upper bounds of all limits, whatever the account requests.
+    #[serde(deserialize_with = "deserialize_ceilings")]
     pub ceilings: Limits,
 }
 
@@ -134,7 +137,7 @@ impl Default for ContainerConfig {
             hostname: Hostname("box".to_owned()),
             network: "sshbox".to_owned(),
             limits: Limits::default(),
-            ceilings: Limits::default(),
+            ceilings: Limits::ceilings(),
         }
     }
 }
@@ -152,6 +155,22 @@ impl ContainerConfig {
             Some(named) if self.images.iter().any(|pattern| pattern.matches(named)) => Ok(named),
             Some(named) => Err(named),
         }
+    }
+}
+
+/// `[disk]`: how the limit of each home is enforced.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskConfig {
+    /// What enforces the limit.
+    pub quota: QuotaMode,
+    /// Image of a home, for `quota = "image"`.
+    pub image: Template,
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self { quota: QuotaMode::Auto, image: Template("/var/lib/sshbox/images/{user}.img".to_owned()) }
     }
 }
 

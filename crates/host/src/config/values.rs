@@ -3,7 +3,7 @@
 
 use crate::serde_text::deserialize_from_str;
 use identity::Login;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
@@ -193,6 +193,21 @@ impl FromStr for ManageUrl {
             Err("expected http://…, https://… or nothing")
         }
     }
+}
+
+/// What enforces the limit of each home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QuotaMode {
+    /// Project quotas if the file system of the homes enforces them, else nothing.
+    #[default]
+    Auto,
+    /// Project quotas of the file system of the homes.
+    Project,
+    /// An ext4 file system in a file for each home.
+    Image,
+    /// Nothing.
+    None,
 }
 
 /// A user and a group by number, written like `1000:1000`. Neither is root.

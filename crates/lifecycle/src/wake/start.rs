@@ -3,7 +3,8 @@
 use super::progress::Progress;
 use super::start_step::{StartStep, start_step};
 use super::{
-    PROGRAM, RequestOutcome, account, box_names, engine_failed, foreign, lock_state, log_end, no_runtime_dir,
+    PROGRAM, RequestOutcome, account, box_names, disk, engine_failed, foreign, lock_state, log_end,
+    no_runtime_dir,
 };
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
@@ -69,8 +70,11 @@ pub async fn start(
     let names = box_names(config)?;
     let user = box_user::claim(&config.container, login, &account, Path::new(box_user::DIRECTORY))
         .map_err(|error| no_user(&error))?;
+    disk::prepare(config, login)?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), user)
         .map_err(|error| no_home(&error, login))?;
+    let is_limited = home::disk_usage(&home).is_some_and(|disk| disk.limit.is_some());
+    runtime_dir.write_home_limited(is_limited).map_err(no_runtime_dir)?;
     // Images of earlier releases look names up in this file.
     let mount = config.container.mount.display();
     runtime_dir

@@ -2,6 +2,7 @@
 
 use super::container_user::ContainerUser;
 use super::environment::Environment;
+use super::home_space;
 use super::inner_sshd;
 use super::limits::Limits;
 use super::own_cgroup;
@@ -67,6 +68,8 @@ fn notes(environment: &Environment, user: &ContainerUser) -> Vec<u8> {
         return Vec::new();
     }
     let mut notes = welcome::new_text(Path::new(welcome::TEXT), &user.home).unwrap_or_default();
+    let space = home_space::notice(Path::new(home_space::LIMITED), &user.home);
+    notes.extend(space.map(|note| format!("{note}\n")).unwrap_or_default().into_bytes());
     notes
         .extend(environment.terminal_note().map(|note| format!("{note}\n")).unwrap_or_default().into_bytes());
     notes

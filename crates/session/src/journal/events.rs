@@ -80,6 +80,8 @@ events! {
     HostKeyMissing = "host key missing", Warning, "aa6a8969db7b049e0a5aa3d7bedadee5";
     /// A container got the name that the configuration gives it now.
     BoxRenamed = "box renamed", Info, "68f442c36eb27a5580bb601f4ead1cc4";
+    /// The limit of a home on the disk could not be applied yet.
+    DiskNotAdjusted = "disk not adjusted", Warning, "1cfa3811bcdf444d86eff924a8e271a6";
     /// A running container that did not accept sessions accepts them again.
     BoxReconnected = "box reconnected", Info, "a8b946c7fd6167c2a020c6293f257eed";
     /// sshbox stopped a container.

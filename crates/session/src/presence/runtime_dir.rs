@@ -186,6 +186,22 @@ impl UserRuntimeDir {
         atomic::replace(atomic::directory(&self.box_dir)?, "first-words", text.as_bytes(), 0o644, None)
     }
 
+    /// Tells `sshbox-init` with the file `home-limited` whether the home has a limit of its own, so that it
+    /// says when the home is nearly full. For root.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn write_home_limited(&self, is_limited: bool) -> io::Result<()> {
+        let name = "home-limited";
+        if is_limited {
+            return atomic::replace(atomic::directory(&self.box_dir)?, name, b"", 0o644, None);
+        }
+        match fs::remove_file(self.box_dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Held by each open session.
     pub(super) fn live_lock(&self) -> PathBuf {
         self.host_dir.join("live.lock")

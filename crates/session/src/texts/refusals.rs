@@ -57,6 +57,18 @@ pub const UID_NOT_FOR_BOXES: &str = "your account names a uid that is not for bo
 pub const UID_TAKEN: &str = "the uid of your box belongs to another box; tell your admin";
 pub const NO_UID: &str = "the host has no uid for your box; tell your admin";
 pub const NO_HOME: &str = "your home cannot be opened; tell your admin";
+pub const NO_DISK_SERVICE: &str =
+    "your home cannot be prepared; tell your admin that the disk service does not answer";
+pub const DISK_TOO_SLOW: &str =
+    "your home takes too long to prepare; try again in a minute, then tell your admin";
+pub const DISK_BUSY: &str = "your home is being worked on; try again in a minute";
+pub const DISK_FAILED: &str = "your home cannot be prepared; tell your admin";
+pub const DISK_DAMAGED: &str =
+    "the file system of your home is damaged; your admin must repair it, so do not try again";
+pub const IMAGE_MISSING: &str =
+    "the image of your home is not on this host, and no other home is made in its place; tell your admin";
+pub const TWO_HOMES: &str =
+    "this host has two homes for you, a directory and an image; your admin must decide which is yours";
 pub const NO_ENGINE: &str =
     "the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin";
 pub const SLOW_ENGINE: &str = "the container engine is too slow; try again in a minute, then tell your admin";
@@ -226,6 +238,13 @@ mod tests {
             UID_TAKEN,
             NO_UID,
             NO_HOME,
+            NO_DISK_SERVICE,
+            DISK_TOO_SLOW,
+            DISK_BUSY,
+            DISK_FAILED,
+            DISK_DAMAGED,
+            IMAGE_MISSING,
+            TWO_HOMES,
             NO_ENGINE,
             SLOW_ENGINE,
             ENGINE_FAILED,
@@ -272,6 +291,13 @@ mod tests {
         the uid of your box belongs to another box; tell your admin
         the host has no uid for your box; tell your admin
         your home cannot be opened; tell your admin
+        your home cannot be prepared; tell your admin that the disk service does not answer
+        your home takes too long to prepare; try again in a minute, then tell your admin
+        your home is being worked on; try again in a minute
+        your home cannot be prepared; tell your admin
+        the file system of your home is damaged; your admin must repair it, so do not try again
+        the image of your home is not on this host, and no other home is made in its place; tell your admin
+        this host has two homes for you, a directory and an image; your admin must decide which is yours
         the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin
         the container engine is too slow; try again in a minute, then tell your admin
         the container engine refused that for your box; tell your admin

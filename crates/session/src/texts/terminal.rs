@@ -1,6 +1,7 @@
 //! What a terminal gets at the start of a first session, and after a session whose box has stopped.
 
 use crate::times::short_duration;
+use bytesize::ByteSize;
 use std::time::Duration;
 
 /// The welcome text of the first login: whose box it is, what it may use, and when it stops.
@@ -19,6 +20,26 @@ It may use {cores}, {memory} of memory and {tasks} tasks (processes and threads)
     )
 }
 
+/// From here on, in percent, the text says what to do.
+const NEARLY_FULL: u64 = 95;
+
+/// The home has a limit on its size and is this full.
+#[must_use]
+pub fn home_fills(percent: u64, used: u64, most: u64) -> String {
+    let (used, most) = (ByteSize(used), ByteSize(most));
+    format!("sshbox: your home is {percent} % full ({used} of {most}){}", to_do(percent))
+}
+
+/// The home has a limit on the number of its files and has this many.
+#[must_use]
+pub fn home_has_many_files(percent: u64, used: u64, most: u64) -> String {
+    format!("sshbox: your home has {used} of {most} files that it may have, {percent} %{}", to_do(percent))
+}
+
+fn to_do(percent: u64) -> &'static str {
+    if percent < NEARLY_FULL { "" } else { ": delete files, or ask your admin for a larger home" }
+}
+
 /// Resets what a full-screen program has set in a terminal when its box stops: the alternate screen,
 /// the hidden cursor, bracketed paste, mouse, colours, keypad. xterm's control sequences; each does
 /// nothing in a terminal where the mode is not set.
@@ -32,6 +53,22 @@ pub const RESET_TERMINAL: &str = concat!(
 mod tests {
     use super::*;
     use insta::assert_snapshot;
+
+    #[test]
+    fn a_home_that_fills() {
+        let texts = [
+            home_fills(83, 41 << 30, 50 << 30),
+            home_fills(96, 48 << 30, 50 << 30),
+            home_has_many_files(81, 810, 1000),
+            home_has_many_files(100, 1000, 1000),
+        ];
+        assert_snapshot!(texts.join("\n"), @"
+        sshbox: your home is 83 % full (41.0 GiB of 50.0 GiB)
+        sshbox: your home is 96 % full (48.0 GiB of 50.0 GiB): delete files, or ask your admin for a larger home
+        sshbox: your home has 810 of 1000 files that it may have, 81 %
+        sshbox: your home has 1000 of 1000 files that it may have, 100 %: delete files, or ask your admin for a larger home
+        ");
+    }
 
     #[test]
     fn the_welcome_text() {

@@ -1,0 +1,201 @@
+//! Project quotas: each home has a project id of its own, which its new files inherit, and the file system
+//! limits what belongs to the id. The programs are those of the packages e2fsprogs, quota and xfsprogs.
+//!
+//! `/var/lib/sshbox/projects` says which id belongs to which user: one line each, `ID NAME`. The id on the
+//! directory does not, because the owner of a file can change its project (the filter of a box forbids that).
+
+use crate::error::DiskError;
+use crate::home_dir::{HomeDir, HomeKind};
+use crate::prepare::Prepared;
+use crate::tools;
+use host::config::Config;
+use host::quota::{Backend, DiskLimit, FileSystem};
+use identity::Login;
+use nix::sys::stat::Mode;
+use session::atomic;
+use session::deadlines::DISK_PROGRAM;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The directory and the file with the project ids.
+const DIRECTORY: &str = "/var/lib/sshbox";
+const NOTE: &str = "projects";
+
+/// The first project id, above those that people choose by hand.
+const FIRST: u32 = 1_900_000_000;
+
+/// Prepares the home: a new one gets a project before its user owns it, one that has a project gets its
+/// limit, any other stays without.
+pub fn prepare(
+    config: &Config,
+    login: &Login,
+    home: &HomeDir,
+    kind: HomeKind,
+    limit: DiskLimit,
+) -> Result<Prepared, DiskError> {
+    let id = match (kind, noted(login)?) {
+        (HomeKind::Plain, None) => return Ok(Prepared::done(Backend::None)),
+        (_, Some(id)) => id,
+        (_, None) => allocate(login)?,
+    };
+    if kind != HomeKind::Plain {
+        // Closed and root's: `home::ensure` hands it over.
+        home.create(Mode::S_IRWXU)?;
+    }
+    if project_of(&home.path)? != Some(id) {
+        mark(&home.path, id)?;
+    }
+    set_limit(config, id, limit)?;
+    Ok(Prepared::done(Backend::Project))
+}
+
+/// Gives a project to a home that exists, with all that is in it.
+pub fn convert(config: &Config, login: &Login, home: &Path, limit: DiskLimit) -> Result<(), DiskError> {
+    let id = match noted(login)? {
+        Some(id) => id,
+        None => allocate(login)?,
+    };
+    let (path, number) = (home.to_string_lossy(), id.to_string());
+    // Links, FIFOs and sockets hold no data, and cannot be marked.
+    let arguments = [
+        &*path, "-xdev", "(", "-type", "d", "-exec", "chattr", "-p", &number, "+P", "{}", "+", ")", "-o",
+        "(", "-type", "f", "-exec", "chattr", "-p", &number, "{}", "+", ")",
+    ];
+    tools::run("find", &arguments, None)?.must_succeed()?;
+    set_limit(config, id, limit)
+}
+
+fn mark(home: &Path, id: u32) -> Result<(), DiskError> {
+    let (path, id) = (home.to_string_lossy(), id.to_string());
+    tools::run("chattr", &["-p", &id, "+P", &path], Some(DISK_PROGRAM))?.must_succeed().map(drop)
+}
+
+/// The project of a directory.
+fn project_of(home: &Path) -> Result<Option<u32>, DiskError> {
+    let listed = tools::run("lsattr", &["-p", "-d", &home.to_string_lossy()], Some(DISK_PROGRAM))?;
+    Ok(parse_project(&listed.must_succeed()?))
+}
+
+/// The project in a line of lsattr(1): ` 1900000000 --------------e----P-- /path`. `None` without inheritance,
+/// because then new files would not count.
+fn parse_project(line: &str) -> Option<u32> {
+    let mut words = line.split_whitespace();
+    let id = words.next()?.parse().ok()?;
+    words.next()?.contains('P').then_some(id)
+}
+
+fn set_limit(config: &Config, id: u32, limit: DiskLimit) -> Result<(), DiskError> {
+    let homes = host::quota::homes(config);
+    let found = FileSystem::of(&homes).ok_or(DiskError::NoFileSystem(homes))?;
+    let arguments = setquota(id, limit, &found.mount_point);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = tools::run("setquota", &arguments, Some(DISK_PROGRAM)).and_then(tools::Ended::must_succeed);
+    match result {
+        Err(_) if found.kind == "xfs" => {
+            let arguments = xfs_quota(id, limit, &found.mount_point);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            tools::run("xfs_quota", &arguments, Some(DISK_PROGRAM))?.must_succeed().map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Soft and hard limits of blocks of 1 KiB and of files: setquota(8). No soft limits, so there is no grace.
+fn setquota(id: u32, limit: DiskLimit, mount_point: &Path) -> [String; 7] {
+    [
+        "-P".to_owned(),
+        id.to_string(),
+        "0".to_owned(),
+        (limit.bytes / 1024).to_string(),
+        "0".to_owned(),
+        limit.files.to_string(),
+        mount_point.display().to_string(),
+    ]
+}
+
+fn xfs_quota(id: u32, limit: DiskLimit, mount_point: &Path) -> [String; 4] {
+    let command = format!("limit -p bhard={}k ihard={} {id}", limit.bytes / 1024, limit.files);
+    ["-x".to_owned(), "-c".to_owned(), command, mount_point.display().to_string()]
+}
+
+/// The project id that belongs to a user.
+fn noted(login: &Login) -> Result<Option<u32>, DiskError> {
+    Ok(find(&read()?, login))
+}
+
+/// Notes a new project id for a user. Only one process at a time does that.
+fn allocate(login: &Login) -> Result<u32, DiskError> {
+    let failed = || DiskError::file("write", note_path());
+    let lock = fs::File::open(DIRECTORY).map_err(failed())?;
+    lock.lock().map_err(failed())?;
+    let text = read()?;
+    if let Some(id) = find(&text, login) {
+        return Ok(id);
+    }
+    let id = next(&text);
+    let text = format!("{text}{id} {login}\n");
+    let directory = atomic::directory(Path::new(DIRECTORY)).map_err(failed())?;
+    atomic::replace(directory, NOTE, text.as_bytes(), 0o600, None).map_err(failed())?;
+    Ok(id)
+}
+
+fn note_path() -> PathBuf {
+    Path::new(DIRECTORY).join(NOTE)
+}
+
+fn read() -> Result<String, DiskError> {
+    match fs::read_to_string(note_path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.map_err(DiskError::file("read", note_path())),
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (u32, &str)> {
+    text.lines().filter_map(|line| {
+        let (id, name) = line.split_once(' ')?;
+        Some((id.parse().ok()?, name))
+    })
+}
+
+fn find(text: &str, login: &Login) -> Option<u32> {
+    lines(text).find(|(_, name)| *name == login.as_str()).map(|(id, _)| id)
+}
+
+/// An id that no user has or had.
+fn next(text: &str) -> u32 {
+    lines(text).map(|(id, _)| id).max().map_or(FIRST, |id| id.saturating_add(1).max(FIRST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_user_has_an_id_of_their_own() {
+        let login = |name: &str| Login::parse(name.as_bytes()).unwrap();
+        let text = "1900000000 alice\n1900000001 bob\n";
+        assert_eq!(find(text, &login("bob")), Some(1_900_000_001));
+        assert_eq!(find(text, &login("bo")), None);
+        assert_eq!((next(""), next(text)), (FIRST, 1_900_000_002));
+        // A line that is cut short or was written by hand.
+        assert_eq!(next("7 carol\nnonsense\n19000"), FIRST);
+    }
+
+    #[test]
+    fn the_commands_set_hard_limits_only() {
+        let limit = DiskLimit { bytes: 50 << 30, files: 3_276_800 };
+        let words = setquota(1_900_000_000, limit, Path::new("/srv"));
+        assert_eq!(words.join(" "), "-P 1900000000 0 52428800 0 3276800 /srv");
+        let words = xfs_quota(1_900_000_000, limit, Path::new("/srv"));
+        assert_eq!(words.join("|"), "-x|-c|limit -p bhard=52428800k ihard=3276800 1900000000|/srv");
+    }
+
+    #[test]
+    fn a_directory_without_inheritance_has_no_project() {
+        assert_eq!(parse_project(" 1900000000 -------------------P-- /srv/alice\n"), Some(1_900_000_000));
+        assert_eq!(parse_project("    0 --------------e------- /srv/alice\n"), None);
+        assert_eq!(parse_project(" 1900000000 --------------e------- /srv/alice\n"), None);
+        assert_eq!(parse_project("lsattr: Operation not supported"), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! `sshbox-disk`: see `crates/disk/src/service.rs`.
+
+fn main() -> std::process::ExitCode {
+    disk::service::run()
+}
