@@ -106,7 +106,7 @@ def memory():
             continue
         if pid == 0:
             # The kernel chooses this process, so that the attack goes on.
-            with open("/proc/self/oom_score_adj", "w") as file:
+            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
                 file.write("1000")
             grow()
         os.waitpid(pid, 0)
@@ -290,11 +290,15 @@ ATTACKS = {attack.__name__: attack for attack in (fork, memory, cpu, fsync, file
 
 
 def main(names):
-    # In a group of its own, which ends with it.
-    os.setpgid(0, 0)
+    # In a group of its own, which ends with it. The leader of a session has one.
+    if os.getpgid(0) != os.getpid():
+        os.setpgid(0, 0)
     for name in names:
         if os.fork() == 0:
             os.close(0)
+            # If the box runs out of memory, the kernel chooses the attack, not the session.
+            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+                file.write("500")
             try:
                 ATTACKS[name]()
             except BaseException as error:  # Whatever it is, the test must see it.
