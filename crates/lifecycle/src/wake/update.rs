@@ -35,10 +35,11 @@ pub async fn update(config: &Config, login: &Login) -> Result<RequestOutcome, Fa
         }
         _ => Ok(false),
     };
-    // Also for a box that does not run, which gets these limits when it starts. And after a failure: limits
-    // that the kernel refuses, such as less memory than the box uses, would be refused every minute. The
-    // box gets them at its next cold start.
-    runtime_dir.write_applied_limits(&wanted.to_string()).map_err(no_runtime_dir)?;
+    // Also for a box that does not run, which gets these limits when it starts, and after a refusal: limits
+    // that the kernel refuses once, such as less memory than the box uses, would be refused every minute.
+    if !matches!(updated, Err(EngineError::Unreachable(..) | EngineError::Timeout(..))) {
+        runtime_dir.write_applied_limits(&wanted.to_string()).map_err(no_runtime_dir)?;
+    }
     updated.map(outcome).map_err(engine_failed)
 }
 
