@@ -51,12 +51,16 @@ fn run_old_container(user: &User, options: &[&str]) {
     run("docker", &[&begin, options, &["sshbox-user:latest", "sleep", "infinity"]].concat());
 }
 
-/// Removes the containers that a test has created for these users.
+/// Removes the containers and homes that a test has created for these users.
 fn remove_containers(names: &[&str]) {
     let all = run("docker", &["ps", "--all", "--format", "{{.Names}}"]);
     let of = |name: &&str| names.iter().any(|user| name.starts_with(&format!("sshbox-{user}")));
     for name in all.lines().filter(of) {
         run("docker", &["rm", "--force", "--volumes", name]);
+    }
+    for name in names {
+        // Their homes have the uid of the old gateway, which the doctor would report.
+        run("sh", &["-c", &format!("cd /var/lib/sshbox/homes && rm -rf {name} .{name}.sshbox-id")]);
     }
 }
 

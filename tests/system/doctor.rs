@@ -88,7 +88,7 @@ fn folder(path: &'static str) -> Undo<impl Fn()> {
 /// Everything that a test login of the doctor could leave behind.
 fn traces() -> String {
     // The brackets keep the patterns from matching this command itself.
-    let visited = "find /var/lib/sshbox /run/sshbox /var/cache/sshbox /tmp -name '*[s]shbox-doctor-*';
+    let visited = "find /var/lib/sshbox /run/sshbox /var/cache/sshbox /tmp -name '*[s]shbox-doctor-*' -o -lname '[s]shbox-doctor-*';
                    docker ps --all --format '{{.Names}}' | grep '[s]shbox-doctor-';
                    ps -e -o args | grep '[s]shbox-doctor-'; true";
     run("sh", &["-c", visited])

@@ -206,7 +206,7 @@ mod tests {
             ("[box]\nuids = '1700000000'", "expected \"first-last\""),
             ("[box]\nuids = '0-9'", "expected \"first-last\""),
             ("[box]\nuids = '9-8'", "expected \"first-last\""),
-            ("[box]\nuids = '1-4294967295'", "expected \"first-last\""),
+            ("[box]\nuids = '2147483648-2147483649'", "expected \"first-last\""),
             ("[box]\nuids = '1-1879048192'", "line 2, column 1: box.uids must not overlap"),
             ("[box]\nmount = '/home/a:b'", "box.mount must not contain"),
             ("[box.limits]\nmemory = '8 potatoes'", "expected a size like"),

@@ -314,8 +314,8 @@ impl FromStr for UidRange {
             Some(Self { first: first.trim().parse().ok()?, last: last.trim().parse().ok()? })
         };
         match parse() {
-            // The kernel reserves the last number.
-            Some(range) if range.first > 0 && range.first <= range.last && range.last < u32::MAX => Ok(range),
+            // Container engines accept no uid from 2^31 on.
+            Some(range) if range.first > 0 && range.first <= range.last && range.last < 1 << 31 => Ok(range),
             _ => Err("expected \"first-last\" in numbers, like \"1700000000-1799999999\""),
         }
     }
