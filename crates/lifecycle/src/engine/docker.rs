@@ -295,7 +295,8 @@ mod tests {
         {
           "Cmd": [
             "1024",
-            "65536"
+            "65536",
+            "256"
           ],
           "Entrypoint": [
             "/sbin/sshbox-init"
@@ -319,6 +320,24 @@ mod tests {
             "Memory": 8589934592,
             "MemorySwap": 8589934592,
             "Mounts": [
+              {
+                "Target": "/dev/pts",
+                "Type": "volume",
+                "VolumeOptions": {
+                  "DriverConfig": {
+                    "Name": "local",
+                    "Options": {
+                      "device": "devpts",
+                      "o": "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max=256",
+                      "type": "devpts"
+                    }
+                  },
+                  "Labels": {
+                    "sshbox.terminals": ""
+                  },
+                  "NoCopy": true
+                }
+              },
               {
                 "ReadOnly": false,
                 "Source": "/var/lib/sshbox/homes/alice",
@@ -365,7 +384,8 @@ mod tests {
               "Name": "no"
             },
             "SecurityOpt": [
-              "no-new-privileges"
+              "no-new-privileges",
+              "apparmor=sshbox-box"
             ],
             "ShmSize": 4294967296,
             "Sysctls": {

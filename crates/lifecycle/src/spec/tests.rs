@@ -52,7 +52,7 @@ fn the_mounts_of_a_box() {
     assert_snapshot!(mounts.join("\n"), @"
     /proc proc proc nosuid,noexec,nodev
     /dev tmpfs tmpfs nosuid,strictatime,mode=755,size=65536k
-    /dev/pts devpts devpts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5
+    /dev/pts devpts devpts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max=256
     /sys sysfs sysfs nosuid,noexec,nodev,ro
     /sys/fs/cgroup cgroup cgroup ro,nosuid,noexec,nodev
     /dev/mqueue mqueue mqueue nosuid,noexec,nodev
@@ -83,6 +83,7 @@ fn the_description_of_a_box() {
       "image": "sshbox-user:latest",
       "image_id": "sha256:1",
       "network": "sshbox",
+      "runtime": "",
       "config": {
         "ociVersion": "1.0.2",
         "process": {
@@ -94,7 +95,8 @@ fn the_description_of_a_box() {
           "args": [
             "/sbin/sshbox-init",
             "1024",
-            "65536"
+            "65536",
+            "256"
           ],
           "env": [],
           "cwd": "/",
