@@ -115,8 +115,8 @@ fn p14_a_refused_user_is_disconnected_and_an_outage_disconnects_no_one() {
         // Nobody listens on this port.
         let _outage = Changed::config("127.0.0.1:8000", "127.0.0.1:9");
         assert!(recheck(&user).split_whitespace().nth(2) == Some("0"));
-        // An answer that says nothing about the user.
-        let _other = Changed::config("127.0.0.1:9/sshbox/accounts/{user}", "127.0.0.1:8000/{user}/admin/");
+        // A redirection says nothing about the user.
+        let _other = Changed::config("127.0.0.1:9/sshbox/accounts/{user}", "127.0.0.1:8000/admin/?{user}");
         recheck(&user);
         session.write(b"still here\n");
         assert_eq!((session.line(), servers(&user)), ("still here".to_owned(), 2));

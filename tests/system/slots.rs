@@ -96,9 +96,12 @@ import fcntl
 file = open(\"locks\", \"w\")
 for n in range(300_000):
     fcntl.lockf(file, fcntl.LOCK_EX, 1, 2 * n)
+    if n % 10_000 == 0: print(n, flush=True)
 print(\"held\", flush=True)
 input()'"]);
-    assert_eq!(locks.line(), "held");
+    // The time for each step is bounded, not that for all.
+    while locks.line().parse::<u32>().is_ok() {}
+    assert!(locks.over().is_none(), "the locks are not held");
     let after = measure();
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),

@@ -19,14 +19,16 @@ use session::clock;
 use session::deadlines::{RECHECK, RECHECK_ANSWERS, WAKING};
 use session::exit::{ExitStatus, Failure};
 use session::journal::{Event, Field, log};
-use session::presence::{RUN, UserRuntimeDir, recheck_lock};
+use session::presence::{LockGuard, RUN, UserRuntimeDir, recheck_lock};
 use session::times::later;
 use session::wake_client;
 use session::wire::Verb;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Ask the web app about users with open connections; end those of removed users and keys
 #[derive(Debug, Args)]
@@ -38,6 +40,9 @@ pub struct Arguments {
     #[arg(long)]
     quiet: bool,
 }
+
+/// Time between two attempts to begin while another check runs.
+const RETRY: Duration = Duration::from_millis(100);
 
 const TITLES: [&str; 4] = ["USER", "ANSWER", "CLOSED", "LIMITS"];
 
@@ -52,16 +57,16 @@ struct Row {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, config_path: &Path) -> Result<ExitCode, Failure> {
-    let end = later(Instant::now(), RECHECK);
     let config = load_config(config_path)?;
     let again = |error: &dyn std::error::Error| {
         Failure::because(ExitStatus::TryAgain, "try again in a moment", error)
     };
-    let lock = recheck_lock(Path::new(RUN)).map_err(|error| again(&error))?;
-    let Some(_lock) = lock else {
+    let patience = if arguments.quiet { Duration::ZERO } else { RECHECK };
+    let Some(_lock) = lock(patience).map_err(|error| again(&error))? else {
         // No failure for the timer: the other run does the work.
         return if arguments.quiet { Ok(ExitCode::SUCCESS) } else { Err(another_runs()) };
     };
+    let end = later(Instant::now(), RECHECK);
     let users = match &arguments.user {
         Some(user) => vec![KnownUser { login: user.clone(), age: None }],
         None => due::with_connections(Path::new(RUN), &Cache::new(&config.accounts.cache), &clock::now())
@@ -106,6 +111,17 @@ pub fn run(arguments: &Arguments, config_path: &Path) -> Result<ExitCode, Failur
         print(rows)?;
     }
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Lets one check run at a time; `None` if another still runs after this time.
+fn lock(patience: Duration) -> io::Result<Option<LockGuard>> {
+    let end = later(Instant::now(), patience);
+    loop {
+        match recheck_lock(Path::new(RUN))? {
+            None if Instant::now() < end => sleep(RETRY),
+            lock => return Ok(lock),
+        }
+    }
 }
 
 /// The last answer that accepted the user.
