@@ -140,7 +140,7 @@ fn p5_an_adoption_that_would_lose_data_is_refused_with_the_reason() {
     let _names = names_of_old_gateway();
     let names =
         ["nobox", "otherhome", "ownvolume", "fleeting", "rooted", "nohome", "unlisted", "earlier", "linked"];
-    let _gone = Undo(|| remove_containers(&names));
+    let _gone = Undo(|| remove_containers(&[&names[..], &["elsewhere"]].concat()));
     let user = |name: &str| User { name: name.to_owned() };
     for name in names.iter().filter(|name| **name != "unlisted") {
         User::new(name);

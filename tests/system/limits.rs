@@ -87,7 +87,7 @@ fn the_host_name_is_the_configured_one() {
     let _config = Changed::config("hostname = \"box\"", "hostname = \"{user}.boxes\"");
     let user = User::new("named");
     let mut terminal = user.ssh().terminal(24, 80, &[]);
-    terminal.shows("user@named:");
+    terminal.shows("named@named:");
     assert_eq!(user.says("hostname"), "named.boxes\n");
     run("docker", &["rm", "-f", &user.container()]);
 }

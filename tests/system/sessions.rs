@@ -34,8 +34,8 @@ fn f5_a_box_wakes_from_every_state() {
     let labels = user
         .inspect("--label sshbox.user=woken --label sshbox.spec={{index .Config.Labels \"sshbox.spec\"}}");
     run("docker", &["rm", &user.container()]);
-    let init =
-        "-v /usr/lib/sshbox/sshbox-init:/sbin/sshbox-init:ro -v /run/sshbox/boxes/woken:/run/sshbox:ro";
+    let init = "-v /usr/lib/sshbox/sshbox-init:/sbin/sshbox-init:ro -v /run/sshbox/boxes/woken:/run/sshbox:ro \
+         -v /run/sshbox/boxes/woken/etc-passwd:/etc/passwd:ro";
     let home = format!("-v {}:/home/user", user.home());
     let create = format!(
         "docker create --name {} --user {uid}:{uid} {labels} {init} {home} --entrypoint /sbin/sshbox-init sshbox-user:latest",

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const CONNECT: &str = "docs/src/connect-your-django-site.md";
 const MIGRATE: &str = "docs/src/migrate-from-a-paramiko-gateway.md";
@@ -61,6 +62,9 @@ struct Site {
     before: Vec<(&'static str, Vec<u8>)>,
 }
 
+/// The number of sites so far.
+static SITES: AtomicU32 = AtomicU32::new(0);
+
 impl Site {
     fn new(name: &str) -> Self {
         let folder = format!("/srv/{name}");
@@ -73,6 +77,11 @@ impl Site {
         run("tests/system/web", &["stop"]);
         until("the world's site has ended", || TcpStream::connect("127.0.0.1:8000").is_err());
         let before = [CONFIG, TOKEN, SSHD_CONFIG].map(|file| (file, fs::read(file).unwrap())).to_vec();
+        // Its users have the same numbers as those of the world's site.
+        let number = SITES.fetch_add(1, Ordering::Relaxed);
+        let config = fs::read_to_string(CONFIG).unwrap();
+        let range = format!("{0}00000-{0}99999", 16_000 + number);
+        fs::write(CONFIG, config.replace("1700000000-1799999999", &range)).unwrap();
         Self { folder, before }
     }
 
@@ -160,6 +169,26 @@ impl Drop for Site {
         }
         run("packaging/demo/without-systemd", &["reload"]);
         until("sshd listens", sshd_listens);
+        // Homes with uids of this site, which the doctor would report.
+        run(
+            "find",
+            &[
+                "/var/lib/sshbox/homes",
+                "-mindepth",
+                "1",
+                "-maxdepth",
+                "1",
+                "-uid",
+                "+1599999999",
+                "-uid",
+                "-1699999999",
+                "-exec",
+                "rm",
+                "-rf",
+                "{}",
+                "+",
+            ],
+        );
         run("sh", &["-c", "docker ps -aq --filter name=scitex-user- | xargs -r docker rm -f; rm -rf /app"]);
         until("the site has ended", || TcpStream::connect("127.0.0.1:8000").is_err());
         run("tests/system/web", &["start"]);

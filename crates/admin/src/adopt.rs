@@ -170,9 +170,9 @@ async fn set_aside(
         engine.stop(&container.id, config.reap.grace.0).await?;
     }
     // No process uses the home any more.
-    let (from_uid, from_gid) = home::inspect(template, login)?.owner;
-    if from_uid != user.uid {
-        let change = OwnerChange { from_uid, from_gid, to: user };
+    let owner = home::inspect(template, login)?.owner;
+    if owner.0 != user.uid {
+        let change = OwnerChange { from_uid: owner.0, from_gid: owner.1, to: user };
         change_owner::change(template, login, change, &mut |_| ())?;
     }
     home::ensure(template, login, account.id.as_deref(), user)?;

@@ -17,6 +17,7 @@ use session::presence::{LockGuard, RUN, UserRuntimeDir};
 use session::texts;
 use session::waiting::Waiting;
 use std::error::Error;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -143,11 +144,12 @@ fn sentence(counted: EntryCount, from: u32, to: &str, dry_run: bool) -> String {
     let entries = |count: u64| if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
     let verb = if dry_run { "would be given" } else { "given" };
     let mut text = format!("{} of {from} {verb} to {to}", entries(changed));
+    // Writing to a String cannot fail.
     if unchanged > 0 {
-        text += &format!("; {} had that owner before", entries(unchanged));
+        let _ = write!(text, "; {} had that owner before", entries(unchanged));
     }
     if foreign > 0 {
-        text += &format!("; {} of other owners, or mounted there, left alone", entries(foreign));
+        let _ = write!(text, "; {} of other owners, or mounted there, left alone", entries(foreign));
     }
     text
 }

@@ -1,5 +1,5 @@
 //! `/etc/passwd` and `/etc/group` of a box: the line of its user, with the login name, and the lines of the
-//! image. So the user has a name in every image, whatever its uid. The image's files come from the engine,
+//! image, whose first user is a second name. So the user has a name in every image, whatever its uid. The image's files come from the engine,
 //! once for each image and boot, and are kept in `/run/sshbox/images`.
 
 use crate::engine::{Engine, EngineError};
@@ -112,7 +112,26 @@ impl ImageAccounts {
         line.extend(home.as_os_str().as_bytes());
         line.push(b':');
         line.extend(self.shell(uid));
-        with_line(line, &self.passwd)
+        with_line(line, &self.with_first_user(user, home))
+    }
+
+    /// The lines of the image, with its first user as a second name of the box's user: configurations of
+    /// clients contain the name (`User user`), and its uid would belong to nobody.
+    fn with_first_user(&self, UidGid { uid, gid }: UidGid, home: &Path) -> Vec<u8> {
+        let lines = self.passwd.split(|byte| *byte == b'\n').map(|line| {
+            let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+            match fields[..] {
+                [name, password, number, _, comment, _, shell]
+                    if number == FIRST_USER.to_string().as_bytes() =>
+                {
+                    let (uid, gid) = (uid.to_string(), gid.to_string());
+                    let home = home.as_os_str().as_bytes();
+                    [name, password, uid.as_bytes(), gid.as_bytes(), comment, home, shell].join(&b':')
+                }
+                _ => line.to_vec(),
+            }
+        });
+        lines.collect::<Vec<_>>().join(&b'\n')
     }
 
     /// The `/etc/group` of the box of `login`.
@@ -193,7 +212,7 @@ mod tests {
         Ada-L:x:1700000042:7::/home/user:/bin/bash
         root:x:0:0:root:/root:/bin/ash
         www:x:33:33::/:/usr/sbin/nologin
-        user:x:1000:1000::/home/user:/bin/bash
+        user:x:1700000042:7::/home/user:/bin/bash
         odd:x:1001:1001::/:/bin/zsh
         ");
         let group = accounts("").group(&Login::parse(b"Ada-L").unwrap(), UidGid { uid: 5, gid: 6 });

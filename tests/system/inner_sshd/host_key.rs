@@ -26,7 +26,7 @@ fn the_host_key_outlives_the_home_the_container_and_the_cache() {
     // Only the box's user can read the key, and cannot change it.
     let tried = "key=/run/sshbox/ssh_host_ed25519_key; stat -c '%a %U' $key; (rm -f $key; : >>$key; : >/run/sshbox/x) 2>/dev/null; ls $key /run/sshbox/x 2>/dev/null || true";
     assert_eq!(user.ssh().status(&format!("{{ {tried}; }} >/tmp/tried")), 0);
-    assert_eq!(user.says("cat /tmp/tried"), "600 user\n/run/sshbox/ssh_host_ed25519_key\n");
+    assert_eq!(user.says("cat /tmp/tried"), "600 steady\n/run/sshbox/ssh_host_ed25519_key\n");
     let secret = fs::metadata("/var/lib/sshbox/host-key-secret").unwrap();
     assert_eq!((secret.mode() & 0o777, secret.uid(), secret.len()), (0o600, 0, 32));
     user.says("chmod 700 ~");

@@ -24,7 +24,10 @@ fn config_contains_the_login_name_and_the_host_name_that_the_admin_sets() {
     let user = User::new("configured");
     let wanted = "    ProxyCommand ssh -T -p 2200 configured@127.0.0.1 @sshd\n";
     let config = user.says("@config");
-    assert!(config.contains("\nHost configured-box\n    User user\n") && config.contains(wanted), "{config}");
+    assert!(
+        config.contains("\nHost configured-box\n    User configured\n") && config.contains(wanted),
+        "{config}"
+    );
     // ssh parses the output as configuration.
     std::fs::write("/tmp/configured", &config).unwrap();
     let seen = run("ssh", &["-F", "/tmp/configured", "-G", "configured-box"]);
