@@ -10,33 +10,44 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 
-/// Asks the resolver of the engine, as any user can: forward with each name as typed and on the network, and
-/// backward with each address. Prints one line for each name or address: the question, and the answer.
+/// Asks the resolver of the engine, as any user can: forward about each name, and backward about each address.
+/// Prints a line for each: the question, the number of answers, and what a backward answer says. A name that the
+/// engine does not know goes to the host's resolver, which a world does not have: no answer counts as 0.
 const ASK: &str = r#"
-import json, socket, struct, sys
-def query(name, kind):
+import socket, struct, sys, time
+def ask(name, kind):
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
     packet = struct.pack(">HHHHHH", 7, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        asked.settimeout(10)
-        asked.sendto(packet, ("127.0.0.11", 53))
+    asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asked.connect(("127.0.0.11", 53))
+    asked.send(packet)
+    return asked
+def reply(asked, end):
+    asked.settimeout(max(0.01, end - time.monotonic()))
+    try:
         return asked.recv(4096)
-for name in sys.argv[1].split():
-    answer = query(name, 1)
-    print(name, struct.unpack(">H", answer[6:8])[0])
-for address in sys.argv[2].split():
-    answer = query(".".join(reversed(address.split("."))) + ".in-addr.arpa", 12)
+    except OSError:
+        return bytes(12)
+names, addresses = sys.argv[1].split(), sys.argv[2].split()
+asked = [ask(name, 1) for name in names]
+asked += [ask(".".join(reversed(one.split("."))) + ".in-addr.arpa", 12) for one in addresses]
+end = time.monotonic() + 8
+for question, one in zip(names + addresses, asked):
+    answer = reply(one, end)
+    count = struct.unpack(">H", answer[6:8])[0]
+    if question in names:
+        print(question, count)
+        continue
     text = "".join(chr(byte) if 0x20 < byte < 0x7f else "." for byte in answer[12:])
     try:
-        name = socket.gethostbyaddr(address)
+        found = socket.gethostbyaddr(question)
     except OSError as error:
-        name = error
-    print(address, struct.unpack(">H", answer[6:8])[0], text, name)
+        found = error
+    print(question, count, text, found)
 "#;
 
 fn ask(user: &User, names: &[String], addresses: &[String]) -> String {
-    let script = ASK.replace('\'', "'\\''");
-    user.says(&format!("python3 -c '{script}' '{}' '{}'", names.join(" "), addresses.join(" ")))
+    user.says(&format!("python3 -c '{ASK}' '{}' '{}'", names.join(" "), addresses.join(" ")))
 }
 
 fn address(user: &User) -> String {
