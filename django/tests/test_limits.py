@@ -79,6 +79,14 @@ class IdleTimeoutAndImage(TestCase):
             ["", "30", "Never", "half an hour", "30 Minutes", "-5m", "1h30", 30, True, "m"],
         )
 
+    def test_internet(self):
+        for value in (True, False):
+            self.assertEqual(split_extras({"internet": value}), ({"internet": value}, []))
+        self.assertEqual(split_extras({"internet": None}), ({}, []))
+        for wrong in ("no", "false", 0, 1, [], {}):
+            (valid, problems) = split_extras({"internet": wrong})
+            self.assertEqual((valid, len(problems)), ({"internet": False}, 1))
+
     def test_image(self):
         valid = ["big:1", "registry.example:5000/box@sha256:0123", "x" * 255]
         self.check("image", valid, ["", "x" * 256, "big 1", "big\n", "bïg", 1, ["big"]])

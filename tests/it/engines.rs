@@ -84,7 +84,11 @@ fn answer(kind: &Kind, request: &str) -> (u16, String) {
             ),
         ),
         ("GET", "/images/sshbox-user/json") => (200, format!("{{{}}}", kind.image)),
-        ("GET", "/networks/sshbox") => (200, r#"{"Name":"sshbox","Id":"n1","Driver":"bridge"}"#.to_owned()),
+        ("GET", "/networks/sshbox0") => (
+            200,
+            r#"{"Name":"sshbox0","Id":"n1","Driver":"bridge","Options":{"com.docker.network.bridge.name":"sshbox0"}}"#
+                .to_owned(),
+        ),
         ("POST", "/networks/create") => (201, r#"{"Id":"n2","Warning":""}"#.to_owned()),
         ("POST", "/containers/create") => (201, r#"{"Id":"c1","Warnings":[]}"#.to_owned()),
         (
@@ -120,8 +124,8 @@ async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
     assert_eq!(engine.running_boxes().await?[0].user, "alice");
     assert_eq!(engine.image_id("sshbox-user").await?.as_deref(), Some("sha256:01"));
     assert_eq!(engine.image_id("missing").await?, None);
-    assert!(engine.has_network("sshbox").await?);
-    assert!(!engine.has_network("missing").await?);
+    assert_eq!(engine.network("sshbox0").await?.unwrap().bridge.as_deref(), Some("sshbox0"));
+    assert_eq!(engine.network("missing").await?, None);
     engine.create_network("other").await?;
     assert_eq!(engine.create(&spec).await?, "c1");
     engine.start("c1").await?;

@@ -9,6 +9,7 @@ mod docker;
 mod files;
 mod isolation;
 mod logins;
+mod network;
 mod report;
 mod site;
 mod ssh;
@@ -82,7 +83,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live-restore", docker::live_restore),
     ("cgroups", docker::cgroups),
     ("image", docker::image),
-    ("network", docker::network),
+    ("network", network::network),
+    ("network-rules", network::rules),
     ("homes", files::homes),
     ("port", logins::port),
     ("login", logins::login),

@@ -11,6 +11,7 @@ mod kill;
 mod list;
 mod logs;
 mod names;
+mod network;
 mod output;
 mod power;
 mod reap;
@@ -54,6 +55,7 @@ enum Command {
     Kill(kill::Arguments),
     List(list::Arguments),
     Logs(logs::Arguments),
+    Network(network::Arguments),
     Reap(reap::Arguments),
     /// Restart a user's box, or start it if it is stopped
     Restart(power::Arguments),
@@ -88,6 +90,7 @@ fn run_command(arguments: &Arguments) -> ExitCode {
         Command::Kill(command) => kill::run(command, &arguments.config),
         Command::List(command) => list::run(command, &arguments.config),
         Command::Logs(command) => logs::run(command),
+        Command::Network(command) => network::run(command, &arguments.config),
         Command::Reap(command) => reap::run(command, &arguments.config),
         Command::Restart(command) => power::run(command, &arguments.config, Verb::Restart),
         Command::Sessions(command) => sessions::run(command, &arguments.config),

@@ -33,6 +33,9 @@ pub struct Account {
     /// Image of the container.
     #[serde(default)]
     pub image: Option<String>,
+    /// Whether the container may reach the internet, unless the configuration forbids it to all.
+    #[serde(default)]
+    pub internet: Option<bool>,
 }
 
 impl Account {

@@ -20,6 +20,8 @@ pub mod features;
 pub mod home;
 pub mod host_key;
 pub mod limits;
+pub mod network_rules;
+pub mod networks;
 mod serde_text;
 pub mod sys;
 pub mod trusted_file;

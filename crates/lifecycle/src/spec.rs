@@ -12,6 +12,7 @@ use host::account::Account;
 use host::config::ContainerConfig;
 use host::features::HostFeatures;
 use host::limits::{CgroupLimits, ContainerLimits, OpenFiles, Size};
+use host::networks::CLOSED_NETWORK;
 use identity::Login;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -21,7 +22,7 @@ use std::path::Path;
 
 /// Raise this if the translation for an engine changes, so that each box of an earlier release is created
 /// again at its next cold start. A change of the description alone changes the hash without that.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Path on the host of the program that is PID 1 of a box. It is bind-mounted over a file that every
 /// image must have for this.
@@ -107,7 +108,7 @@ impl BoxSpec {
             name: config.name.fill(login),
             image: account.image.as_deref().unwrap_or(&config.image).to_owned(),
             image_id: String::new(),
-            network: config.network.clone(),
+            network: network(config, account).to_owned(),
             config: Config {
                 oci_version: "1.0.2".to_owned(),
                 process: process(config, &limits, host.features),
@@ -161,6 +162,11 @@ impl Cpu {
     pub fn nano_cpus(self) -> i64 {
         self.quota.saturating_mul(NANO_PER_QUOTA)
     }
+}
+
+/// An account without internet is kept from it on any host: by the network that sshbox filters.
+fn network<'a>(config: &'a ContainerConfig, account: &Account) -> &'a str {
+    if account.internet == Some(false) { CLOSED_NETWORK } else { &config.network }
 }
 
 fn process(config: &ContainerConfig, limits: &ContainerLimits, features: &HostFeatures) -> Process {

@@ -11,7 +11,7 @@ mod stop_record;
 mod temporary_user;
 
 pub use account_note::AccountNoteError;
-pub use locks::{LockGuard, WakeTurn, doctor_lock, host_lock, reaper_at_work, reaper_lock};
+pub use locks::{LockGuard, WakeTurn, doctor_lock, host_lock, network_lock, reaper_at_work, reaper_lock};
 pub use runtime_dir::UserRuntimeDir;
 pub use stop_record::StopRecord;
 pub use temporary_user::{TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, temporary_user_key};

@@ -1,4 +1,4 @@
-"""The rules of sshbox for `limits`, `idle_timeout` and `image` of an account.
+"""The rules of sshbox for `limits`, `idle_timeout`, `image` and `internet` of an account.
 
 sshbox rejects an account with one invalid value as a whole, so its user could not log in. The
 rules are those of sshbox (crates/host, limits.rs and account.rs). This module does not know users
@@ -7,7 +7,7 @@ or settings.
 
 import re
 
-EXTRAS = ("limits", "idle_timeout", "image")
+EXTRAS = ("limits", "idle_timeout", "image", "internet")
 
 _SIZE = re.compile(r"([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[ \t]*(b|([kmgtpe])(i?)b?)", re.I | re.A)
 _PERCENTAGE = re.compile(r"0*([1-9][0-9]?|100)[ \t]*%")
@@ -69,14 +69,15 @@ _FIELDS = {
     "limits.shm": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),
+    "internet": (_is_bool, "True or False"),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
 }
 
 
 def split_extras(extras):
-    """Return the extras without invalid values, and one text for each value that was left out.
+    """Return the extras without invalid values, and one text for each invalid value.
 
-    None means that the value is not set. sshbox ignores limits that it does not know: they stay.
+    An invalid `internet` becomes False. None means that the value is not set. sshbox ignores limits that it does not know: they stay.
     """
     valid, problems = {}, []
 
@@ -88,6 +89,9 @@ def split_extras(extras):
             into[key] = value
         else:
             problems.append(f"{field} is {_short(value)}, expected {expected}")
+            if field == "internet":
+                # It was meant to restrict. Left out, it would allow.
+                into[key] = False
 
     for key, value in extras.items():
         if key != "limits":

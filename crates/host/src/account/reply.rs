@@ -136,6 +136,7 @@ fn from_key_lines(login: &Login, text: &str) -> Account {
         limits: RequestedLimits::default(),
         idle_timeout: None,
         image: None,
+        internet: None,
     }
 }
 
@@ -168,12 +169,13 @@ mod tests {
         let account = known(&format!(
             r#"{{"user":"alice","id":42,"active":true,"keys":["{KEY} laptop"],
                 "limits":{{"cpus":2,"memory":"8GiB","pids":512,"disk":"50GiB","sessions":20}},
-                "idle_timeout":"30m","image":"x:y","later":[1]}}"#
+                "idle_timeout":"30m","image":"x:y","internet":false,"later":[1]}}"#
         ));
         assert_eq!(account.id.as_deref(), Some("42"));
         assert_eq!(account.keys, [format!("{KEY} laptop")]);
         assert_eq!(account.limits.memory, Some(Size(8 << 30)));
         assert_eq!(account.idle_timeout.unwrap().0.unwrap().as_secs(), 1800);
+        assert_eq!(account.internet, Some(false));
         // What the cache writes is read again by the same rule.
         assert_eq!(known(&serde_json::to_string(&account).unwrap()), account);
     }
@@ -243,6 +245,7 @@ mod tests {
             &format!(r#"{{"user":"alice","id":1,"image":"-v /:/x","keys":["{KEY}"]}}"#),
             &format!(r#"{{"user":"alice","id":1,"limits":{{"memory":"lots"}},"keys":["{KEY}"]}}"#),
             &format!(r#"{{"user":"alice","id":1,"limits":{{"cpus":-1}},"keys":["{KEY}"]}}"#),
+            &format!(r#"{{"user":"alice","id":1,"internet":"no","keys":["{KEY}"]}}"#),
             &"[".repeat(100_000),
         ] {
             assert!(json(body).is_err(), "{body:.80}");

@@ -23,6 +23,7 @@ fn account(name: &str) -> Account {
         limits: RequestedLimits::default(),
         idle_timeout: None,
         image: None,
+        internet: None,
     }
 }
 

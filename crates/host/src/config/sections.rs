@@ -1,8 +1,10 @@
 //! The sections of the configuration file with their keys and defaults. Add a key here.
 
+use super::addresses::{AllowedService, Subnet};
 use super::durations::{IdleTimeout, TimeSpan};
 use super::values::{AccountUrl, Hostname, ManageUrl, Template, UidGid};
 use crate::limits::Limits;
+use crate::networks::OPEN_NETWORK;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +20,8 @@ pub struct Config {
     /// The users' containers.
     #[serde(rename = "box")]
     pub container: ContainerConfig,
+    /// What containers may reach.
+    pub network: NetworkConfig,
     /// Stopping idle containers.
     pub reap: ReapConfig,
 }
@@ -120,9 +124,40 @@ impl Default for ContainerConfig {
             mount: "/home/user".into(),
             user: UidGid { uid: 1000, gid: 1000 },
             hostname: Hostname("box".to_owned()),
-            network: "sshbox".to_owned(),
+            network: OPEN_NETWORK.to_owned(),
             limits: Limits::default(),
             ceilings: Limits::default(),
+        }
+    }
+}
+
+/// `[network]`: what containers may reach, on the networks that sshbox filters.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Whether containers may reach the internet.
+    pub internet: bool,
+    /// Whether containers may send mail to other servers, at TCP port 25.
+    pub smtp: bool,
+    /// Services that all containers may reach, on private addresses and on the host too.
+    pub allow: Vec<AllowedService>,
+    /// Addresses that no container may reach, besides those that are never reachable.
+    pub deny: Vec<Subnet>,
+    /// Connections that one container may have at a time.
+    pub connections: u32,
+    /// Connections that one container may open in a second.
+    pub new_connections: u32,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            internet: true,
+            smtp: false,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            connections: 2048,
+            new_connections: 200,
         }
     }
 }

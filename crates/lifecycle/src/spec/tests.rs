@@ -74,11 +74,11 @@ fn the_description_of_a_box() {
     spec.config.linux.readonly_paths.clear();
     assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap(), @r#"
     {
-      "version": 3,
+      "version": 4,
       "name": "sshbox-alice",
       "image": "sshbox-user:latest",
       "image_id": "sha256:1",
-      "network": "sshbox",
+      "network": "sshbox0",
       "config": {
         "ociVersion": "1.0.2",
         "process": {

@@ -39,6 +39,9 @@ pub const STATE_KEEPS_CHANGING: &str =
 pub const NO_IMAGE: &str = "the image of your box is not on this host; tell your admin";
 pub const ENDED_AT_ONCE: &str = "your box started and ended at once; try again, then tell your admin";
 pub const NETWORK_BUSY: &str = "another process is creating the network of the boxes; try again in a minute";
+pub const NO_NETWORK_RULES: &str = "the network rules of boxes are not loaded, so no box starts; tell your admin to run sshbox network apply";
+pub const NETWORK_NOT_FILTERED: &str =
+    "sshbox cannot filter the network of the boxes, so no box starts; tell your admin to run sshbox doctor";
 pub const FOREIGN: &str = "a container that is not yours has the name of your box; tell your admin";
 pub const OTHER_ACCOUNT: &str =
     "the home of this name belongs to an earlier account; your admin must decide what to do with it";
@@ -158,6 +161,8 @@ mod tests {
             NO_IMAGE,
             ENDED_AT_ONCE,
             NETWORK_BUSY,
+            NO_NETWORK_RULES,
+            NETWORK_NOT_FILTERED,
             FOREIGN,
             OTHER_ACCOUNT,
             NO_HOME,
@@ -194,6 +199,8 @@ mod tests {
         the image of your box is not on this host; tell your admin
         your box started and ended at once; try again, then tell your admin
         another process is creating the network of the boxes; try again in a minute
+        the network rules of boxes are not loaded, so no box starts; tell your admin to run sshbox network apply
+        sshbox cannot filter the network of the boxes, so no box starts; tell your admin to run sshbox doctor
         a container that is not yours has the name of your box; tell your admin
         the home of this name belongs to an earlier account; your admin must decide what to do with it
         your home cannot be opened; tell your admin

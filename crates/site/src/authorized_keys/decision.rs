@@ -85,6 +85,7 @@ mod tests {
             limits: RequestedLimits::default(),
             idle_timeout: None,
             image: None,
+            internet: None,
         }
     }
 
