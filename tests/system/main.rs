@@ -27,6 +27,7 @@ mod image;
 mod inner_sshd;
 mod isolation;
 mod limits;
+mod network;
 mod reaper;
 mod sessions;
 mod sites;
