@@ -101,9 +101,11 @@ fn a13_a_box_reaches_the_internet_and_nothing_else() {
         ("192.0.2.1", 2200),
         (INTERNET, 80),
     ];
-    let lines: String = targets.iter().map(|(address, port)| format!("try {address} {port} &\n")).collect();
+    let lines: Vec<_> = targets.iter().map(|(address, port)| format!("try {address} {port} &")).collect();
+    let lines = lines.join("\n");
     let tried = |user: &User| {
-        let mut lines: Vec<_> = user.says(&format!("{TRY}{lines}wait")).lines().map(str::to_owned).collect();
+        let mut lines: Vec<_> =
+            user.says(&format!("{TRY}{lines}\nwait")).lines().map(str::to_owned).collect();
         lines.sort();
         lines
     };

@@ -158,9 +158,10 @@ impl FromStr for AllowedService {
 impl fmt::Display for AllowedService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = if self.udp { "/udp" } else { "" };
-        match self.subnet.is_ipv6() {
-            true => write!(f, "[{}]:{}{protocol}", self.subnet, self.port),
-            false => write!(f, "{}:{}{protocol}", self.subnet, self.port),
+        if self.subnet.is_ipv6() {
+            write!(f, "[{}]:{}{protocol}", self.subnet, self.port)
+        } else {
+            write!(f, "{}:{}{protocol}", self.subnet, self.port)
         }
     }
 }
