@@ -85,7 +85,11 @@ fn answer(kind: &Kind, request: &str) -> (u16, String) {
         ),
         ("GET", "/containers/c1/archive") if target.contains("passwd") => (200, "archive".to_owned()),
         ("GET", "/images/sshbox-user/json") => (200, format!("{{{}}}", kind.image)),
-        ("GET", "/networks/sshbox") => (200, r#"{"Name":"sshbox","Id":"n1","Driver":"bridge"}"#.to_owned()),
+        ("GET", "/networks/sshbox0") => (
+            200,
+            r#"{"Name":"sshbox0","Id":"n1","Driver":"bridge","Options":{"com.docker.network.bridge.name":"sshbox0"}}"#
+                .to_owned(),
+        ),
         ("POST", "/networks/create") => (201, r#"{"Id":"n2","Warning":""}"#.to_owned()),
         ("POST", "/containers/create") => (201, r#"{"Id":"c1","Warnings":[]}"#.to_owned()),
         (
@@ -127,8 +131,8 @@ async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
     assert_eq!(engine.running_boxes().await?[0].user, "alice");
     assert_eq!(engine.image_id("sshbox-user").await?.as_deref(), Some("sha256:01"));
     assert_eq!(engine.image_id("missing").await?, None);
-    assert!(engine.has_network("sshbox").await?);
-    assert!(!engine.has_network("missing").await?);
+    assert_eq!(engine.network("sshbox0").await?.unwrap().bridge.as_deref(), Some("sshbox0"));
+    assert_eq!(engine.network("missing").await?, None);
     engine.create_network("other").await?;
     let paths = ["/etc/passwd", "/etc/group"];
     let archives = engine.files_of_image("sha256:01", paths, 7).await?;

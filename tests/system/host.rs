@@ -38,7 +38,7 @@ fn localhost_has_both_addresses_in_every_box() {
     // A custom network with IPv6.
     run("docker", &["network", "create", "--ipv6", "--subnet", "fd00:b0c5::/64", "six"]);
     let _network = Undo(|| drop(run("docker", &["network", "rm", "six"])));
-    let _config = Changed::config("network = \"sshbox\"", "network = \"six\"");
+    let _config = Changed::config("network = \"sshbox0\"", "network = \"six\"");
     let user = User::new("sixer");
     assert_eq!(user.says(LOCALHOST), BOTH);
     assert_eq!(user.says(INTERFACES), "eth0\nlo\n");

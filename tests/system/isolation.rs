@@ -224,6 +224,10 @@ fn the_effective_configuration_of_sshd_is_as_documented() {
         "passwordauthentication no",
         "kbdinteractiveauthentication no",
         "exposeauthinfo yes",
+        "logingracetime 30",
+        "maxstartups 500:30:1000",
+        "persourcemaxstartups 100",
+        "persourcenetblocksize 32:64",
     ] {
         assert!(effective.lines().any(|found| found == line), "{line}");
     }

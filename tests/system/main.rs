@@ -29,6 +29,7 @@ mod inner_sshd;
 mod isolation;
 mod limits;
 mod names;
+mod network;
 mod quota;
 mod reaper;
 mod revoked;

@@ -57,7 +57,7 @@ fn a_box_whose_network_is_missing_is_recreated() {
     let boxes = run("docker", &["ps", "-aq", "--filter", "label=sshbox.user"]);
     let boxes: Vec<&str> = boxes.split_whitespace().collect();
     run("docker", &[&["stop", "-t", "0"], &boxes[..]].concat());
-    run("docker", &["network", "rm", "sshbox"]);
+    run("docker", &["network", "rm", "sshbox0"]);
     assert_eq!(user.says("cat file"), "kept\n");
     assert_eq!(
         run(
@@ -66,11 +66,11 @@ fn a_box_whose_network_is_missing_is_recreated() {
                 "network",
                 "inspect",
                 "-f",
-                "{{index .Options \"com.docker.network.bridge.enable_icc\"}}",
-                "sshbox"
+                "{{index .Options \"com.docker.network.bridge.enable_icc\"}} {{index .Options \"com.docker.network.bridge.name\"}}",
+                "sshbox0"
             ]
         ),
-        "false\n"
+        "false sshbox0\n"
     );
 }
 

@@ -352,7 +352,7 @@ fn an_existing_site_is_connected_by_following_the_page_and_its_containers_are_ad
     assert_eq!(fs::read_to_string("/app/data/users/.Ada-L.sshbox-id").unwrap(), "1\n");
     let format = "{{.Config.Image}} {{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.NetworkMode}} {{index .Config.Labels \"sshbox.user\"}}";
     let made = run("docker", &["inspect", "--format", format, "scitex-user-Ada-L"]);
-    assert_eq!(made, "scitex-user-workspace:latest 2000000000 8589934592 scitex-users Ada-L\n");
+    assert_eq!(made, "scitex-user-workspace:latest 2000000000 8589934592 sshbox0 Ada-L\n");
     assert!(text(&reap(&["--dry-run"]).stdout).contains("Ada-L: kept: idle for less than 30m\n"));
     // A new user, and a name that differs in case.
     let grace = User { name: "Grace_2".to_owned() };

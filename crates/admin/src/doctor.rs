@@ -11,6 +11,7 @@ mod files;
 mod isolation;
 mod logins;
 mod names;
+mod network;
 mod report;
 mod site;
 mod ssh;
@@ -85,7 +86,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live-restore", docker::live_restore),
     ("cgroups", docker::cgroups),
     ("image", docker::image),
-    ("network", docker::network),
+    ("network", network::network),
+    ("network-rules", network::rules),
     ("uids", uids::uids),
     ("names", names::names),
     ("homes", files::homes),

@@ -13,6 +13,7 @@ mod kill;
 mod list;
 mod logs;
 mod names;
+mod network;
 mod output;
 mod power;
 mod quota;
@@ -59,6 +60,7 @@ enum Command {
     Kill(kill::Arguments),
     List(list::Arguments),
     Logs(logs::Arguments),
+    Network(network::Arguments),
     Quota(quota::Arguments),
     Reap(reap::Arguments),
     Recheck(recheck::Arguments),
@@ -96,6 +98,7 @@ fn run_command(arguments: &Arguments) -> ExitCode {
         Command::Kill(command) => kill::run(command, &arguments.config),
         Command::List(command) => list::run(command, &arguments.config),
         Command::Logs(command) => logs::run(command),
+        Command::Network(command) => network::run(command, &arguments.config),
         Command::Quota(command) => quota::run(command, &arguments.config),
         Command::Reap(command) => reap::run(command, &arguments.config),
         Command::Recheck(command) => recheck::run(command, &arguments.config),

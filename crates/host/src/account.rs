@@ -36,6 +36,9 @@ pub struct Account {
     /// Uid and gid of the container, where each has its own. It must be one of `box.uids`.
     #[serde(default, deserialize_with = "valid_uid")]
     pub uid: Option<u32>,
+    /// Whether the container may reach the internet, unless the configuration forbids it to all.
+    #[serde(default)]
+    pub internet: Option<bool>,
 }
 
 impl Account {

@@ -22,6 +22,8 @@ pub mod features;
 pub mod home;
 pub mod host_key;
 pub mod limits;
+pub mod network_rules;
+pub mod networks;
 pub mod quota;
 pub mod recheck;
 pub mod secret;

@@ -45,6 +45,15 @@ impl Container {
     }
 }
 
+/// A network of containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerNetwork {
+    /// Whether the engine keeps its containers from reaching each other.
+    pub keeps_containers_apart: bool,
+    /// The name of its bridge, if the network prescribes one.
+    pub bridge: Option<String>,
+}
+
 /// A container that has the name of a box, but that another program may have created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForeignContainer {

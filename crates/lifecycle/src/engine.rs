@@ -13,7 +13,7 @@ pub use about::About;
 pub use docker::ENGINE_INIT;
 pub use error::EngineError;
 
-use crate::container::{Container, LABEL_USER};
+use crate::container::{Container, ContainerNetwork, LABEL_USER};
 use crate::spec::BoxSpec;
 use bollard::Docker;
 use bollard::query_parameters::{
@@ -222,14 +222,14 @@ impl Engine {
         Ok(listed.collect())
     }
 
-    /// Whether there is a network with this name.
+    /// The network with this name, if there is one.
     ///
     /// # Errors
     /// [`EngineError`]
-    pub async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
+    pub async fn network(&self, name: &str) -> Result<Option<ContainerNetwork>, EngineError> {
         match call("inspect network", name, LOOK, self.docker.inspect_network(name, None)).await {
-            Ok(_) => Ok(true),
-            Err(EngineError::NotFound(..)) => Ok(false),
+            Ok(network) => Ok(Some(docker::network(network))),
+            Err(EngineError::NotFound(..)) => Ok(None),
             Err(error) => Err(error),
         }
     }

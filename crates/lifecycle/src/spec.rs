@@ -13,6 +13,7 @@ use host::account::Account;
 use host::config::{ContainerConfig, EngineRuntime, UidGid};
 use host::features::HostFeatures;
 use host::limits::{CgroupLimits, ContainerLimits, OpenFiles, Size};
+use host::networks::CLOSED_NETWORK;
 use host::sys::apparmor;
 use identity::Login;
 use serde::Serialize;
@@ -116,7 +117,7 @@ impl BoxSpec {
             name: host.name.to_owned(),
             image: account.image.as_deref().unwrap_or(&config.image).to_owned(),
             image_id: String::new(),
-            network: config.network.clone(),
+            network: network(config, account).to_owned(),
             runtime: EngineRuntime::default(),
             config: Config {
                 oci_version: "1.0.2".to_owned(),
@@ -178,6 +179,11 @@ impl Cpu {
     pub fn nano_cpus(self) -> i64 {
         self.quota.saturating_mul(NANO_PER_QUOTA)
     }
+}
+
+/// An account without internet is kept from it on any host: by the network that sshbox filters.
+fn network<'a>(config: &'a ContainerConfig, account: &Account) -> &'a str {
+    if account.internet == Some(false) { CLOSED_NETWORK } else { &config.network }
 }
 
 fn process(host: HostSide<'_>, limits: &ContainerLimits) -> Process {

@@ -202,6 +202,11 @@ mod tests {
                 ENGINE_LOOK + STOP,
                 unit("sshbox-reap.service", "TimeoutStopSec"),
             ),
+            (
+                "sshbox network waits for another one and runs nft six times",
+                HOST_PROGRAM * 10,
+                unit("sshbox-network.service", "TimeoutStartSec"),
+            ),
             ("sshbox-reap stops one box", ENGINE_LOOK + STOP, REAP),
             ("the doctor's login starts a box", WAKING + BEGIN, LOGIN),
             ("sshbox-keys asks the account source", ACCOUNTS_TIMEOUT_MAX, SSHBOX_KEYS),

@@ -15,7 +15,9 @@ mod stop_record;
 mod temporary_user;
 
 pub use account_note::AccountNoteError;
-pub use locks::{LockGuard, WakeTurn, doctor_lock, host_lock, reaper_at_work, reaper_lock, recheck_lock};
+pub use locks::{
+    LockGuard, WakeTurn, doctor_lock, host_lock, network_lock, reaper_at_work, reaper_lock, recheck_lock,
+};
 pub use login_answer::LoginAnswer;
 pub use pace::Turn;
 pub use runtime_dir::{ETC_GROUP, ETC_PASSWD, UserRuntimeDir};

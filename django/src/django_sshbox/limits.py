@@ -1,4 +1,4 @@
-"""The rules of sshbox for `limits`, `idle_timeout`, `image` and `uid` of an account.
+"""The rules of sshbox for `limits`, `idle_timeout`, `image`, `uid` and `internet` of an account.
 
 sshbox ignores an invalid value. This module leaves it out first, so that the log of the site says
 why. The rules are those of sshbox (crates/host, limits.rs and account.rs). This module does not know
@@ -7,7 +7,7 @@ users or settings.
 
 import re
 
-EXTRAS = ("limits", "idle_timeout", "image", "uid")
+EXTRAS = ("limits", "idle_timeout", "image", "uid", "internet")
 
 _SIZE = re.compile(r"([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[ \t]*(b|([kmgtpe])(i?)b?)", re.I | re.A)
 _PERCENTAGE = re.compile(r"0*([1-9][0-9]?|100)[ \t]*%")
@@ -87,15 +87,16 @@ _FIELDS = {
     "limits.io_weight": (_is_weight, "an int from 1 to 10000"),
     "limits.disk": (_is_size, 'a text with a size like "50GiB"'),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),
+    "internet": (_is_bool, "True or False"),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
     "uid": (_is_uid, "an int from 1 to 4294967294"),
 }
 
 
 def split_extras(extras):
-    """Return the extras without invalid values, and one text for each value that was left out.
+    """Return the extras without invalid values, and one text for each invalid value.
 
-    None means that the value is not set. sshbox ignores limits that it does not know: they stay.
+    An invalid `internet` becomes False. None means that the value is not set. sshbox ignores limits that it does not know: they stay.
     """
     valid, problems = {}, []
 
@@ -107,6 +108,9 @@ def split_extras(extras):
             into[key] = value
         else:
             problems.append(f"{field} is {_short(value)}, expected {expected}")
+            if field == "internet":
+                # It was meant to restrict. Left out, it would allow.
+                into[key] = False
 
     for key, value in extras.items():
         if key != "limits":

@@ -38,7 +38,7 @@ fn a_network_on_which_boxes_reach_each_other() {
     {
         run("docker", &["network", "create", "sshbox-open"]);
         let _gone = Undo(|| drop(run("docker", &["network", "rm", "sshbox-open"])));
-        let _changed = Changed::config("network = \"sshbox\"", "network = \"sshbox-open\"");
+        let _changed = Changed::config("network = \"sshbox0\"", "network = \"sshbox-open\"");
         check("network").says(
             "fail",
             "sshbox-open lets boxes reach each other",
@@ -46,14 +46,28 @@ fn a_network_on_which_boxes_reach_each_other() {
         );
         check("isolation").says("fail", "a box reaches another box", "see check network");
     }
-    let _changed = Changed::config("network = \"sshbox\"", "network = \"sshbox-new\"");
-    check("network").says("ok", "sshbox-new is not there yet", "");
+    let _changed = Changed::config("network = \"sshbox0\"", "network = \"sshbox-new\"");
+    check("network").says("fail", "it is not filtered", "box.network = \"sshbox0\"");
+}
+
+#[test]
+fn a13_network_rules_that_are_missing_are_loaded_by_fix() {
+    let _world = world_alone();
+    run("nft", &["delete", "table", "inet", "sshbox"]);
+    check("network-rules").says("fail", "nft flush ruleset", "sshbox network apply");
+    let found = super::run_doctor(&["--fix", "network-rules"]).0.remove(0);
+    assert_eq!((&*found.state, &*found.fixed), ("warn", "sshbox network apply"), "{found:?}");
+    check("network").says("ok", "sshbox0", "");
 }
 
 #[test]
 fn services_of_the_host_that_a_box_can_reach() {
     let _world = world_alone();
-    // Docker's bridge has an address of this host, and boxes can reach a service on it.
+    // Docker's bridge has an address of this host. On a network that is not filtered, boxes reach services on it.
+    let network = ["network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "sshbox-apart"];
+    run("docker", &network);
+    let _removed = Undo(|| drop(run("docker", &["network", "rm", "sshbox-apart"])));
+    let changed = Changed::config("network = \"sshbox0\"", "network = \"sshbox-apart\"");
     let service = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = service.local_addr().unwrap().port().to_string();
     run("ip", &["address", "add", "169.254.169.254/32", "dev", "lo"]);
@@ -61,7 +75,9 @@ fn services_of_the_host_that_a_box_can_reach() {
     let _metadata = TcpListener::bind("169.254.169.254:80").unwrap();
     let found = check("isolation");
     assert!(found.seen.split_whitespace().any(|word| word == port), "{port}: {found:?}");
-    found.says("warn", "the metadata service at 169.254.169.254", "DOCKER-USER");
+    found.says("fail", "the metadata service at 169.254.169.254", "network-rules");
+    drop(changed);
+    check("isolation").says("ok", "the host's open ports", "");
 }
 
 #[test]

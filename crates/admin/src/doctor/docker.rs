@@ -71,23 +71,6 @@ pub fn image(doctor: &Doctor) -> Checked {
     })
 }
 
-/// `network`: are boxes kept from reaching each other?
-pub fn network(doctor: &Doctor) -> Checked {
-    let (config, engine) = (doctor.config()?, doctor.engine()?);
-    let name = &config.container.network;
-    // `None`: there is no such network.
-    let isolates = doctor
-        .wait(engine.isolates_containers(name))
-        .map_err(|error| fail(chain(&error), "see check docker"))?;
-    Ok(match isolates {
-        Some(true) => ok(format!("{name} keeps boxes apart")),
-        None => ok(format!("{name} is not there yet: the first box creates it")),
-        Some(false) => {
-            fail(format!("{name} lets boxes reach each other"), advice::create_network_again(name))
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::report::CheckState;

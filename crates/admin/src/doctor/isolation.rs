@@ -4,6 +4,7 @@ use super::logins::{INSPECT, first_login};
 use super::report::{CheckResult, fail, ok, skip, warn};
 use super::{Checked, Doctor, missing};
 use host::box_user;
+use host::config::AllowedService;
 use lifecycle::engine::advice;
 use session::deadlines::{HOST_PROGRAM, LOGIN};
 use session::procfs;
@@ -79,7 +80,12 @@ pub fn isolation(doctor: &Doctor) -> Checked {
     let gateway = gateway(own);
     if let Some(gateway) = gateway {
         let ports = reachable_ports(&procfs::tcp_listeners(), gateway);
-        targets.extend(ports.into_iter().map(|port| (IpAddr::V4(gateway), port)));
+        let allowed = |port: u16| {
+            let covers = |service: &&AllowedService| service.covers(IpAddr::V4(gateway), port);
+            doctor.config().is_ok_and(|config| config.network.allow.iter().any(|service| covers(&service)))
+        };
+        let ports = ports.into_iter().filter(|port| !allowed(*port));
+        targets.extend(ports.map(|port| (IpAddr::V4(gateway), port)));
     }
     let mut client = users.client.ssh(&[], name, "key", "bash -s");
     let ended =
@@ -169,9 +175,9 @@ fn judge_reach(answers: &str, neighbour: &[IpAddr], gateway: Option<Ipv4Addr>) -
         let host = if gateway.is_some() { ", the host's open ports" } else { "" };
         return ok(format!("another box{host} and 169.254.169.254 are out of reach"));
     }
-    warn(
+    fail(
         format!("another box is out of reach; a box reaches {}", reached.join(", and ")),
-        advice::FILTER_BRIDGE,
+        "see checks network and network-rules",
     )
 }
 

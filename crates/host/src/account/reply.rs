@@ -158,6 +158,12 @@ fn without_invalid_values(mut account: Value, ignored: &mut Vec<String>) -> Valu
         ignored.push("limits: expected an object".to_owned());
         fields.remove("limits");
     }
+    // Whoever was denied the internet must not get it because of a wrong value.
+    if let Some(internet) = fields.get_mut("internet").filter(|value| !value.is_boolean() && !value.is_null())
+    {
+        ignored.push("internet: expected true or false; counts as false".to_owned());
+        *internet = json!(false);
+    }
     if let Some(limits) = fields.get_mut("limits").and_then(Value::as_object_mut) {
         limits.retain(|name, value| {
             let problem = problem_of::<RequestedLimits>(Map::new(), name, value);
@@ -201,6 +207,7 @@ fn from_key_lines(login: &Login, text: &str) -> Account {
         idle_timeout: None,
         image: None,
         uid: None,
+        internet: None,
     }
 }
 
@@ -233,13 +240,14 @@ mod tests {
         let account = known(&format!(
             r#"{{"user":"alice","id":42,"active":true,"keys":["{KEY} laptop"],
                 "limits":{{"cpus":2,"memory":"8GiB","pids":512,"disk":"50GiB","sessions":20}},
-                "idle_timeout":"30m","image":"x:y","uid":1700000007,"later":[1]}}"#
+                "idle_timeout":"30m","image":"x:y","uid":1700000007,"internet":false,"later":[1]}}"#
         ));
         assert_eq!(account.id.as_deref(), Some("42"));
         assert_eq!(account.keys, [format!("{KEY} laptop")]);
         assert_eq!(account.limits.memory, Some(Size(8 << 30)));
         assert_eq!(account.uid, Some(1_700_000_007));
         assert_eq!(account.idle_timeout.unwrap().0.unwrap().as_secs(), 1800);
+        assert_eq!(account.internet, Some(false));
         // What the cache writes is read again by the same rule.
         assert_eq!(known(&serde_json::to_string(&account).unwrap()), account);
     }
@@ -340,6 +348,11 @@ mod tests {
             assert_eq!(reply, AccountReply::Known(defaults.clone()), "{field}");
             assert!(ignored.len() == 1 && ignored[0].starts_with(message), "{field}: {ignored:?}");
         }
+        let without_internet =
+            json(&format!(r#"{{"user":"alice","keys":["{KEY}"],"internet":"no"}}"#)).unwrap();
+        assert_eq!(without_internet.ignored, ["internet: expected true or false; counts as false"]);
+        let AccountReply::Known(account) = without_internet.reply else { panic!("refused") };
+        assert_eq!(account.internet, Some(false));
         // The other limits count.
         let parsed = json(&format!(
             r#"{{"user":"alice","keys":["{KEY}"],"limits":{{"cpus":0,"pids":7,"tmp":"0","memory":"1GiB"}}}}"#

@@ -24,6 +24,7 @@ fn account(name: &str) -> Account {
         idle_timeout: None,
         image: None,
         uid: None,
+        internet: None,
     }
 }
 

@@ -48,5 +48,12 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     if config.container.image.is_empty() || config.container.network.is_empty() {
         return Err("box.image and box.network must not be empty");
     }
+    let in_range = |number: u32| (1..=1_000_000).contains(&number);
+    if !in_range(config.network.connections) {
+        return Err("network.connections must be between 1 and 1000000");
+    }
+    if !in_range(config.network.new_connections) {
+        return Err("network.new_connections must be between 1 and 1000000");
+    }
     Ok(())
 }

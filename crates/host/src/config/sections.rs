@@ -1,9 +1,11 @@
 //! The sections of the configuration file with their keys and defaults. Add a key here.
 
+use super::addresses::{AllowedService, Subnet};
 use super::durations::{IdleTimeout, TimeSpan};
 use super::names::{ContainerName, ImagePattern};
 use super::values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, QuotaMode, Template, UidRange};
 use crate::limits::{Limits, deserialize_ceilings};
+use crate::networks::OPEN_NETWORK;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub struct Config {
     pub container: ContainerConfig,
     /// Limits of the homes on the disk.
     pub disk: DiskConfig,
+    /// What containers may reach.
+    pub network: NetworkConfig,
     /// Stopping idle containers.
     pub reap: ReapConfig,
 }
@@ -135,7 +139,7 @@ impl Default for ContainerConfig {
             user: BoxUser::Own,
             uids: UidRange { first: 1_700_000_000, last: 1_799_999_999 },
             hostname: Hostname("box".to_owned()),
-            network: "sshbox".to_owned(),
+            network: OPEN_NETWORK.to_owned(),
             limits: Limits::default(),
             ceilings: Limits::ceilings(),
         }
@@ -154,6 +158,37 @@ impl ContainerConfig {
             Some(named) if named == self.image => Ok(named),
             Some(named) if self.images.iter().any(|pattern| pattern.matches(named)) => Ok(named),
             Some(named) => Err(named),
+        }
+    }
+}
+
+/// `[network]`: what containers may reach, on the networks that sshbox filters.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Whether containers may reach the internet.
+    pub internet: bool,
+    /// Whether containers may send mail to other servers, at TCP port 25.
+    pub smtp: bool,
+    /// Services that all containers may reach, on private addresses and on the host too.
+    pub allow: Vec<AllowedService>,
+    /// Addresses that no container may reach, besides those that are never reachable.
+    pub deny: Vec<Subnet>,
+    /// Connections that one container may have at a time.
+    pub connections: u32,
+    /// Connections that one container may open in a second.
+    pub new_connections: u32,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            internet: true,
+            smtp: false,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            connections: 2048,
+            new_connections: 200,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What the container engine reports about itself, for `sshbox doctor`.
 
-use super::docker::NO_TRAFFIC_BETWEEN_CONTAINERS;
 use super::error::{EngineError, call};
 use super::{Engine, LOOK};
 
@@ -44,22 +43,5 @@ impl Engine {
                 .map(|(name, _)| name)
                 .collect(),
         })
-    }
-
-    /// Whether the engine keeps the containers of this network from reaching each other; `None` if there is
-    /// no such network.
-    ///
-    /// # Errors
-    /// [`EngineError`]
-    pub async fn isolates_containers(&self, network: &str) -> Result<Option<bool>, EngineError> {
-        match call("inspect network", network, LOOK, self.docker.inspect_network(network, None)).await {
-            Ok(network) => {
-                let options = network.options.unwrap_or_default();
-                let (name, value) = NO_TRAFFIC_BETWEEN_CONTAINERS;
-                Ok(Some(options.get(name).is_some_and(|set| set == value)))
-            }
-            Err(EngineError::NotFound(..)) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }

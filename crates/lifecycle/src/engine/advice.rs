@@ -2,6 +2,7 @@
 //! configure it. All other texts say "the container engine".
 
 use super::docker::NO_TRAFFIC_BETWEEN_CONTAINERS;
+use host::networks::is_filtered;
 
 /// After an error of a call.
 pub const CHECK: &str = "check whether the container engine runs: systemctl status docker";
@@ -32,10 +33,6 @@ pub const INSTALL_APPARMOR: &str =
 pub const ENFORCE_PROFILE: &str =
     "AppArmor does not confine boxes: aa-enforce sshbox-box (or docker-default); see docker info";
 
-/// When a box reaches the host or the services of a cloud provider.
-pub const FILTER_BRIDGE: &str = "filter what comes from the boxes' bridge: for the host in INPUT, for other \
-                                 destinations in DOCKER-USER (SECURITY.md)";
-
 /// About a container that is reported as dead.
 pub const REMOVE_DEAD: &str = "the container engine cannot remove it and reports it as dead; try docker rm";
 
@@ -47,8 +44,17 @@ pub const SAVE_BEFORE_STOP: &str = "it was started with --rm: stopping removes i
 #[must_use]
 pub fn create_network_again(name: &str) -> String {
     let (option, value) = NO_TRAFFIC_BETWEEN_CONTAINERS;
+    if is_filtered(name) {
+        return remove_network(name);
+    }
     format!(
         "create it again while no box runs: docker network rm {name}; \
          docker network create -o {option}={value} {name}"
     )
+}
+
+/// When a network of sshbox has not the options that sshbox sets.
+#[must_use]
+pub fn remove_network(name: &str) -> String {
+    format!("remove it while no box runs: docker network rm {name}; the next start of a box creates it again")
 }

@@ -3,22 +3,26 @@
 //! change, raise `VERSION` in `spec.rs`.
 
 use crate::container::{
-    BoxLabels, Container, ContainerState, ForeignContainer, ForeignMount, LABEL_ACCOUNT, LABEL_SPEC,
-    LABEL_TERMINALS, LABEL_USER,
+    BoxLabels, Container, ContainerNetwork, ContainerState, ForeignContainer, ForeignMount, LABEL_ACCOUNT,
+    LABEL_SPEC, LABEL_TERMINALS, LABEL_USER,
 };
 use crate::oci;
 use crate::spec::BoxSpec;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, HostConfig,
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountPoint, MountType, MountVolumeOptions,
-    MountVolumeOptionsDriverConfig, NetworkCreateRequest, ResourcesUlimits, RestartPolicy,
+    MountVolumeOptionsDriverConfig, NetworkCreateRequest, NetworkInspect, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum,
 };
 use host::limits::CgroupLimits;
+use host::networks::is_filtered;
 use std::collections::{BTreeMap, HashMap};
 
 /// Option of a bridge network, and the value with which its containers cannot reach each other.
 pub const NO_TRAFFIC_BETWEEN_CONTAINERS: (&str, &str) = ("com.docker.network.bridge.enable_icc", "false");
+
+/// Option of a bridge network: the name of the bridge.
+pub const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 
 /// Where the engine puts an init of its own into a container.
 pub const ENGINE_INIT: [&str; 2] = ["/sbin/docker-init", "/usr/sbin/docker-init"];
@@ -175,14 +179,29 @@ pub fn no_restart() -> RestartPolicy {
     RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }
 }
 
-/// The request that creates a bridge whose containers cannot reach each other.
+/// The request that creates a bridge whose containers cannot reach each other. The bridge of a network of sshbox
+/// has its name, by which the rules for packets know it.
 pub fn network_request(name: &str) -> NetworkCreateRequest {
     let (option, value) = NO_TRAFFIC_BETWEEN_CONTAINERS;
+    let mut options = HashMap::from([(option.to_owned(), value.to_owned())]);
+    if is_filtered(name) {
+        options.insert(BRIDGE_NAME.to_owned(), name.to_owned());
+    }
     NetworkCreateRequest {
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
-        options: Some(HashMap::from([(option.to_owned(), value.to_owned())])),
+        options: Some(options),
         ..Default::default()
+    }
+}
+
+/// The network that this reply describes.
+pub fn network(reply: NetworkInspect) -> ContainerNetwork {
+    let options = reply.options.unwrap_or_default();
+    let (option, value) = NO_TRAFFIC_BETWEEN_CONTAINERS;
+    ContainerNetwork {
+        keeps_containers_apart: options.get(option).is_some_and(|set| set == value),
+        bridge: options.get(BRIDGE_NAME).cloned(),
     }
 }
 
@@ -376,7 +395,7 @@ mod tests {
               }
             ],
             "NanoCpus": 2000000000,
-            "NetworkMode": "sshbox",
+            "NetworkMode": "sshbox0",
             "PidsLimit": 512,
             "Privileged": false,
             "ReadonlyRootfs": true,

@@ -82,7 +82,7 @@ fn the_description_of_a_box() {
       "name": "sshbox-00112233aabbccdd",
       "image": "sshbox-user:latest",
       "image_id": "sha256:1",
-      "network": "sshbox",
+      "network": "sshbox0",
       "runtime": "",
       "config": {
         "ociVersion": "1.0.2",

@@ -6,7 +6,7 @@ use super::{
     PROGRAM, RequestOutcome, account, box_names, disk, engine_failed, foreign, lock_state, log_end,
     no_runtime_dir,
 };
-use crate::container::{Container, ContainerState};
+use crate::container::{Container, ContainerNetwork, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::image_accounts::{ImageAccounts, ImageAccountsError};
 use crate::naming::{ensure_name, find_box};
@@ -19,6 +19,8 @@ use host::config::{Config, UidGid};
 use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
+use host::network_rules::LoadedRules;
+use host::networks::is_filtered;
 use host::secret;
 use identity::Login;
 use session::box_status::welcome_text;
@@ -161,7 +163,11 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
                 renamed => renamed.map_err(engine_failed)?,
             }
         }
-        match (start_step(container.as_ref(), &spec), container) {
+        let step = start_step(container.as_ref(), &spec);
+        if matches!(step, StartStep::Create | StartStep::Start | StartStep::Unpause) {
+            require_rules(&spec.network)?;
+        }
+        match (step, container) {
             (StartStep::Refuse, _) => return Err(foreign(&spec.name)),
             (StartStep::Create, _) => match create(start, &spec).await? {
                 Some(id) if run(start, &id).await? => return Ok(Some((Event::BoxCreated, why_created))),
@@ -316,16 +322,35 @@ async fn hand_over(start: &Start<'_>, sockets: BoxSockets<'_>, id: &str) -> Resu
 /// engine may create two networks with the same name.
 async fn ensure_network(start: &Start<'_>, name: &str) -> Result<(), Failure> {
     let Start { engine, progress, .. } = start;
-    if engine.has_network(name).await.map_err(engine_failed)? {
-        return Ok(());
+    if let Some(network) = engine.network(name).await.map_err(engine_failed)? {
+        return require_bridge(name, &network);
     }
     progress.tell(texts::CREATING_NETWORK);
     let _host_lock = session::presence::host_lock(Path::new(RUN), NETWORK)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::NETWORK_BUSY, &error))?;
-    if engine.has_network(name).await.map_err(engine_failed)? {
-        return Ok(());
+    if let Some(network) = engine.network(name).await.map_err(engine_failed)? {
+        return require_bridge(name, &network);
     }
     engine.create_network(name).await.map_err(engine_failed)
+}
+
+/// Refuses a network with the name of one of sshbox whose bridge has another name: the rules for packets would
+/// not apply to it.
+fn require_bridge(name: &str, network: &ContainerNetwork) -> Result<(), Failure> {
+    if !is_filtered(name) || network.bridge.as_deref() == Some(name) {
+        return Ok(());
+    }
+    let cause = format!("the bridge of network {name} is not called {name}: its boxes would not be filtered");
+    Err(Failure { cause, ..Failure::new(ExitStatus::Config, texts::NETWORK_NOT_FILTERED) })
+}
+
+/// Refuses to start a box on a network of sshbox before the rules for packets are loaded.
+fn require_rules(network: &str) -> Result<(), Failure> {
+    if !is_filtered(network) || LoadedRules::exist(Path::new(RUN)) {
+        return Ok(());
+    }
+    let cause = format!("the rules for packets of network {network} were not loaded since boot");
+    Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::NO_NETWORK_RULES) })
 }
 
 /// Waits longer at each attempt. The time depends on the process id, so that processes do not keep pace.

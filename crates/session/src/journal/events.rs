@@ -108,6 +108,10 @@ events! {
     RequestRefused = "request refused", Warning, "f6c7dbc1019d6e13b00e7892495c1173";
     /// The reaper failed.
     ReaperFailed = "reaper failed", Error, "c4b90d320f865f708152b011cb5ec31b";
+    /// The rules for what boxes can reach were missing or changed, and were loaded again.
+    NetworkRulesRestored = "network rules restored", Warning, "ba7487ba499145a540b8ed96183af0c8";
+    /// The rules for what boxes can reach cannot be loaded.
+    NetworkRulesFailed = "network rules failed", Error, "245e49004948c2633f1c063c813191cb";
     /// A library panicked in one of the programs.
     ProgramFailed = "program failed", Error, "b3834f43ceb34c12a1fdee425d2a6da5";
     /// An admin used the `sshbox` command.

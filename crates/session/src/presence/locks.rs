@@ -129,6 +129,16 @@ pub fn host_lock(run: &Path, patience: Duration) -> io::Result<LockGuard> {
     Ok(LockGuard(file))
 }
 
+/// Lets one process on the host at a time load the rules for packets.
+///
+/// # Errors
+/// `TimedOut`, or the error of the system call.
+pub fn network_lock(run: &Path, patience: Duration) -> io::Result<LockGuard> {
+    let file = open_lock_file(&run.join("network.lock"))?;
+    retry(patience, || file.try_lock())?;
+    Ok(LockGuard(file))
+}
+
 /// Whether a reaper runs. Creates no file and keeps no lock.
 ///
 /// # Errors

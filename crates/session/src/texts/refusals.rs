@@ -50,6 +50,9 @@ pub const NO_FILTER: &str =
     "the kernel of the host cannot filter the system calls of your box; tell your admin";
 pub const NETWORK_BUSY: &str = "another process is creating the network of the boxes; try again in a minute";
 pub const IMAGE_BUSY: &str = "another process is reading the image of your box; try again in a minute";
+pub const NO_NETWORK_RULES: &str = "the network rules of boxes are not loaded, so no box starts; tell your admin to run sshbox network apply";
+pub const NETWORK_NOT_FILTERED: &str =
+    "sshbox cannot filter the network of the boxes, so no box starts; tell your admin to run sshbox doctor";
 pub const FOREIGN: &str = "a container that is not yours has the name of your box; tell your admin";
 pub const OTHER_ACCOUNT: &str =
     "the home of this name belongs to an earlier account; your admin must decide what to do with it";
@@ -232,6 +235,8 @@ mod tests {
             NO_FILTER,
             NETWORK_BUSY,
             IMAGE_BUSY,
+            NO_NETWORK_RULES,
+            NETWORK_NOT_FILTERED,
             FOREIGN,
             OTHER_ACCOUNT,
             UID_NOT_FOR_BOXES,
@@ -285,6 +290,8 @@ mod tests {
         the kernel of the host cannot filter the system calls of your box; tell your admin
         another process is creating the network of the boxes; try again in a minute
         another process is reading the image of your box; try again in a minute
+        the network rules of boxes are not loaded, so no box starts; tell your admin to run sshbox network apply
+        sshbox cannot filter the network of the boxes, so no box starts; tell your admin to run sshbox doctor
         a container that is not yours has the name of your box; tell your admin
         the home of this name belongs to an earlier account; your admin must decide what to do with it
         your account names a uid that is not for boxes; tell your admin

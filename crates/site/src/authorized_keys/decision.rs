@@ -87,6 +87,7 @@ mod tests {
             idle_timeout: None,
             image: None,
             uid: None,
+            internet: None,
         }
     }
 

@@ -1,0 +1,143 @@
+//! The network of the boxes: whether it is one that sshbox filters, and whether the rules are loaded.
+
+use super::report::{CheckResult, Remedy, fail, mend, ok, warn};
+use super::{Checked, Doctor};
+use crate::network::restored;
+use crate::network::rules::{Rules, RulesState};
+use host::networks::{CLOSED_NETWORK, OPEN_NETWORK, is_filtered};
+use lifecycle::container::ContainerNetwork;
+use lifecycle::engine::advice;
+use session::exit::chain;
+use session::presence::RUN;
+use std::path::Path;
+
+const APPLY: Remedy = Remedy::Run(&["sshbox", "network", "apply"]);
+
+/// `network`: are boxes on networks that sshbox filters?
+pub fn network(doctor: &Doctor) -> Checked {
+    let (config, engine) = (doctor.config()?, doctor.engine()?);
+    let configured = config.container.network.as_str();
+    let mut found = Vec::new();
+    for name in [configured, CLOSED_NETWORK] {
+        let network =
+            doctor.wait(engine.network(name)).map_err(|error| fail(chain(&error), "see check docker"))?;
+        found.push((name, network));
+    }
+    Ok(judge_networks(&found))
+}
+
+fn judge_networks(found: &[(&str, Option<ContainerNetwork>)]) -> CheckResult {
+    for (name, network) in found {
+        let Some(network) = network else { continue };
+        if is_filtered(name) && network.bridge.as_deref() != Some(name) {
+            return fail(
+                format!("the bridge of {name} is not called {name}: no box starts on it"),
+                advice::remove_network(name),
+            );
+        }
+        if !network.keeps_containers_apart {
+            return fail(format!("{name} lets boxes reach each other"), advice::create_network_again(name));
+        }
+    }
+    match found.first() {
+        Some((name, _)) if !is_filtered(name) => fail(
+            format!(
+                "boxes on {name} reach the host, private networks and metadata services: it is not filtered"
+            ),
+            format!("set box.network = \"{OPEN_NETWORK}\"; boxes change at their next cold start"),
+        ),
+        Some((name, None)) => ok(format!("{name} is not there yet: the first box creates it")),
+        Some((name, Some(_))) => ok(format!("{name}, with a bridge of that name")),
+        None => fail("there is no network", "set box.network"),
+    }
+}
+
+/// `network-rules`: are the rules for packets loaded?
+pub fn rules(doctor: &Doctor) -> Checked {
+    let rules = Rules::wanted(&doctor.config()?.network)
+        .compared(Path::new(RUN))
+        .map_err(|error| fail(error, "apt install nftables; then sshbox network apply"))?;
+    Ok(judge_rules(&rules))
+}
+
+fn judge_rules(rules: &Rules) -> CheckResult {
+    let noted = rules.noted.clone().unwrap_or_default();
+    let bad = |finding: &str| mend(finding, vec![APPLY]);
+    match rules.state {
+        RulesState::NotLoaded => bad("not loaded since boot: no box starts"),
+        RulesState::Missing => {
+            bad("removed by another program, as nft flush ruleset does: boxes reach the host")
+        }
+        RulesState::Changed => bad("changed by another program"),
+        RulesState::Outdated => bad("loaded, but configuration or name servers have changed since"),
+        RulesState::Loaded if noted.mended.is_some() => warn(
+            format!("loaded; restored {}", restored(noted.mended.as_ref())),
+            "find out which program removes them (nft flush ruleset, a restart of nftables.service): until the \
+             next repair boxes are not filtered",
+        ),
+        RulesState::Loaded if !noted.within_bridges => ok(
+            "loaded; this kernel cannot filter within a bridge, so the container engine's own rule keeps boxes apart",
+        ),
+        RulesState::Loaded => ok("loaded and unchanged since boot"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::CheckState;
+    use super::*;
+    use host::network_rules::{LoadedRules, Mended};
+
+    #[test]
+    fn a13_a_network_that_is_not_filtered_fails() {
+        let own = |bridge: &str| {
+            Some(ContainerNetwork { keeps_containers_apart: true, bridge: Some(bridge.to_owned()) })
+        };
+        let closed = (CLOSED_NETWORK, None);
+        for (found, state, says) in [
+            (
+                vec![(OPEN_NETWORK, own(OPEN_NETWORK)), closed.clone()],
+                CheckState::Ok,
+                "sshbox0, with a bridge",
+            ),
+            (vec![(OPEN_NETWORK, None), closed.clone()], CheckState::Ok, "not there yet"),
+            (vec![(OPEN_NETWORK, own("br-1")), closed.clone()], CheckState::Fail, "no box starts"),
+            (vec![("other", own("br-1")), closed.clone()], CheckState::Fail, "not filtered"),
+            (vec![("other", None), closed.clone()], CheckState::Fail, "not filtered"),
+            (
+                vec![("other", Some(ContainerNetwork::default())), closed],
+                CheckState::Fail,
+                "reach each other",
+            ),
+            (
+                vec![(OPEN_NETWORK, own(OPEN_NETWORK)), (CLOSED_NETWORK, own("br-2"))],
+                CheckState::Fail,
+                "sshbox1",
+            ),
+        ] {
+            let result = judge_networks(&found);
+            assert_eq!(result.state, state, "{result:?}");
+            assert!(result.finding.contains(says), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn a13_rules_that_are_not_loaded_fail_and_repairs_are_reported() {
+        let judged = |state, noted: LoadedRules| {
+            judge_rules(&Rules { state, script: String::new(), resolvers: Vec::new(), noted: Some(noted) })
+        };
+        let whole = LoadedRules { within_bridges: true, ..LoadedRules::default() };
+        for state in [RulesState::NotLoaded, RulesState::Missing, RulesState::Changed, RulesState::Outdated] {
+            let result = judged(state, whole.clone());
+            assert_eq!((result.state, result.remedies), (CheckState::Fail, vec![APPLY]), "{state:?}");
+        }
+        assert_eq!(judged(RulesState::Loaded, whole.clone()).state, CheckState::Ok);
+        assert_eq!(judged(RulesState::Loaded, LoadedRules::default()).state, CheckState::Ok);
+        let mended = Some(Mended { times: 1, last: 1_800_000_000, found: "missing".to_owned() });
+        let result = judged(RulesState::Loaded, LoadedRules { mended, ..whole });
+        assert_eq!(
+            (result.state, &*result.finding),
+            (CheckState::Warn, "loaded; restored once since boot; they were missing at 2027-01-15T08:00:00Z")
+        );
+    }
+}
