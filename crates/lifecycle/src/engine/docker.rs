@@ -308,7 +308,9 @@ mod tests {
     fn a_box_as_docker_creates_it() {
         let spec = spec();
         // By way of a Value, which sorts the keys of the maps.
-        let body = serde_json::to_value(create_body(&spec)).unwrap();
+        let mut body = serde_json::to_value(create_body(&spec)).unwrap();
+        // They have a test of their own.
+        body["HostConfig"]["Mounts"].take();
         let text = serde_json::to_string_pretty(&body).unwrap();
         assert_snapshot!(text.replace(&spec.hash(), "HASH"), @r#"
         {
@@ -338,62 +340,7 @@ mod tests {
             },
             "Memory": 8589934592,
             "MemorySwap": 8589934592,
-            "Mounts": [
-              {
-                "Target": "/dev/pts",
-                "Type": "volume",
-                "VolumeOptions": {
-                  "DriverConfig": {
-                    "Name": "local",
-                    "Options": {
-                      "device": "devpts",
-                      "o": "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max=256",
-                      "type": "devpts"
-                    }
-                  },
-                  "Labels": {
-                    "sshbox.terminals": ""
-                  },
-                  "NoCopy": true
-                }
-              },
-              {
-                "ReadOnly": false,
-                "Source": "/var/lib/sshbox/homes/alice",
-                "Target": "/home/user",
-                "Type": "bind"
-              },
-              {
-                "ReadOnly": true,
-                "Source": "/usr/lib/sshbox/sshbox-init",
-                "Target": "/sbin/sshbox-init",
-                "Type": "bind"
-              },
-              {
-                "ReadOnly": true,
-                "Source": "/run/sshbox/boxes/alice",
-                "Target": "/run/sshbox",
-                "Type": "bind"
-              },
-              {
-                "ReadOnly": true,
-                "Source": "/run/sshbox/boxes/alice/etc-passwd",
-                "Target": "/etc/passwd",
-                "Type": "bind"
-              },
-              {
-                "ReadOnly": true,
-                "Source": "/run/sshbox/boxes/alice/etc-group",
-                "Target": "/etc/group",
-                "Type": "bind"
-              },
-              {
-                "ReadOnly": true,
-                "Source": "/var/lib/lxcfs/proc/meminfo",
-                "Target": "/proc/meminfo",
-                "Type": "bind"
-              }
-            ],
+            "Mounts": null,
             "NanoCpus": 2000000000,
             "NetworkMode": "sshbox0",
             "PidsLimit": 512,
@@ -448,6 +395,30 @@ mod tests {
         let expected =
             serde_json::json!({"NanoCpus": 1_500_000_000, "Memory": 1 << 30, "MemorySwap": 1 << 30});
         assert_eq!(json(wanted), expected);
+    }
+
+    #[test]
+    fn the_mounts_as_docker_makes_them() {
+        let mounts = create_body(&spec()).host_config.unwrap().mounts.unwrap();
+        let line = |mount: &Mount| {
+            if mount.typ == Some(MountType::VOLUME) {
+                let options = mount.volume_options.as_ref().unwrap();
+                let driver = options.driver_config.as_ref().unwrap().options.as_ref().unwrap();
+                assert_eq!((options.no_copy, &*driver["type"]), (Some(true), "devpts"));
+                return format!("{} {}", mount.target.as_ref().unwrap(), driver["o"]);
+            }
+            let access = if mount.read_only == Some(true) { "ro" } else { "rw" };
+            format!("{} {} {access}", mount.target.as_ref().unwrap(), mount.source.as_ref().unwrap())
+        };
+        assert_snapshot!(mounts.iter().map(line).collect::<Vec<_>>().join("\n"), @"
+        /dev/pts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max=256
+        /home/user /var/lib/sshbox/homes/alice rw
+        /sbin/sshbox-init /usr/lib/sshbox/sshbox-init ro
+        /run/sshbox /run/sshbox/boxes/alice ro
+        /etc/passwd /run/sshbox/boxes/alice/etc-passwd ro
+        /etc/group /run/sshbox/boxes/alice/etc-group ro
+        /proc/meminfo /var/lib/lxcfs/proc/meminfo ro
+        ");
     }
 
     #[test]
