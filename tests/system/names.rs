@@ -145,14 +145,14 @@ fn p4_boxes_follow_when_the_admin_changes_the_form_of_names() {
     let user = User::new("reformed");
     user.says("true");
     let id = user.inspect("{{.Id}}");
-    let _config = Changed::config("name = \"sshbox-{digest}\"", "name = \"box-of-{user}\"");
+    let config = Changed::config("name = \"sshbox-{digest}\"", "name = \"box-of-{user}\"");
     reap(&[]);
     assert_eq!(user.container(), "box-of-reformed");
     assert_eq!(user.inspect("{{.Id}}"), id);
     assert_eq!(user.says("echo in"), "in\n");
     let said = text(&Command::new("/usr/sbin/sshbox").args(["doctor", "names"]).output().unwrap().stdout);
     assert!(said.contains("user names can be looked up in DNS by every box"), "{said}");
-    drop(_config);
+    drop(config);
     reap(&[]);
     assert_eq!(user.inspect("{{.Id}}"), id);
     let said = text(&Command::new("/usr/sbin/sshbox").args(["doctor", "names"]).output().unwrap().stdout);

@@ -123,9 +123,8 @@ fn text(report: &KeysReport) -> String {
     };
     lines.push(("answer", format!("{answer} (after {} ms)", explanation.took_ms)));
     lines.extend(left_out.iter().map(|reason| ("", format!("left out: {reason}"))));
-    if let SourceAnswer::Account { ignored, bounded, .. } = &explanation.answer {
-        lines.extend(ignored.iter().map(|reason| ("", format!("left out: {reason}"))));
-        lines.extend(bounded.iter().map(|reason| ("", reason.clone())));
+    if let SourceAnswer::Account { bounded: Some(reason), .. } = &explanation.answer {
+        lines.push(("", reason.clone()));
     }
     if matches!(&explanation.answer, SourceAnswer::Refusal { reason, .. } if reason == TOO_LONG) {
         lines.push(("", "the web app must send a shorter one: an account has at most 100 keys".to_owned()));
@@ -209,8 +208,7 @@ mod tests {
     #[test]
     fn an_answer_is_used_and_its_invalid_keys_are_left_out() {
         let left_out = vec!["key 2: not 'type base64 [comment]' (options are not taken)".to_owned()];
-        let answer =
-            SourceAnswer::Account { account: account(), left_out, ignored: Vec::new(), bounded: None };
+        let answer = SourceAnswer::Account { account: account(), left_out, bounded: None };
         assert_snapshot!(text(&report(answer, None, KeySource::Answer)), @"
         name     resolves to uid 2098369249 in the running sshd
         runs as  sshbox-keys (uid 998)

@@ -70,11 +70,8 @@ pub enum SourceAnswer {
     Account {
         /// The account.
         account: Account,
-        /// One message for each key that was left out, saying why.
+        /// One message for each key, and each invalid value, that was left out, saying why.
         left_out: Vec<String>,
-        /// One message for each invalid value that was left out.
-        #[serde(default)]
-        ignored: Vec<String>,
         /// Which value was out of range, and what is used in its place.
         bounded: Option<String>,
     },

@@ -150,7 +150,7 @@ fn p3_an_answer_that_is_too_long_refuses_the_user_and_clears_the_cache() {
         (
             "key lines",
             Box::new(move |stream, _| {
-                respond(stream, "text/plain", format!("{KEY}\n").repeat(4000).as_bytes())
+                respond(stream, "text/plain", format!("{KEY}\n").repeat(4000).as_bytes());
             }),
         ),
         (
@@ -196,8 +196,10 @@ fn p3_one_invalid_value_does_not_keep_a_removed_key_alive() {
         assert!(!site.lets_in(), "{field}");
         let printed = text(&site.login(&fingerprint(other)).stdout);
         assert_eq!(printed, format!("restrict,pty {other}\n"), "{field}");
-        let SourceAnswer::Account { ignored, .. } = explained(&site, &[]).0.answer else { panic!("{field}") };
-        assert_eq!(ignored.len(), 1, "{ignored:?}");
+        let SourceAnswer::Account { left_out, .. } = explained(&site, &[]).0.answer else {
+            panic!("{field}")
+        };
+        assert_eq!(left_out.len(), 1, "{left_out:?}");
     }
 }
 

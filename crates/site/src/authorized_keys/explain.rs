@@ -87,7 +87,7 @@ fn explain(path: &Path, config: &AccountsConfig, login: &Login) -> Explanation {
     let took = began.elapsed();
     let answer = match reply {
         Ok(ParsedReply { reply: AccountReply::Known(account), left_out, ignored, bounded }) => {
-            SourceAnswer::Account { account, left_out, ignored, bounded }
+            SourceAnswer::Account { account, left_out: [left_out, ignored].concat(), bounded }
         }
         Ok(ParsedReply { reply: AccountReply::Refused(reason), left_out, .. }) => {
             SourceAnswer::Refusal { reason: reason.to_owned(), left_out }
