@@ -229,8 +229,6 @@ fn p5_f13_no_other_home_is_made_in_place_of_an_image() {
         let _ = fs::rename("/run/sshbox/disk.away", "/run/sshbox/disk.sock");
     });
     assert!(refusal(&user).contains("the disk service does not answer"));
-    let doctor = Command::new("sshbox").args(["doctor", "disk"]).output().unwrap();
-    assert!(!doctor.status.success() || text(&doctor.stdout).contains("ok"), "{doctor:?}");
 }
 
 #[test]

@@ -7,7 +7,8 @@
 use crate::error::DiskError;
 use crate::growth::{self, SizeChange};
 use crate::home_dir::{HomeDir, HomeKind};
-use crate::prepare::{Paths, Prepared, prepare_locked, release_locked};
+use crate::prepare::{Paths, prepare_locked, release_locked};
+use crate::prepared::Prepared;
 use crate::{image, mounting, project, tools};
 use host::config::Config;
 use host::quota::{Backend, DiskLimit};
