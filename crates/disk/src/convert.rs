@@ -6,8 +6,9 @@
 
 use crate::error::DiskError;
 use crate::growth::{self, SizeChange};
-use crate::home_dir::HomeKind;
-use crate::prepare::{Paths, Prepared, prepare_locked, release_locked};
+use crate::home_dir::{HomeDir, HomeKind};
+use crate::prepare::{Paths, prepare_locked, release_locked};
+use crate::prepared::Prepared;
 use crate::{image, mounting, project, tools};
 use host::config::Config;
 use host::quota::{Backend, DiskLimit};
@@ -96,7 +97,7 @@ fn copy_into(paths: &Paths, new: &std::path::Path) -> Result<(), DiskError> {
         Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
         Err(errno) => return Err(DiskError::file("create", home.base_path.join(&name))(errno)),
     }
-    let beside = crate::home_dir::HomeDir::open(home.base_path.join(&name))?;
+    let beside = HomeDir::open(home.base_path.join(&name))?;
     if beside.kind()? == HomeKind::Mounted {
         // Of a copy that was interrupted: its image is gone already.
         mounting::release(&beside)?;
@@ -106,8 +107,16 @@ fn copy_into(paths: &Paths, new: &std::path::Path) -> Result<(), DiskError> {
     let arguments =
         ["--archive", "--one-file-system", "--", &from.to_string_lossy(), &beside.path.to_string_lossy()];
     let copied = tools::run("cp", &arguments, None).and_then(tools::Ended::must_succeed);
+    // Otherwise a host that is out of space would be noticed only after the home was moved aside.
+    let copied = copied.and_then(|_| flush(&beside));
     mounting::release(&beside)?;
     // Cannot fail: it is empty, and only root can change the directory above.
     let _ = nix::unistd::unlinkat(&home.base, &*name, nix::unistd::UnlinkatFlags::RemoveDir);
-    copied.map(drop)
+    copied
+}
+
+/// Writes all of the new file system to the disk.
+fn flush(beside: &HomeDir) -> Result<(), DiskError> {
+    let directory = std::fs::File::open(&beside.path).map_err(DiskError::file("open", &beside.path))?;
+    rustix::fs::syncfs(directory).map_err(DiskError::file("write", &beside.path))
 }

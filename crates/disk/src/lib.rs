@@ -23,6 +23,7 @@ mod image;
 mod images_dir;
 mod mounting;
 mod prepare;
+mod prepared;
 mod project;
 mod superblock;
 mod tools;

@@ -5,6 +5,7 @@ use crate::error::DiskError;
 use crate::growth::{self, SizeChange};
 use crate::home_dir::{HomeDir, HomeKind};
 use crate::images_dir::ImageFiles;
+use crate::prepared::Prepared;
 use crate::{image, mounting, project};
 use host::config::Config;
 use host::quota::{Backend, DiskLimit};
@@ -21,22 +22,6 @@ const RELEASED: Duration = Duration::from_secs(1);
 
 /// Time between two looks whether it is.
 const RETRY: Duration = Duration::from_millis(20);
-
-/// The disk of a home after it was prepared.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Prepared {
-    /// What enforces its limit.
-    pub backend: Backend,
-    /// What could not be done, for the journal and the admin.
-    pub note: Option<String>,
-}
-
-impl Prepared {
-    /// Everything is done.
-    pub(crate) fn done(backend: Backend) -> Self {
-        Self { backend, note: None }
-    }
-}
 
 /// What is found at the paths of a home and its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

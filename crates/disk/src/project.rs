@@ -6,7 +6,7 @@
 
 use crate::error::DiskError;
 use crate::home_dir::{HomeDir, HomeKind};
-use crate::prepare::Prepared;
+use crate::prepared::Prepared;
 use crate::tools;
 use host::config::Config;
 use host::quota::{Backend, DiskLimit, FileSystem};

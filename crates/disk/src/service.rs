@@ -4,7 +4,8 @@
 //! configuration.
 
 use crate::error::DiskError;
-use crate::prepare::{self, Prepared};
+use crate::prepare;
+use crate::prepared::Prepared;
 use clap::{CommandFactory as _, Parser};
 use host::cache::Cache;
 use host::config::{self, Config};

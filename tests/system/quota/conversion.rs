@@ -25,7 +25,7 @@ fn p5_a11_a_home_from_before_is_copied_and_kept() {
         "mkdir -m 711 'a b'; echo one > 'a b/one'; ln 'a b/one' second; ln -s /etc/shadow shadow; ln -s / root;
          truncate -s 1G hole; mkfifo fifo; chmod 600 second; echo -n > \"$(printf 'new\\nline')\"",
     );
-    let look = "find . -not -path './.local*' -printf '%P %y %m %s %n %l\\n' | sort";
+    let look = "find . -mindepth 1 -path './.local*' -o -type d -printf '%P %y %m\\n' -o -printf '%P %y %m %s %n %l\\n' | sort";
     let before = user.says(look);
     let (done, said) = quota(&user);
     assert!(!done && said.contains("nothing limits the home of converted on this host"), "{said}");

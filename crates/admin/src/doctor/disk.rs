@@ -23,7 +23,7 @@ const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const IMAGE_PROGRAMS: [&str; 4] = ["losetup", "mkfs.ext4", "e2fsck", "resize2fs"];
 const PROJECT_PROGRAMS: [&str; 3] = ["setquota", "chattr", "lsattr"];
 
-const INSTALL: &str = "see \"Limit the homes\" in docs/src/install.md";
+const INSTALL: &str = "see \"Limit the homes\" in /usr/share/doc/sshbox/docs/src/install.md";
 
 /// `disk`: has each home a limit?
 pub fn disk(doctor: &Doctor) -> Checked {
