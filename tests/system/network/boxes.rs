@@ -3,7 +3,7 @@
 use super::without_rules;
 use crate::harness::{Changed, Running, STATE, Undo, User, alice, run, text, until, world_alone};
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 /// A shell function that tries a connection, at most two seconds.
@@ -71,13 +71,14 @@ fn gateway_of(network: &str) -> String {
     run("docker", &["network", "inspect", "--format", format, network]).trim().to_owned()
 }
 
-/// Sources of accounts for a private world: files in which a test writes accounts of any content.
+/// Files with accounts of any content, from which a web server of the test answers.
+const ACCOUNTS: &str = "/run/sshbox-tests/network-accounts";
+
 fn account(name: &str, more: &str) -> User {
-    let folder = "/etc/sshbox/test-accounts";
-    fs::create_dir_all(folder).unwrap();
+    fs::create_dir_all(ACCOUNTS).unwrap();
     let key = fs::read_to_string(format!("{STATE}/key.pub")).unwrap();
     let account = format!(r#"{{"user":"{name}","id":"{name}","keys":["{}"]{more}}}"#, key.trim());
-    fs::write(format!("{folder}/{name}"), account).unwrap();
+    fs::write(format!("{ACCOUNTS}/{name}.json"), account).unwrap();
     User { name: name.to_owned() }
 }
 
@@ -124,9 +125,14 @@ fn a13_an_account_without_internet_reaches_only_what_is_allowed() {
     let _internet = Internet::new("inet-closed");
     let _source = Changed::config(
         "url = \"http://127.0.0.1:8000/sshbox/accounts/{user}\"",
-        "url = \"file:///etc/sshbox/test-accounts/{user}\"",
+        "url = \"http://127.0.0.1:8077/{user}.json\"",
     );
     let (inside, outside) = (account("insider", r#","internet":false"#), account("outsider", ""));
+    let mut site = Command::new("/usr/bin/python3");
+    site.args(["-m", "http.server", "8077", "--bind", "127.0.0.1", "--directory", ACCOUNTS]);
+    let site = site.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut site = Running::of(site);
+    until("the web server answers", || TcpStream::connect("127.0.0.1:8077").is_ok());
     let probe = format!("{TRY}try {INTERNET} 80");
     assert_eq!(inside.says(&probe), format!("{INTERNET} 80 closed\n"));
     assert_eq!(outside.says(&probe), format!("{INTERNET} 80 open\n"));
@@ -146,7 +152,8 @@ fn a13_an_account_without_internet_reaches_only_what_is_allowed() {
     for user in [inside, outside] {
         run("docker", &["rm", "-f", &user.container()]);
     }
-    fs::remove_dir_all("/etc/sshbox/test-accounts").unwrap();
+    site.kill();
+    fs::remove_dir_all(ACCOUNTS).unwrap();
 }
 
 #[test]
