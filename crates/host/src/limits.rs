@@ -321,10 +321,7 @@ mod tests {
         assert_eq!((limits.cgroup.pids, limits.shm, limits.tmp), (100, Size(512 << 20), Size(1 << 30)));
         assert_eq!(limits.open_files, OpenFiles { soft: 1024, hard: 65536 });
         assert_eq!(resolve(r#"{"pids":0}"#).cgroup.pids, 1);
-        assert_eq!(
-            [r#"{}"#, r#"{"ptys":1}"#, r#"{"ptys":999}"#].map(|json| resolve(json).ptys),
-            [256, 1, 256]
-        );
+        assert_eq!([r"{}", r#"{"ptys":1}"#, r#"{"ptys":999}"#].map(|json| resolve(json).ptys), [256, 1, 256]);
         let most = Limits { ptys: NonZeroU32::MAX, ..Limits::default() };
         assert_eq!(ContainerLimits::resolve(&RequestedLimits::default(), &most, &most).ptys, 1 << 20);
         assert_eq!(resolve(r#"{"memory":"1TiB","shm":"1TiB"}"#).shm, Size(4 << 30));

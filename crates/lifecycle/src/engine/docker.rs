@@ -2,20 +2,22 @@
 //! description of containers to sshbox's types. If the same `BoxSpec` gives a different request after a
 //! change, raise `VERSION` in `spec.rs`.
 
+mod terminals;
+
 use crate::container::{
     BoxLabels, Container, ContainerState, ForeignContainer, ForeignMount, LABEL_ACCOUNT, LABEL_SPEC,
-    LABEL_TERMINALS, LABEL_USER,
+    LABEL_USER,
 };
 use crate::oci;
 use crate::spec::BoxSpec;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HostConfig,
-    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountPoint, MountType, MountVolumeOptions,
-    MountVolumeOptionsDriverConfig, NetworkCreateRequest, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountPoint, MountType, NetworkCreateRequest,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use host::limits::CgroupLimits;
 use std::collections::{BTreeMap, HashMap};
+use terminals::terminals;
 
 /// Option of a bridge network, and the value with which its containers cannot reach each other.
 pub const NO_TRAFFIC_BETWEEN_CONTAINERS: (&str, &str) = ("com.docker.network.bridge.enable_icc", "false");
@@ -109,30 +111,6 @@ fn bind_mount(oci::Mount { destination, kind, source, options }: &oci::Mount) ->
         source: Some(source.to_string_lossy().into_owned()),
         target: Some(destination.to_string_lossy().into_owned()),
         read_only: Some(options.iter().any(|option| option == "ro")),
-        ..Default::default()
-    })
-}
-
-/// This mount, if it is the file system of terminals. Docker mounts one without a limit by itself, unless
-/// something else is mounted there: this is a volume without a name, which Docker mounts at each start and
-/// removes with the container.
-fn terminals(oci::Mount { destination, kind, source, options }: &oci::Mount) -> Option<Mount> {
-    (kind == "devpts").then(|| Mount {
-        typ: Some(MountType::VOLUME),
-        target: Some(destination.to_string_lossy().into_owned()),
-        volume_options: Some(MountVolumeOptions {
-            no_copy: Some(true),
-            labels: Some(HashMap::from([(LABEL_TERMINALS.to_owned(), String::new())])),
-            driver_config: Some(MountVolumeOptionsDriverConfig {
-                name: Some("local".to_owned()),
-                options: Some(HashMap::from([
-                    ("type".to_owned(), kind.clone()),
-                    ("device".to_owned(), source.to_string_lossy().into_owned()),
-                    ("o".to_owned(), options.join(",")),
-                ])),
-            }),
-            ..Default::default()
-        }),
         ..Default::default()
     })
 }
@@ -262,7 +240,9 @@ mod tests {
 
     #[test]
     fn a_box_as_docker_creates_it() {
-        let spec = spec();
+        let mut spec = spec();
+        // It has a test of its own.
+        spec.config.mounts.retain(|mount| terminals(mount).is_none());
         // By way of a Value, which sorts the keys of the maps.
         let body = serde_json::to_value(create_body(&spec)).unwrap();
         let text = serde_json::to_string_pretty(&body).unwrap();
@@ -293,24 +273,6 @@ mod tests {
             "Memory": 8589934592,
             "MemorySwap": 8589934592,
             "Mounts": [
-              {
-                "Target": "/dev/pts",
-                "Type": "volume",
-                "VolumeOptions": {
-                  "DriverConfig": {
-                    "Name": "local",
-                    "Options": {
-                      "device": "devpts",
-                      "o": "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max=256",
-                      "type": "devpts"
-                    }
-                  },
-                  "Labels": {
-                    "sshbox.terminals": ""
-                  },
-                  "NoCopy": true
-                }
-              },
               {
                 "ReadOnly": false,
                 "Source": "/var/lib/sshbox/homes/alice",
