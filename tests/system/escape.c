@@ -116,7 +116,6 @@ static long debug_child(void) {
     }
     waitpid(pid, &status, 0);
     if (!WIFSTOPPED(status) || ptrace(PTRACE_PEEKTEXT, pid, (void *)debug_child, 0) == -1) return -1;
-    if (read_memory_of(pid, (void *)debug_child) < 0) return -1;
     if (ptrace(PTRACE_CONT, pid, 0, 0) < 0) return -1;
     waitpid(pid, &status, 0);
     return WIFEXITED(status) ? 0 : -1;
@@ -275,8 +274,8 @@ static void files(void) {
     TRY2("/proc/sys/kernel/core_pattern", EROFS, EACCES, write_to("/proc/sys/kernel/core_pattern", "|/x"));
     TRY2("/proc/sys/kernel/hostname", EROFS, EACCES, write_to("/proc/sys/kernel/hostname", "x"));
     TRY2("/proc/sys/vm/overcommit_memory", EROFS, EACCES, write_to("/proc/sys/vm/overcommit_memory", "1"));
-    TRY2("/proc/sys/kernel/modprobe", EROFS, EACCES, write_to("/proc/sys/kernel/modprobe", "/x"));
-    TRY2("/proc/sysrq-trigger", EROFS, EACCES, write_to("/proc/sysrq-trigger", "h"));
+    TRY3("/proc/sys/kernel/modprobe", EROFS, EACCES, ENOENT, write_to("/proc/sys/kernel/modprobe", "/x"));
+    TRY3("/proc/sysrq-trigger", EROFS, EACCES, ENOENT, write_to("/proc/sysrq-trigger", "h"));
     TRY3("/proc/kcore", EACCES, EPERM, ENOENT, read_from("/proc/kcore"));
     TRY3("/sys/kernel/uevent_helper", EROFS, EACCES, ENOENT, write_to("/sys/kernel/uevent_helper", "/x"));
     TRY3("/sys/power/state", EROFS, EACCES, ENOENT, write_to("/sys/power/state", "mem"));

@@ -196,6 +196,7 @@ try:
     while True: held.append(os.openpty())
 except OSError as why: print(len(held), why.strerror)
 input()'"]);
+    assert_eq!(hoarder.line(), "began");
     assert_eq!(hoarder.line(), "256 No space left on device");
     // A session without a terminal works, one with a terminal is told why not.
     assert_eq!(user.says("echo in"), "in\n");
