@@ -135,10 +135,11 @@ fn p3_a_refusal_is_an_answer_and_clears_the_cache() {
 #[test]
 fn p3_an_answer_that_is_too_long_refuses_the_user_and_clears_the_cache() {
     let key = format!("\"{KEY}\"");
-    let endless = |chunk: &'static [u8], head: &'static [u8]| -> Behaviour {
+    // Large chunks: small ones would take longer than the timeout.
+    let endless = |chunk: String, head: &'static [u8]| -> Behaviour {
         Box::new(move |mut stream, _| {
             let _ = stream.write_all(head);
-            while stream.write_all(chunk).is_ok() {}
+            while stream.write_all(chunk.as_bytes()).is_ok() {}
         })
     };
     let spaces = |length: usize| account(&key) + &" ".repeat(length);
@@ -155,12 +156,12 @@ fn p3_an_answer_that_is_too_long_refuses_the_user_and_clears_the_cache() {
         ),
         (
             "endless body",
-            endless(b"                ", b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"),
+            endless(" ".repeat(4096), b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"),
         ),
         (
             "endless chunks",
             endless(
-                b"4\r\n    \r\n",
+                format!("1000\r\n{}\r\n", " ".repeat(4096)),
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
             ),
         ),
