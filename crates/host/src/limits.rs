@@ -3,6 +3,10 @@
 //!
 //! Knows no engine and reads no file.
 
+mod weight;
+
+pub use weight::Weight;
+
 use crate::serde_text::deserialize_from_str;
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -142,61 +146,9 @@ impl CgroupLimits {
     pub fn with_weights(self, cpu_shares: u64, block_io: u16) -> Self {
         Self {
             cpu_weight: Weight::from_cpu_shares(cpu_shares),
-            io_weight: if block_io == 0 { Weight::default() } else { Weight(block_io) },
+            io_weight: Weight::from_block_io(block_io),
             ..self
         }
-    }
-}
-
-/// The share of a container in CPU or disk time while others want it too, as in version 2 of cgroups: 1 to
-/// 10000, 100 by default. A container with 200 gets twice as much as one with 100. Nothing is withheld
-/// while nobody else wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(try_from = "u32", into = "u16")]
-pub struct Weight(u16);
-
-impl Weight {
-    /// As CPU shares of version 1 of cgroups, of which the kernel gives 1024 by default.
-    #[must_use]
-    pub fn cpu_shares(self) -> u64 {
-        (u64::from(self.0) * 1024 + 50) / 100
-    }
-
-    fn from_cpu_shares(shares: u64) -> Self {
-        let weight = shares.saturating_mul(100).saturating_add(512) / 1024;
-        let known = u16::try_from(weight).ok().filter(|weight| *weight > 0);
-        known.map_or_else(Self::default, |weight| Self(weight.min(MAX_WEIGHT)))
-    }
-
-    /// As a weight of block I/O in the OCI runtime specification, which knows only 10 to 1000.
-    #[must_use]
-    pub fn block_io(self) -> u16 {
-        self.0.clamp(10, 1000)
-    }
-}
-
-const MAX_WEIGHT: u16 = 10_000;
-
-impl Default for Weight {
-    fn default() -> Self {
-        Self(100)
-    }
-}
-
-impl TryFrom<u32> for Weight {
-    type Error = &'static str;
-
-    fn try_from(weight: u32) -> Result<Self, Self::Error> {
-        match u16::try_from(weight) {
-            Ok(weight) if (1..=MAX_WEIGHT).contains(&weight) => Ok(Self(weight)),
-            _ => Err("expected a weight of 1 to 10000"),
-        }
-    }
-}
-
-impl From<Weight> for u16 {
-    fn from(weight: Weight) -> Self {
-        weight.0
     }
 }
 
@@ -410,29 +362,13 @@ mod tests {
             all(name, false, &["0", "-1", "10001", "65636", "4294967396", "100.0", "true", "\"100\""]);
         }
         let sizes = ["8GiB", "512MiB", "512 mib", "1.5G", "1k", "1Ki", "1.GiB", ".5GiB", "50", "7EiB", "1B"];
-        let no_sizes = [
-            "",
-            "0",
-            "0B",
-            "0.4B",
-            "-1",
-            "lots",
-            "8 GiBs",
-            "8i",
-            "8,5GiB",
-            "GiB",
-            "1.2.3K",
-            ".",
-            "9223372036854775808",
-            "16EiB",
-            "1e3",
-            "\u{663}GiB",
-            "8\u{212a}",
-        ];
+        // The first one is empty.
+        let no_sizes = "|0|0B|0.4B|-1|lots|8 GiBs|8i|8,5GiB|\
+            GiB|1.2.3K|.|9223372036854775808|16EiB|1e3|\u{663}GiB|8\u{212a}";
         for text in sizes {
             assert!(text.parse::<Size>().is_ok() && text.parse::<TmpfsSize>().is_ok(), "{text}");
         }
-        for text in no_sizes {
+        for text in no_sizes.split('|') {
             assert!(text.parse::<Size>().is_err() && text.parse::<TmpfsSize>().is_err(), "{text}");
         }
         all("memory", false, &["8", "true", "\"50%\"", "\"1\\n\""]);
@@ -453,31 +389,5 @@ mod tests {
         assert_eq!(CgroupLimits::from_engine(cpus.nano(), memory.signed(), i64::from(pids)), ours.cgroup);
         assert_eq!(CgroupLimits::from_engine(0, 0, -1), CgroupLimits::default());
         assert_eq!(CgroupLimits::default().with_weights(0, 0), CgroupLimits::default());
-    }
-
-    #[test]
-    fn a_weight_is_translated_to_what_engines_know_and_back() {
-        assert_eq!(Weight(100).cpu_shares(), 1024);
-        assert_eq!([1, 9, 100, 1001].map(|weight| Weight(weight).block_io()), [10, 10, 100, 1000]);
-        for weight in (1..=MAX_WEIGHT).map(Weight) {
-            let limits = CgroupLimits::default().with_weights(weight.cpu_shares(), weight.block_io());
-            assert_eq!((limits.cpu_weight, limits.io_weight), (weight, Weight(weight.block_io())));
-        }
-        // Of a container that another program created.
-        let foreign = CgroupLimits::default().with_weights(u64::MAX, u16::MAX);
-        assert_eq!((foreign.cpu_weight, foreign.io_weight), (Weight::default(), Weight(u16::MAX)));
-    }
-
-    #[test]
-    fn weights_are_the_accounts_up_to_the_ceiling() {
-        let resolve = |json: &str| {
-            let request = serde_json::from_str(json).unwrap();
-            let ceilings = Limits { cpu_weight: Weight(200), io_weight: Weight(50), ..Limits::default() };
-            let limits = ContainerLimits::resolve(&request, &Limits::default(), &ceilings).cgroup;
-            (limits.cpu_weight.0, limits.io_weight.0)
-        };
-        assert_eq!(resolve("{}"), (100, 50));
-        assert_eq!(resolve(r#"{"cpu_weight":150,"io_weight":20}"#), (150, 20));
-        assert_eq!(resolve(r#"{"cpu_weight":10000,"io_weight":10000}"#), (200, 50));
     }
 }
