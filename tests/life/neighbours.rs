@@ -150,12 +150,12 @@ fn a12_a17_a20_a_box_at_its_limits_harms_no_other() {
     for names in &rounds {
         let mut neighbour = Neighbour::new(&user);
         let mut attack = Attack::begin(&attacker, names);
-        let mut line = format!("attack: {}:", attack.taken.join("; "));
+        let mut figures = Vec::new();
         for (what, act) in ACTS {
             match attempt(&mut neighbour, act) {
-                Ok(took) => line += &format!(" {what} {} ms,", took.as_millis()),
+                Ok(took) => figures.push(format!("{what} {} ms", took.as_millis())),
                 Err(why) => {
-                    line += &format!(" {what} FAILED,");
+                    figures.push(format!("{what} FAILED"));
                     failures.push(format!("{names}: {what}: {why}"));
                 }
             }
@@ -163,12 +163,13 @@ fn a12_a17_a20_a_box_at_its_limits_harms_no_other() {
         // The admin sees all boxes, and the timer decides about them.
         let began = Instant::now();
         assert!(run("/usr/sbin/sshbox", &["list"]).contains("\nattacks "));
-        line += &format!(" list {} ms,", began.elapsed().as_millis());
+        figures.push(format!("list {} ms", began.elapsed().as_millis()));
         let reaped = reap(&[]);
         if !text(&reaped.stdout).contains("attacks: kept: a session is open") {
             failures.push(format!("{names}: {reaped:?}, the attack: {}", attack.session.over().is_some()));
         }
-        report(&format!("{line} after it the box {}", attack.ends()));
+        let (taken, figures) = (attack.taken.join("; "), figures.join(", "));
+        report(&format!("attack: {taken}: {figures}; after it the box {}", attack.ends()));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     until("the attacker has no program left", || attacker.box_processes().len() == 1);

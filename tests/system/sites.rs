@@ -334,7 +334,6 @@ for name in ('Ada-L', 'Grace_2'):
 fn an_existing_site_is_connected_by_following_the_page_and_its_containers_are_adopted() {
     let _world = world_alone();
     let (site, adoption) = connect_existing_site("scitex");
-
     let ada = User { name: "Ada-L".to_owned() };
     let refused = ada.ssh().run("true");
     assert_eq!(refused.status.code(), Some(77), "{refused:?}");
@@ -342,7 +341,6 @@ fn an_existing_site_is_connected_by_following_the_page_and_its_containers_are_ad
     let said = site.follow(&adoption);
     assert!(said.contains("1 container would be set aside; nothing was changed\n"), "{said}");
     assert!(said.contains("scitex-user-Ada-L: set aside as scitex-user-Ada-L.before-sshbox-"), "{said}");
-
     // The user has her old home and owns it; her box has the settings of the site.
     assert_eq!(
         ada.says("pwd; cat work/thesis; stat -c %U:%g work/thesis; echo new > work/more"),
@@ -351,8 +349,8 @@ fn an_existing_site_is_connected_by_following_the_page_and_its_containers_are_ad
     assert_eq!(fs::metadata("/app/data/users/Ada-L/work/more").unwrap().uid(), 1000);
     assert_eq!(fs::read_to_string("/app/data/users/.Ada-L.sshbox-id").unwrap(), "1\n");
     let format = "{{.Config.Image}} {{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.NetworkMode}} {{index .Config.Labels \"sshbox.user\"}}";
-    let made = run("docker", &["inspect", "--format", format, "scitex-user-Ada-L"]);
-    assert_eq!(made, "scitex-user-workspace:latest 2000000000 8589934592 sshbox0 Ada-L\n");
+    let made = "scitex-user-workspace:latest 2000000000 8589934592 sshbox0 Ada-L\n";
+    assert_eq!(run("docker", &["inspect", "--format", format, "scitex-user-Ada-L"]), made);
     assert!(text(&reap(&["--dry-run"]).stdout).contains("Ada-L: kept: idle for less than 30m\n"));
     // A new user, and a name that differs in case.
     let grace = User { name: "Grace_2".to_owned() };

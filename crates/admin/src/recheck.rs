@@ -171,7 +171,7 @@ fn parse(output: &str, users: &[&KnownUser]) -> Vec<(Login, RecheckAnswer)> {
 fn update_limits(config: &Config, login: &Login) -> &'static str {
     let Some(record) = Cache::new(&config.accounts.cache).read(login) else { return "" };
     let (limits, ceilings) = (&config.container.limits, &config.container.ceilings);
-    let wanted = ContainerLimits::resolve(&record.account.limits, limits, ceilings).cgroup.to_string();
+    let wanted = ContainerLimits::resolve(&record.account.limits, limits, ceilings).changeable();
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     if runtime_dir.applied_limits().as_deref() == Some(&wanted) {
         return "";

@@ -4,8 +4,10 @@
 //! Knows no engine and reads no file.
 
 mod values;
+mod weight;
 
 pub use values::{Cpus, OpenFiles, Size, TmpfsSize};
+pub use weight::Weight;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use session::presence::{SESSIONS_DEFAULT, SESSIONS_MAX};
@@ -152,6 +154,12 @@ pub struct ContainerLimits {
 }
 
 impl ContainerLimits {
+    /// The limits that can change while the container runs, as the note about those that were applied has them.
+    #[must_use]
+    pub fn changeable(&self) -> String {
+        format!("{} disk {}", self.cgroup, self.disk.0)
+    }
+
     /// Take what the account requests, or the default where it requests nothing, up to the ceiling.
     #[must_use]
     pub fn resolve(requested: &RequestedLimits, defaults: &Limits, ceilings: &Limits) -> Self {
@@ -224,61 +232,9 @@ impl CgroupLimits {
     pub fn with_weights(self, cpu_shares: u64, block_io: u16) -> Self {
         Self {
             cpu_weight: Weight::from_cpu_shares(cpu_shares),
-            io_weight: if block_io == 0 { Weight::default() } else { Weight(block_io) },
+            io_weight: Weight::from_block_io(block_io),
             ..self
         }
-    }
-}
-
-/// The share of a container in CPU or disk time while others want it too, as in version 2 of cgroups: 1 to
-/// 10000, 100 by default. A container with 200 gets twice as much as one with 100. Nothing is withheld
-/// while nobody else wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(try_from = "u32", into = "u16")]
-pub struct Weight(u16);
-
-impl Weight {
-    /// As CPU shares of version 1 of cgroups, of which the kernel gives 1024 by default.
-    #[must_use]
-    pub fn cpu_shares(self) -> u64 {
-        (u64::from(self.0) * 1024 + 50) / 100
-    }
-
-    fn from_cpu_shares(shares: u64) -> Self {
-        let weight = shares.saturating_mul(100).saturating_add(512) / 1024;
-        let known = u16::try_from(weight).ok().filter(|weight| *weight > 0);
-        known.map_or_else(Self::default, |weight| Self(weight.min(MAX_WEIGHT)))
-    }
-
-    /// As a weight of block I/O in the OCI runtime specification, which knows only 10 to 1000.
-    #[must_use]
-    pub fn block_io(self) -> u16 {
-        self.0.clamp(10, 1000)
-    }
-}
-
-const MAX_WEIGHT: u16 = 10_000;
-
-impl Default for Weight {
-    fn default() -> Self {
-        Self(100)
-    }
-}
-
-impl TryFrom<u32> for Weight {
-    type Error = &'static str;
-
-    fn try_from(weight: u32) -> Result<Self, Self::Error> {
-        match u16::try_from(weight) {
-            Ok(weight) if (1..=MAX_WEIGHT).contains(&weight) => Ok(Self(weight)),
-            _ => Err("expected a weight of 1 to 10000"),
-        }
-    }
-}
-
-impl From<Weight> for u16 {
-    fn from(weight: Weight) -> Self {
-        weight.0
     }
 }
 

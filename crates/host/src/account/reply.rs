@@ -24,6 +24,7 @@ const OPTIONAL: [&str; 4] = ["limits", "idle_timeout", "image", "uid"];
 
 /// What the account source replies about a login name.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum AccountReply {
     /// The user may log in with any of the account's keys.
     Known(Account),

@@ -25,10 +25,13 @@ fn a_request_counts_up_to_the_ceiling_and_a_default_fills_the_gaps() {
     assert_eq!(limits.open_files, OpenFiles { soft: 1024, hard: 65536 });
     assert_eq!(resolve(r#"{"cpus":1.2345678}"#).cgroup.cpus.nano(), 1_234_560_000);
     assert_eq!(resolve(r#"{"pids":0}"#).cgroup.pids, 1);
-    assert_eq!([r#"{}"#, r#"{"ptys":1}"#, r#"{"ptys":999}"#].map(|json| resolve(json).ptys), [256, 1, 256]);
+    assert_eq!([r"{}", r#"{"ptys":1}"#, r#"{"ptys":999}"#].map(|json| resolve(json).ptys), [256, 1, 256]);
     let most = Limits { ptys: NonZeroU32::MAX, ..Limits::default() };
     assert_eq!(ContainerLimits::resolve(&RequestedLimits::default(), &most, &most).ptys, 1 << 20);
-    assert_eq!(limits.cgroup.to_string(), "cpus 1.5 memory 1073741824 pids 100 cpu_weight 100 io_weight 100");
+    assert_eq!(
+        limits.changeable(),
+        "cpus 1.5 memory 1073741824 pids 100 cpu_weight 100 io_weight 100 disk 53687091200"
+    );
     let ceilings = Limits { sessions: 60, ..Limits::default() };
     let sessions = |json: &str| request(json).sessions(&Limits::default(), &ceilings);
     assert_eq!([r"{}", r#"{"sessions":7}"#].map(sessions), [50, 7]);
@@ -106,30 +109,4 @@ fn limits_reported_by_an_engine_equal_those_it_was_given() {
     assert_eq!(CgroupLimits::from_engine(cpus.nano(), memory.signed(), i64::from(pids)), ours.cgroup);
     assert_eq!(CgroupLimits::from_engine(0, 0, -1), CgroupLimits::default());
     assert_eq!(CgroupLimits::default().with_weights(0, 0), CgroupLimits::default());
-}
-
-#[test]
-fn a_weight_is_translated_to_what_engines_know_and_back() {
-    assert_eq!(Weight(100).cpu_shares(), 1024);
-    assert_eq!([1, 9, 100, 1001].map(|weight| Weight(weight).block_io()), [10, 10, 100, 1000]);
-    for weight in (1..=MAX_WEIGHT).map(Weight) {
-        let limits = CgroupLimits::default().with_weights(weight.cpu_shares(), weight.block_io());
-        assert_eq!((limits.cpu_weight, limits.io_weight), (weight, Weight(weight.block_io())));
-    }
-    // Of a container that another program created.
-    let foreign = CgroupLimits::default().with_weights(u64::MAX, u16::MAX);
-    assert_eq!((foreign.cpu_weight, foreign.io_weight), (Weight::default(), Weight(u16::MAX)));
-}
-
-#[test]
-fn weights_are_the_accounts_up_to_the_ceiling() {
-    let resolve = |json: &str| {
-        let request = serde_json::from_str(json).unwrap();
-        let ceilings = Limits { cpu_weight: Weight(200), io_weight: Weight(50), ..Limits::default() };
-        let limits = ContainerLimits::resolve(&request, &Limits::default(), &ceilings).cgroup;
-        (limits.cpu_weight.0, limits.io_weight.0)
-    };
-    assert_eq!(resolve("{}"), (100, 50));
-    assert_eq!(resolve(r#"{"cpu_weight":150,"io_weight":20}"#), (150, 20));
-    assert_eq!(resolve(r#"{"cpu_weight":10000,"io_weight":10000}"#), (200, 50));
 }

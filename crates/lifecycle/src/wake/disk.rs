@@ -12,3 +12,9 @@ use session::wire::DiskVerb;
 pub fn prepare(config: &Config, login: &Login) -> Result<(), Failure> {
     if quota::concerns(config, login) { disk_client::ask(login, DiskVerb::Prepare).map(drop) } else { Ok(()) }
 }
+
+/// Applies a changed limit of the home while its box may run, as far as that is possible now. What has to wait
+/// for the next start is in the journal.
+pub fn resize(config: &Config, login: &Login) -> Result<(), Failure> {
+    if quota::concerns(config, login) { disk_client::ask(login, DiskVerb::Resize).map(drop) } else { Ok(()) }
+}

@@ -19,6 +19,7 @@ use host::config::{Config, UidGid};
 use host::features::HostFeatures;
 use host::home::{self, HomeError};
 use host::host_key;
+use host::limits::ContainerLimits;
 use host::network_rules::LoadedRules;
 use host::networks::is_filtered;
 use host::secret;
@@ -99,7 +100,8 @@ pub async fn start(
     };
     let features = HostFeatures::detect();
     let spec = spec_with(&features);
-    let limits = spec.limits();
+    let limits =
+        ContainerLimits::resolve(&account.limits, &config.container.limits, &config.container.ceilings);
     let without_lxcfs = (!features.lxcfs.is_empty())
         .then(|| spec_with(&HostFeatures { lxcfs: Vec::new(), ..features.clone() }));
     let idle_timeout = account.idle_timeout.unwrap_or(config.reap.idle_timeout);
@@ -120,7 +122,7 @@ pub async fn start(
     runtime_dir.write_box_account(account_id).map_err(no_runtime_dir)?;
     if matches!(event, Some((Event::BoxCreated | Event::BoxStarted, _))) {
         // If this fails, the next recheck compares the limits with those that the engine has.
-        let _ = runtime_dir.write_applied_limits(&limits.to_string());
+        let _ = runtime_dir.write_applied_limits(&limits.changeable());
     }
     Ok(RequestOutcome { reply: Fields::default().with("running", b""), event })
 }

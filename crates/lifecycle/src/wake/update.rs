@@ -1,6 +1,6 @@
 //! Applies changed limits of an account to a running box, without a restart. Its sessions go on.
 
-use super::{RequestOutcome, account, box_names, engine_failed, foreign, no_runtime_dir};
+use super::{RequestOutcome, account, box_names, disk, engine_failed, foreign, no_runtime_dir};
 use crate::container::{Container, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::naming::find_box;
@@ -23,9 +23,10 @@ pub async fn update(config: &Config, login: &Login) -> Result<RequestOutcome, Fa
     // A start or a stop in progress makes the update unnecessary, or the next one does it.
     let lock = runtime_dir.try_lock_state().map_err(no_runtime_dir)?;
     let _state_lock = lock.ok_or_else(|| Failure::new(ExitStatus::TryAgain, texts::BOX_BUSY))?;
-    let wanted =
-        ContainerLimits::resolve(&account.limits, &config.container.limits, &config.container.ceilings)
-            .cgroup;
+    let limits =
+        ContainerLimits::resolve(&account.limits, &config.container.limits, &config.container.ceilings);
+    let wanted = limits.cgroup;
+    disk::resize(config, login)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let updated = match find_box(&engine, &box_names(config)?, login).await.map_err(engine_failed)? {
         Some(container) if !container.is_box_of(login.as_str()) => return Err(foreign(&container.name)),
@@ -38,7 +39,7 @@ pub async fn update(config: &Config, login: &Login) -> Result<RequestOutcome, Fa
     // Also for a box that does not run, which gets these limits when it starts, and after a refusal: limits
     // that the kernel refuses once, such as less memory than the box uses, would be refused every minute.
     if !matches!(updated, Err(EngineError::Unreachable(..) | EngineError::Timeout(..))) {
-        runtime_dir.write_applied_limits(&wanted.to_string()).map_err(no_runtime_dir)?;
+        runtime_dir.write_applied_limits(&limits.changeable()).map_err(no_runtime_dir)?;
     }
     updated.map(outcome).map_err(engine_failed)
 }

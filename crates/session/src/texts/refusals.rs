@@ -203,6 +203,7 @@ mod tests {
     use insta::assert_snapshot;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a list of all texts")]
     fn every_refusal_says_what_to_do_in_one_line() {
         let refusals = [
             NOT_STARTED_BY_SSHD,
