@@ -1,6 +1,8 @@
 //! One uid of the host for each box: who gets which, that it stays, and how a home gets it.
 
-use crate::harness::{Changed, STATE, User, journal, private_world, run, text, until, world, world_alone};
+use crate::harness::{
+    Changed, STATE, User, journal, private_world, run, status_of, text, until, world, world_alone,
+};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -18,20 +20,27 @@ fn chown(arguments: &[&str]) -> Output {
     Command::new("/usr/sbin/sshbox").arg("chown").args(arguments).output().unwrap()
 }
 
-/// Whether this uid of the host can read the root directory of the box.
+/// Whether this uid of the host can read the root directory of the box by way of a program that runs in it.
+/// The init hides its own.
 fn reaches_into(user: &User, uid: u32) -> bool {
-    let init = user.box_processes()[0];
+    let is_sleep = |pid: &i32| status_of(*pid, "Name:").is_some_and(|name| name == "sleep");
+    let program = user.box_processes().into_iter().find(is_sleep).unwrap();
     let mut command = Command::new("setpriv");
     command.args([format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()]);
-    command.args(["ls", &format!("/proc/{init}/root/")]).output().unwrap().status.success()
+    command.args(["ls", &format!("/proc/{program}/root/")]).output().unwrap().status.success()
 }
 
 #[test]
 fn a13_each_box_has_a_uid_of_its_own_that_stays() {
     let _world = world();
     let (one, other) = (User::new("own1"), User::new("own2"));
+    let programs = [&one, &other].map(|user| {
+        let mut program = user.ssh().begin(&["echo kept > file; echo runs; sleep 600"]);
+        assert_eq!(program.line(), "runs");
+        until("it sleeps", || user.runs_in_box("sleep 600"));
+        program
+    });
     for user in [&one, &other] {
-        user.says("echo kept > file");
         let own = 1_700_000_000 + id_of(user);
         let file = fs::metadata(format!("{}/file", user.home())).unwrap();
         assert_eq!((user.box_uid(), file.uid(), file.gid()), (own, own, own));
@@ -40,6 +49,7 @@ fn a13_each_box_has_a_uid_of_its_own_that_stays() {
         assert!(reaches_into(user, own) && !reaches_into(user, 1000), "{}", user.name);
     }
     assert!(!reaches_into(&one, other.box_uid()));
+    drop(programs);
     let before = one.box_uid();
     run("docker", &["rm", "-f", &one.container()]);
     fs::remove_file(format!("{CLAIMS}/{before}")).unwrap();
