@@ -76,7 +76,7 @@ fn status_shows_a_running_box_with_its_sessions() {
     assert_eq!(status["stops_at"], Value::Null, "a session is open");
     assert!(status["up_seconds"].as_u64().unwrap() < 600);
     let text = user.says("@status");
-    assert_eq!(line(&text, "sessions"), "2");
+    assert_eq!(line(&text, "sessions"), "2 of 50");
     assert!(line(&text, "state").starts_with("running since 20"), "{text}");
     assert_eq!(line(&text, "idle stop"), "30m after the last session");
     assert!(line(&text, "memory").ends_with(" of 8.0 GiB"), "{text}");
