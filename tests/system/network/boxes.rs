@@ -6,9 +6,9 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-/// A shell function that tries a connection, at most two seconds.
+/// A shell function that tries a connection, at most five seconds.
 const TRY: &str = r#"try() {
-    if timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$1" "$2" 2>/dev/null; then echo "$1 $2 open"; else echo "$1 $2 closed"; fi
+    if timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$1" "$2" 2>/dev/null; then echo "$1 $2 open"; else echo "$1 $2 closed"; fi
 }
 "#;
 
@@ -29,8 +29,8 @@ impl Internet {
              ip -n {name} link set lo up && ip -n {name} link set in up &&
              ip -n {name} address add 192.0.2.2/30 dev in && ip -n {name} address add {INTERNET}/32 dev lo &&
              ip -n {name} address add 10.77.0.53/32 dev lo &&
-             ip -n {name} route add default via 192.0.2.1 && ip route add {INTERNET}/32 via 192.0.2.2 &&
-             ip route add 10.77.0.53/32 via 192.0.2.2"
+             ip -n {name} route add default via 192.0.2.1 && ip route add {INTERNET}/32 via 192.0.2.2 dev {name} &&
+             ip route add 10.77.0.53/32 via 192.0.2.2 dev {name}"
         );
         run("sh", &["-c", &script]);
         let server = "
@@ -62,6 +62,8 @@ http.server.HTTPServer(('203.0.113.10', 80), http.server.BaseHTTPRequestHandler)
 impl Drop for Internet {
     fn drop(&mut self) {
         self.server.kill();
+        // At once, with its routes. A namespace goes some time later, and its addresses would be the next test's too.
+        run("ip", &["link", "delete", self.name]);
         run("ip", &["netns", "delete", self.name]);
     }
 }
