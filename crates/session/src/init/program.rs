@@ -57,7 +57,8 @@ pub fn start(
 /// container and that of the host (`kernel.pty.max`, pty(7)).
 fn terminal_failure(error: &io::Error, limits: Limits) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOSPC) => texts::no_terminal_left(limits.terminals_in_use()),
+        // The library turns ENOSPC into the error that POSIX has for this.
+        Some(Errno::EAGAIN | Errno::ENOSPC) => texts::no_terminal_left(limits.terminals_in_use()),
         _ => texts::cannot_start(error),
     }
 }
