@@ -120,6 +120,9 @@ pub const LOG_DAEMON: Duration = Duration::from_millis(100);
 /// From a new connection to its request.
 pub const GREETING: Duration = seconds(5);
 
+/// A reply to a client that the kernel does not accept yet. The client waits for the first one.
+pub const RESEND: Duration = seconds(3);
+
 /// Between SIGHUP and SIGKILL for the session of a vanished client.
 pub const HANG_UP: Duration = seconds(2);
 
@@ -170,6 +173,7 @@ mod tests {
             ("sshbox-keys asks the account source", ACCOUNTS_TIMEOUT_MAX, SSHBOX_KEYS),
             ("a reason is looked for", ENDING, WHY),
             ("a person has the terminal back", WHY_TURN + WHY, seconds(2)),
+            ("the init says that it cannot pass a terminal on", RESEND, BEGIN),
             ("the init calls the host and says it is ready", CALL_HOST, READY),
         ] {
             assert!(takes <= waits, "{what}: takes {takes:?}, the wait is {waits:?}");

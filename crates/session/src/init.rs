@@ -5,10 +5,13 @@
 
 mod container_user;
 mod environment;
+mod filter;
 mod hang_up;
 mod inner_session;
 mod inner_sshd;
+mod limits;
 mod locales;
+mod outbox;
 mod own_cgroup;
 mod program;
 mod session_table;
@@ -18,12 +21,13 @@ mod terminals;
 mod welcome;
 
 use crate::deadlines::CALL_HOST;
+use crate::exit::ExitStatus;
 use crate::wire::{Fields, Socket};
 use container_user::ContainerUser;
+use limits::Limits;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::Pid;
@@ -45,6 +49,9 @@ const BOOT_SOCKET: &str = "/run/sshbox/boot.sock";
 /// `docker stop`.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Exit status of PID 1 if the kernel does not accept the filters of system calls: no program may then run.
+pub const NO_FILTER: ExitStatus = ExitStatus::Config;
+
 /// `si_code` of a signal from kill(2), see sigaction(2). `rt_sigqueueinfo(2)` lets a process choose the
 /// sender of a signal, but not this code.
 const SI_USER: i32 = 0;
@@ -57,21 +64,22 @@ pub fn run() -> ExitCode {
     match arguments.as_slice() {
         [what, rest @ ..] if what == inner_sshd::KEYS => inner_session::print_key(rest),
         [what] if what == inner_sshd::SESSION => inner_session::exec(),
-        _ if std::process::id() == 1 => match serve() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => crate::exit::ExitStatus::Internal.code().into(),
+        _ if std::process::id() == 1 => match filter::install().map(|()| serve()) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(_)) => ExitStatus::Internal.code().into(),
+            Err(_) => NO_FILTER.code().into(),
         },
-        _ => crate::exit::ExitStatus::Usage.code().into(),
+        _ => ExitStatus::Usage.code().into(),
     }
 }
 
 fn serve() -> io::Result<()> {
     close_standard_fds()?;
-    limit_open_files(std::env::args_os())?;
+    let limits = Limits::take(std::env::args_os())?;
     let signals = signals()?;
     let user = ContainerUser::of_this_process();
     user.fill_empty_home();
-    let mut sessions = SessionTable::new(user);
+    let mut sessions = SessionTable::new(user, limits);
     let mut listener = None;
     let mut host = call_host();
     let mut grace = GRACE;
@@ -121,17 +129,6 @@ fn close_standard_fds() -> io::Result<()> {
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
     nix::unistd::dup2_stderr(&null)?;
-    Ok(())
-}
-
-/// Sets the soft and the hard limit that the host passes as arguments, up to the engine's hard limit:
-/// raising that one needs privilege.
-fn limit_open_files(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
-    let limits: Vec<u64> = arguments.skip(1).filter_map(|number| number.to_str()?.parse().ok()).collect();
-    if let [soft, hard] = *limits {
-        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        setrlimit(Resource::RLIMIT_NOFILE, soft.min(most), hard.min(most))?;
-    }
     Ok(())
 }
 
@@ -301,7 +298,7 @@ mod tests {
     #[test]
     fn it_sleeps_until_something_happens_or_is_due() {
         let (init, host) = connection();
-        let sessions = SessionTable::new(ContainerUser::of_this_process());
+        let sessions = SessionTable::new(ContainerUser::of_this_process(), Limits::default());
         let signals = SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_CLOEXEC).unwrap();
         let sleeps = |host: Option<&Socket>| {
             let due = Instant::now() + Duration::from_millis(30);

@@ -67,17 +67,25 @@ fn not_null(memory: *mut u8) -> *mut u8 {
 }
 
 /// Starts `command` in a session of its own; with `terminal`, its stdin becomes the session's
-/// controlling terminal.
+/// controlling terminal. `open_files` are the soft and the hard limit of the program, if they differ from
+/// those of this process.
 ///
 /// # Errors
 /// The error of fork(2) or execve(2): `WouldBlock` when the container has reached its limit of tasks.
-pub fn spawn(command: &mut Command, terminal: bool) -> io::Result<Pid> {
+pub fn spawn(
+    command: &mut Command,
+    terminal: bool,
+    open_files: Option<(libc::rlim_t, libc::rlim_t)>,
+) -> io::Result<Pid> {
     let (_, queued) = getrlimit(Resource::RLIMIT_SIGPENDING)?;
     let prepare = move || {
         setsid()?;
         // When a user's signal queue is full the kernel drops the sender of a signal, which then looks
         // like the host's. So programs may fill half of the queue only.
         setrlimit(Resource::RLIMIT_SIGPENDING, queued / 2, queued / 2)?;
+        if let Some((soft, hard)) = open_files {
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+        }
         // A child inherits the signals that the init blocks for its signalfd, and those that were ignored
         // where the engine was started.
         SigSet::empty().thread_set_mask()?;

@@ -3,12 +3,14 @@
 use super::container_user::ContainerUser;
 use super::environment::Environment;
 use super::inner_sshd;
+use super::limits::Limits;
 use super::own_cgroup;
 use super::welcome;
 use crate::process::spawn;
 use crate::texts;
 use crate::tty;
 use crate::wire::{Request, Run};
+use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -32,6 +34,7 @@ pub fn start(
     request: &Request,
     fds: Vec<OwnedFd>,
     user: &ContainerUser,
+    limits: Limits,
 ) -> Result<(Pid, Option<OwnedFd>), String> {
     let environment = Environment::new(std::env::vars_os(), &request.environment, user);
     let mut command = command(&request.run, &environment, user)?;
@@ -41,11 +44,22 @@ pub fn start(
     let started = match &request.terminal {
         Some((size, modes)) => {
             let notes = if request.run == Run::Shell { notes(&environment, user) } else { Vec::new() };
-            on_terminal(&mut command, size, modes, &notes)
+            let (master, slave) = tty::open(size, modes).map_err(|error| terminal_failure(&error, limits))?;
+            on_terminal(&mut command, (master, slave), &notes, limits)
         }
-        None => on_pipes(&mut command, fds),
+        None => on_pipes(&mut command, fds, limits),
     };
     started.map_err(|error| start_failure(&error, command.get_program()))
+}
+
+/// Why a terminal could not be opened, for the user. The kernel gives one error for two limits: that of the
+/// container and that of the host (`kernel.pty.max`, pty(7)).
+fn terminal_failure(error: &io::Error, limits: Limits) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        // The library turns ENOSPC into the error that POSIX has for this.
+        Some(Errno::EAGAIN | Errno::ENOSPC) => texts::no_terminal_left(limits.terminals_in_use()),
+        _ => texts::cannot_start(error),
+    }
 }
 
 /// What is shown before a shell. A program that waits for a prompt uses a dumb terminal: it gets none.
@@ -61,29 +75,28 @@ fn notes(environment: &Environment, user: &ContainerUser) -> Vec<u8> {
 
 fn on_terminal(
     command: &mut Command,
-    size: &str,
-    modes: &str,
+    (master, slave): (OwnedFd, OwnedFd),
     notes: &[u8],
+    limits: Limits,
 ) -> io::Result<(Pid, Option<OwnedFd>)> {
-    let (master, slave) = tty::open(size, modes)?;
     if !notes.is_empty() {
         // Shorter than the queue of a new terminal, so this does not block.
         let _ = rustix::io::write(&slave, notes);
     }
     command.env("SSH_TTY", OsStr::from_bytes(&tty::name(&slave)?));
     command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
-    let pid = spawn(command, true)?;
+    let pid = spawn(command, true, limits.open_files)?;
     // Close the copies of the slave here, or the terminal never ends.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok((pid, Some(master)))
 }
 
-fn on_pipes(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<(Pid, Option<OwnedFd>)> {
+fn on_pipes(command: &mut Command, fds: Vec<OwnedFd>, limits: Limits) -> io::Result<(Pid, Option<OwnedFd>)> {
     let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(fds) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     command.stdin(stdin).stdout(stdout).stderr(stderr);
-    let pid = spawn(command, false)?;
+    let pid = spawn(command, false, limits.open_files)?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok((pid, None))
 }

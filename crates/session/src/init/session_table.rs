@@ -3,9 +3,12 @@
 
 use super::container_user::ContainerUser;
 use super::hang_up::{hang_up, kill_session};
+use super::limits::Limits;
+use super::outbox::{Delivery, Outbox};
 use super::own_cgroup::oom_kills;
 use super::program;
 use crate::deadlines::{GREETING, HANG_UP};
+use crate::texts;
 use crate::times::later;
 use crate::wire::{Reply, Request, Socket, hello};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,12 +16,15 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
 /// File descriptors that are not connections: of the init itself, and of a session that starts.
 const RESERVED_FDS: u64 = 16;
+
+/// Most connections at once, however many file descriptors there may be.
+const MOST_CONNECTIONS: usize = 4096;
 
 /// How long to accept no connection after accept(2) has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +45,7 @@ pub enum ProgramEnd {
 #[derive(Debug)]
 pub struct SessionTable {
     user: ContainerUser,
+    limits: Limits,
     open: Vec<Session>,
     /// Sessions that got SIGHUP, and when SIGKILL follows.
     vanished: Vec<(Pid, Instant)>,
@@ -52,6 +59,7 @@ pub struct SessionTable {
 #[derive(Debug)]
 struct Session {
     socket: Socket,
+    outbox: Outbox,
     phase: Phase,
 }
 
@@ -68,18 +76,22 @@ enum Phase {
     /// The program has ended during the shutdown. The connection stays open until the init exits,
     /// because `sshbox-shell` holds the session's terminal for as long.
     EndedInShutdown,
+    /// The session is over once the client has been told why it did not start.
+    Refused,
     Over,
 }
 
 impl SessionTable {
-    pub fn new(user: ContainerUser) -> Self {
+    pub fn new(user: ContainerUser, limits: Limits) -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let most = usize::try_from(files.saturating_sub(RESERVED_FDS).max(1)).unwrap_or(usize::MAX);
         Self {
             user,
+            limits,
             open: Vec::new(),
             vanished: Vec::new(),
             accept_again: None,
-            most: usize::try_from(files.saturating_sub(RESERVED_FDS).max(1)).unwrap_or(usize::MAX),
+            most: most.min(MOST_CONNECTIONS),
             shutting_down: false,
         }
     }
@@ -91,7 +103,7 @@ impl SessionTable {
             let events = match session.phase {
                 Phase::Greeting(_) | Phase::Reported(_) => PollFlags::POLLIN,
                 Phase::Running(..) => PollFlags::empty(),
-                Phase::EndedInShutdown | Phase::Over => return None,
+                Phase::EndedInShutdown | Phase::Refused | Phase::Over => return None,
             };
             Some(PollFd::new(session.socket.as_fd(), events))
         })
@@ -109,7 +121,8 @@ impl SessionTable {
             _ => None,
         });
         let accept = self.accept_again.filter(|at| *at > Instant::now());
-        greetings.chain(self.vanished.iter().map(|(_, at)| *at)).chain(accept).min()
+        let unsent = self.open.iter().filter_map(|session| session.outbox.due());
+        greetings.chain(self.vanished.iter().map(|(_, at)| *at)).chain(accept).chain(unsent).min()
     }
 
     /// Starts no session from now on: the container is being stopped.
@@ -133,7 +146,7 @@ impl SessionTable {
                 && socket.send(&hello(self.user.name.as_bytes()), &[]).is_ok();
             if greeted {
                 let by = later(Instant::now(), GREETING);
-                self.open.push(Session { socket, phase: Phase::Greeting(by) });
+                self.open.push(Session { socket, outbox: Outbox::default(), phase: Phase::Greeting(by) });
             }
         }
     }
@@ -157,8 +170,9 @@ impl SessionTable {
             session.phase = Phase::EndedInShutdown;
             return;
         }
-        // A vanished client does not read it, and does not say goodbye either.
-        let _ = session.socket.send(&(&reply).into(), &[]);
+        // A vanished client does not read it, and does not say goodbye either. What is not sent now is sent
+        // by `serve`.
+        session.outbox.send(&session.socket, reply, None);
         session.phase = Phase::Reported(pid);
     }
 
@@ -174,10 +188,27 @@ impl SessionTable {
             Phase::Over
         };
         for session in &mut self.open {
-            match session.phase {
-                Phase::Greeting(by) => {
-                    session.phase = greet(&session.socket, by, &self.user, shutting_down);
+            let mut delivery = session.outbox.flush(&session.socket);
+            if let Phase::Greeting(by) = session.phase {
+                let first;
+                (session.phase, first) = greet(&session.socket, by, &self.user, self.limits, shutting_down);
+                if let Some((reply, master)) = first {
+                    delivery = session.outbox.send(&session.socket, reply, master);
                 }
+            }
+            if let Delivery::GivenUp(reply) = delivery {
+                session.phase = match session.phase {
+                    Phase::Running(pid, _) | Phase::Reported(pid) => abandon(pid, &mut self.vanished),
+                    _ => Phase::Over,
+                };
+                // This one has no file descriptor beside it.
+                if reply == Reply::Started {
+                    let failed = Reply::Failed(texts::TOO_MANY_IN_FLIGHT.to_owned());
+                    session.outbox.send(&session.socket, failed, None);
+                    session.phase = Phase::Refused;
+                }
+            }
+            match session.phase {
                 Phase::Running(pid, _) if has_hung_up(&session.socket) => {
                     session.phase = abandon(pid, &mut self.vanished);
                 }
@@ -190,7 +221,12 @@ impl SessionTable {
                         session.phase = abandon(pid, &mut self.vanished);
                     }
                 },
-                Phase::Running(..) | Phase::EndedInShutdown | Phase::Over => {}
+                Phase::Refused if session.outbox.due().is_none() => session.phase = Phase::Over,
+                Phase::Greeting(_)
+                | Phase::Running(..)
+                | Phase::EndedInShutdown
+                | Phase::Refused
+                | Phase::Over => {}
             }
         }
         self.open.retain(|session| !matches!(session.phase, Phase::Over));
@@ -201,31 +237,30 @@ impl SessionTable {
     }
 }
 
-/// Reads the request of a new connection and starts its program.
-fn greet(socket: &Socket, by: Instant, user: &ContainerUser, shutting_down: bool) -> Phase {
+/// Reads the request of a new connection and starts its program. Returns the first reply, with the master
+/// of the program's terminal.
+fn greet(
+    socket: &Socket,
+    by: Instant,
+    user: &ContainerUser,
+    limits: Limits,
+    shutting_down: bool,
+) -> (Phase, Option<(Reply, Option<OwnedFd>)>) {
     let (request, fds) = match socket.receive() {
         Ok(Some((fields, fds))) => (Request::parse(&fields), fds),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < by => {
-            return Phase::Greeting(by);
+            return (Phase::Greeting(by), None);
         }
-        _ => return Phase::Over,
+        _ => return (Phase::Over, None),
     };
     // A client that has hung up must not start anything.
     let Some(request) = request.filter(|_| !shutting_down && !has_hung_up(socket)) else {
-        return Phase::Over;
+        return (Phase::Over, None);
     };
     let kills_before = oom_kills();
-    match program::start(&request, fds, user) {
-        Ok((pid, master)) => {
-            let fds: Vec<BorrowedFd<'_>> = master.iter().map(OwnedFd::as_fd).collect();
-            // Fails if the client is gone, which the next round notices.
-            let _ = socket.send(&(&Reply::Started).into(), &fds);
-            Phase::Running(pid, kills_before)
-        }
-        Err(reason) => {
-            let _ = socket.send(&(&Reply::Failed(reason)).into(), &[]);
-            Phase::Over
-        }
+    match program::start(&request, fds, user, limits) {
+        Ok((pid, master)) => (Phase::Running(pid, kills_before), Some((Reply::Started, master))),
+        Err(reason) => (Phase::Refused, Some((Reply::Failed(reason), None))),
     }
 }
 

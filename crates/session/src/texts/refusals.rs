@@ -38,6 +38,8 @@ pub const STATE_KEEPS_CHANGING: &str =
     "the state of your box keeps changing; try again in a minute, then tell your admin";
 pub const NO_IMAGE: &str = "the image of your box is not on this host; tell your admin";
 pub const ENDED_AT_ONCE: &str = "your box started and ended at once; try again, then tell your admin";
+pub const NO_FILTER: &str =
+    "the kernel of the host cannot filter the system calls of your box; tell your admin";
 pub const NETWORK_BUSY: &str = "another process is creating the network of the boxes; try again in a minute";
 pub const FOREIGN: &str = "a container that is not yours has the name of your box; tell your admin";
 pub const OTHER_ACCOUNT: &str =
@@ -54,6 +56,7 @@ pub const NO_SFTP_SERVER: &str =
     "this box has no sftp server; its image needs the package openssh-sftp-server";
 pub const NO_SSH_SERVER: &str = "this box has no SSH server; its image needs the package openssh-server";
 pub const NO_HOST_KEY: &str = "the host gave your box no host key; try @restart, then tell your admin";
+pub const TOO_MANY_IN_FLIGHT: &str = "the programs in your box send each other too many file descriptors; end some of them, or stop all with @restart";
 
 /// The variables of the client, alone or with the command, do not fit into a request.
 #[must_use]
@@ -83,6 +86,15 @@ pub fn too_many_tasks(tasks: Option<(u64, u64)>) -> String {
     let of = tasks.map_or(String::new(), |(now, most)| format!(", {now} of {most}"));
     format!(
         "your box has as many tasks as it may (processes and threads{of}); end some of them, or stop all with @restart"
+    )
+}
+
+/// The limit `ptys` is reached, if a number is given; otherwise the limit of the host is.
+#[must_use]
+pub fn no_terminal_left(most: Option<u32>) -> String {
+    most.map_or_else(
+        || "the host has no terminal left for your box; try again in a minute, then tell your admin".to_owned(),
+        |most| format!("your box has as many terminals as it may ({most}); close some of them, or stop all with @restart"),
     )
 }
 
@@ -157,6 +169,7 @@ mod tests {
             STATE_KEEPS_CHANGING,
             NO_IMAGE,
             ENDED_AT_ONCE,
+            NO_FILTER,
             NETWORK_BUSY,
             FOREIGN,
             OTHER_ACCOUNT,
@@ -168,6 +181,7 @@ mod tests {
             NO_SFTP_SERVER,
             NO_SSH_SERVER,
             NO_HOST_KEY,
+            TOO_MANY_IN_FLIGHT,
         ];
         assert_snapshot!(refusals.join("\n"), @"
         only sshbox's sshd can start this program
@@ -193,6 +207,7 @@ mod tests {
         the state of your box keeps changing; try again in a minute, then tell your admin
         the image of your box is not on this host; tell your admin
         your box started and ended at once; try again, then tell your admin
+        the kernel of the host cannot filter the system calls of your box; tell your admin
         another process is creating the network of the boxes; try again in a minute
         a container that is not yours has the name of your box; tell your admin
         the home of this name belongs to an earlier account; your admin must decide what to do with it
@@ -204,6 +219,7 @@ mod tests {
         this box has no sftp server; its image needs the package openssh-sftp-server
         this box has no SSH server; its image needs the package openssh-server
         the host gave your box no host key; try @restart, then tell your admin
+        the programs in your box send each other too many file descriptors; end some of them, or stop all with @restart
         ");
     }
 
@@ -215,6 +231,8 @@ mod tests {
         assert_snapshot!(cannot_start(&std::io::Error::from_raw_os_error(5)), @"your box cannot start a program: Input/output error (os error 5)");
         assert_snapshot!(too_many_tasks(Some((512, 512))), @"your box has as many tasks as it may (processes and threads, 512 of 512); end some of them, or stop all with @restart");
         assert_snapshot!(too_many_tasks(None), @"your box has as many tasks as it may (processes and threads); end some of them, or stop all with @restart");
+        assert_snapshot!(no_terminal_left(Some(256)), @"your box has as many terminals as it may (256); close some of them, or stop all with @restart");
+        assert_snapshot!(no_terminal_left(None), @"the host has no terminal left for your box; try again in a minute, then tell your admin");
         assert_snapshot!(missing_program(b"rsync --server -e.LsfxCIvu . x").unwrap(), @"this box has no rsync; its image needs the package rsync");
         assert_snapshot!(missing_program(b"git-upload-pack 'x.git'").unwrap(), @"this box has no git-upload-pack; its image needs the package git");
         assert_eq!(missing_program(b"ls"), None);

@@ -23,7 +23,7 @@ impl Init {
         rustix::io::ioctl_fionbio(&listener, true).unwrap();
         let user =
             ContainerUser { name: "user".into(), home: dir.path().to_owned(), shell: "/bin/sh".into() };
-        Self { table: SessionTable::new(user), listener, dir }
+        Self { table: SessionTable::new(user, Limits::default()), listener, dir }
     }
 
     fn connect(&self) -> Socket {
@@ -222,4 +222,71 @@ fn during_a_shutdown_no_session_starts_and_connections_stay() {
     drop(init);
     assert!(ended.receive().unwrap().is_none());
     end(gone_pid);
+}
+
+/// Sends what this client does not read, until the kernel accepts no other packet.
+fn fill(init: &Init) -> usize {
+    let socket = &init.table.open.last().unwrap().socket;
+    let fill = |length| {
+        let packet = Reply::Failed("x".repeat(length));
+        (0..10_000).find(|_| socket.send(&(&packet).into(), &[]).is_err()).unwrap()
+    };
+    fill(50_000) + fill(1)
+}
+
+#[test]
+fn a20_a_client_that_cannot_get_its_terminal_is_told_and_the_program_ends() {
+    let mut init = Init::new();
+    let client = init.client();
+    let packets = fill(&init);
+    let terminal = Some(("24:80:0:0".to_owned(), String::new()));
+    client.send(&(&Request { terminal, ..request("sleep 60") }).into(), &[]).unwrap();
+    init.table.serve();
+    let Phase::Running(pid, _) = init.table.open[0].phase else { panic!("nothing was started") };
+    let due = init.table.due().unwrap();
+    assert!(due < Instant::now() + Duration::from_secs(1), "another attempt is due soon");
+    init.table.open[0].outbox.expire();
+    init.table.serve();
+    assert!(matches!(init.table.open[0].phase, Phase::Refused) && init.table.vanished[0].0 == pid);
+    assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGHUP, _)));
+    for _ in 0..packets {
+        reply(&client).unwrap();
+    }
+    soon(|| {
+        init.table.serve();
+        init.table.open.is_empty()
+    });
+    assert_eq!(reply(&client), Some(Reply::Failed(texts::TOO_MANY_IN_FLIGHT.to_owned())));
+    assert!(client.receive().unwrap().is_none());
+}
+
+#[test]
+fn an_exit_status_that_cannot_be_sent_at_once_is_sent_later() {
+    let mut init = Init::new();
+    let (client, pid) = init.session("exit 7");
+    let packets = fill(&init);
+    waitpid(pid, None).unwrap();
+    init.table.program_ended(pid, ProgramEnd::Exited(7));
+    init.table.serve();
+    assert!(init.table.due().is_some());
+    for _ in 0..packets {
+        reply(&client).unwrap();
+    }
+    soon(|| {
+        init.table.serve();
+        init.table.due().is_none()
+    });
+    assert_eq!(reply(&client), Some(Reply::Exited(7)));
+    client.send(&goodbye(), &[]).unwrap();
+    init.table.serve();
+    assert!(init.table.open.is_empty());
+}
+
+#[test]
+fn a20_programs_get_their_own_limit_on_open_files() {
+    let mut init = Init::new();
+    init.table.limits = Limits { open_files: Some((100, 200)), terminals: None };
+    let (client, pid) = init.session("[ $(ulimit -Sn) = 100 ] && [ $(ulimit -Hn) = 200 ]");
+    assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 0));
+    drop(client);
 }
