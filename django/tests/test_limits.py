@@ -26,6 +26,9 @@ class Limits(TestCase):
     def test_pids(self):
         self.check("pids", [0, 1, 512, 2**32 - 1], [-1, 2**32, 512.0, True, "512", Decimal(512)])
 
+    def test_ptys(self):
+        self.check("ptys", [1, 256, 2**32 - 1], [0, -1, 2**32, 256.0, True, "256", Decimal(256)])
+
     # Not sizes, zero bytes, or more bytes than fit.
     NO_SIZES = [
         *["", "0", "0B", "0.4B", "-1", "lots", "8 GiBs", "8i", "8,5GiB", "GiB", "1.2.3K", "."],

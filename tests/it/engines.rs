@@ -110,7 +110,8 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 
 /// All that sshbox ever asks an engine.
 async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
-    let engine = Engine::connect(&config::EngineConfig { socket: fake.socket() }).await?;
+    let engine =
+        Engine::connect(&config::EngineConfig { socket: fake.socket(), ..Default::default() }).await?;
     let account: Account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
     let login = identity::Login::parse(b"alice").unwrap();
     let features = HostFeatures::default();

@@ -18,7 +18,9 @@ fn spec_of(user: &User) -> BoxSpec {
     let run = format!("/run/sshbox/boxes/{login}");
     let (home, features) = (user.home(), HostFeatures::detect());
     let host = HostSide { home: Path::new(&home), run: Path::new(&run), features: &features };
-    BoxSpec::new(&config.container, &login, &account, host).of_image(&user.inspect("{{.Image}}"))
+    BoxSpec::new(&config.container, &login, &account, host)
+        .on_runtime(config.engine.runtime)
+        .of_image(&user.inspect("{{.Image}}"))
 }
 
 /// The last mount at this path in `/proc/PID/mountinfo`, if any: mount options, file system type, and

@@ -10,4 +10,4 @@ mod values;
 pub use durations::{IdleTimeout, TimeSpan};
 pub use file::{ConfigError, PATH, Setting, load, parse, settings};
 pub use sections::{AccountsConfig, Config, ContainerConfig, EngineConfig, ReapConfig};
-pub use values::{AccountUrl, Hostname, ManageUrl, Template, UidGid};
+pub use values::{AccountUrl, EngineRuntime, Hostname, ManageUrl, Template, UidGid};

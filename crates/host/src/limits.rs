@@ -6,7 +6,14 @@
 use crate::serde_text::deserialize_from_str;
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::num::NonZeroU32;
 use std::str::FromStr;
+
+/// Terminals of a container, unless another number is set.
+const PTYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(255);
+
+/// Most terminals that the kernel accepts as a limit of one file system (`NR_UNIX98_PTY_MAX`).
+const PTYS_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add((1 << 20) - 1);
 
 /// `[box.limits]` and `[box.ceilings]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -25,6 +32,8 @@ pub struct Limits {
     /// Open files of each process.
     #[serde(rename = "nofile")]
     pub open_files: OpenFiles,
+    /// Terminals.
+    pub ptys: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -36,6 +45,7 @@ impl Default for Limits {
             shm: TmpfsSize::PercentOfMemory(50),
             tmp: TmpfsSize::Bytes(Size(1 << 30)),
             open_files: OpenFiles { soft: 1024, hard: 65536 },
+            ptys: PTYS,
         }
     }
 }
@@ -54,6 +64,8 @@ pub struct RequestedLimits {
     pub shm: Option<TmpfsSize>,
     /// Size of `/tmp`, and of `/var/tmp`.
     pub tmp: Option<TmpfsSize>,
+    /// Terminals.
+    pub ptys: Option<NonZeroU32>,
 }
 
 /// The limits that one container gets. Every value is absolute and above zero.
@@ -67,6 +79,8 @@ pub struct ContainerLimits {
     pub tmp: Size,
     /// Open files of each process.
     pub open_files: OpenFiles,
+    /// Terminals.
+    pub ptys: u32,
 }
 
 impl ContainerLimits {
@@ -91,6 +105,7 @@ impl ContainerLimits {
                 soft: defaults.open_files.soft.min(ceilings.open_files.soft),
                 hard: defaults.open_files.hard.min(ceilings.open_files.hard),
             },
+            ptys: requested.ptys.unwrap_or(defaults.ptys).min(ceilings.ptys).min(PTYS_MAX).get(),
         }
     }
 }
@@ -306,6 +321,9 @@ mod tests {
         assert_eq!((limits.cgroup.pids, limits.shm, limits.tmp), (100, Size(512 << 20), Size(1 << 30)));
         assert_eq!(limits.open_files, OpenFiles { soft: 1024, hard: 65536 });
         assert_eq!(resolve(r#"{"pids":0}"#).cgroup.pids, 1);
+        assert_eq!([r"{}", r#"{"ptys":1}"#, r#"{"ptys":999}"#].map(|json| resolve(json).ptys), [256, 1, 256]);
+        let most = Limits { ptys: NonZeroU32::MAX, ..Limits::default() };
+        assert_eq!(ContainerLimits::resolve(&RequestedLimits::default(), &most, &most).ptys, 1 << 20);
         assert_eq!(resolve(r#"{"memory":"1TiB","shm":"1TiB"}"#).shm, Size(4 << 30));
     }
 
@@ -325,6 +343,8 @@ mod tests {
         all("cpus", false, &["0", "0.001", "-1", "4097", "true", "\"2\"", "[2]", "1e400"]);
         all("pids", true, &["0", "1", "512", "4294967295"]);
         all("pids", false, &["-1", "4294967296", "512.0", "true", "\"512\""]);
+        all("ptys", true, &["1", "256", "4294967295"]);
+        all("ptys", false, &["0", "-1", "4294967296", "256.0", "true", "\"256\""]);
         let sizes = ["8GiB", "512MiB", "512 mib", "1.5G", "1k", "1Ki", "1.GiB", ".5GiB", "50", "7EiB", "1B"];
         let no_sizes = [
             "",

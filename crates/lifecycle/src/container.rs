@@ -76,6 +76,8 @@ pub const LABEL_USER: &str = "sshbox.user";
 pub const LABEL_ACCOUNT: &str = "sshbox.id";
 /// Label with the hash of the `BoxSpec`.
 pub const LABEL_SPEC: &str = "sshbox.spec";
+/// Label of the volume that holds a container's terminals while it runs.
+pub const LABEL_TERMINALS: &str = "sshbox.terminals";
 
 /// Labels of a box.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -237,7 +237,8 @@ impl<'a> Observer<'a> {
         let config = &self.config.container;
         let home = PathBuf::from(config.home.fill(login));
         let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-        BoxSpec::new(config, login, account, HostSide { home: &home, run: runtime_dir.box_dir(), features })
+        let host = HostSide { home: &home, run: runtime_dir.box_dir(), features };
+        BoxSpec::new(config, login, account, host).on_runtime(self.config.engine.runtime)
     }
 
     /// The id of an image; `None` if it does not exist or the engine does not reply.

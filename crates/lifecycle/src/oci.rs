@@ -49,6 +49,9 @@ pub struct Process {
     pub rlimits: Vec<Rlimit>,
     /// Whether the setuid bit and file capabilities of programs have no effect (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privileges: bool,
+    /// Name of the `AppArmor` profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apparmor_profile: Option<String>,
 }
 
 /// `process.user`

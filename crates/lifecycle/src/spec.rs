@@ -1,17 +1,18 @@
 //! The description of a box: user, mounts, limits, namespaces, environment, in the terms of the OCI
 //! runtime specification. A function without side effects makes it. Knows no engine.
 //!
-//! The engine decides what is not described: the seccomp filter, the `AppArmor` profile, the devices,
-//! the address, `/etc/hosts` and `/etc/resolv.conf`. An engine may mask more paths than listed here.
+//! The engine decides what is not described: its seccomp filter, the devices, the address, `/etc/hosts` and
+//! `/etc/resolv.conf`; and the `AppArmor` profile, where the kernel does not have sshbox's own. An engine may mask more paths than listed here.
 
 use crate::container::{LABEL_ACCOUNT, LABEL_USER};
 use crate::oci::{
     Capabilities, Config, Cpu, Linux, Memory, Mount, Namespace, Pids, Process, Resources, Rlimit, Root, User,
 };
 use host::account::Account;
-use host::config::ContainerConfig;
+use host::config::{ContainerConfig, EngineRuntime};
 use host::features::HostFeatures;
 use host::limits::{CgroupLimits, ContainerLimits, OpenFiles, Size};
+use host::sys::apparmor;
 use identity::Login;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -21,7 +22,7 @@ use std::path::Path;
 
 /// Raise this if the translation for an engine changes, so that each box of an earlier release is created
 /// again at its next cold start. A change of the description alone changes the hash without that.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Path on the host of the program that is PID 1 of a box. It is bind-mounted over a file that every
 /// image must have for this.
@@ -82,6 +83,8 @@ pub struct BoxSpec {
     pub image_id: String,
     /// Name of the network.
     pub network: String,
+    /// The engine's program that starts the container's processes.
+    pub runtime: EngineRuntime,
     /// The container in the terms of the OCI runtime specification.
     pub config: Config,
 }
@@ -108,6 +111,7 @@ impl BoxSpec {
             image: account.image.as_deref().unwrap_or(&config.image).to_owned(),
             image_id: String::new(),
             network: config.network.clone(),
+            runtime: EngineRuntime::default(),
             config: Config {
                 oci_version: "1.0.2".to_owned(),
                 process: process(config, &limits, host.features),
@@ -127,6 +131,12 @@ impl BoxSpec {
     #[must_use]
     pub fn of_image(self, image_id: &str) -> Self {
         Self { image_id: image_id.to_owned(), ..self }
+    }
+
+    /// The same description, with this program of the engine.
+    #[must_use]
+    pub fn on_runtime(self, runtime: EngineRuntime) -> Self {
+        Self { runtime, ..self }
     }
 
     /// Login name of the user.
@@ -172,9 +182,9 @@ fn process(config: &ContainerConfig, limits: &ContainerLimits, features: &HostFe
     Process {
         terminal: false,
         user: User { uid: config.user.uid, gid: config.user.gid },
-        // The init sets the limit on open files itself. As an rlimit here, a value above the engine's own
-        // limit would make the start fail.
-        args: vec![INIT_IN_BOX.to_owned(), soft.to_string(), hard.to_string()],
+        // The init sets the limit on open files of the programs itself. As an rlimit here, a value above the
+        // engine's own limit would make the start fail. It reports the number of terminals when none is left.
+        args: vec![INIT_IN_BOX.to_owned(), soft.to_string(), hard.to_string(), limits.ptys.to_string()],
         env: threads.into_iter().collect(),
         cwd: "/".into(),
         // No capabilities, even if the image requests some.
@@ -182,13 +192,18 @@ fn process(config: &ContainerConfig, limits: &ContainerLimits, features: &HostFe
         // No core dumps: the kernel would write them to a place that the host has configured for its own.
         rlimits: vec![Rlimit { kind: "RLIMIT_CORE".to_owned(), soft: 0, hard: 0 }],
         no_new_privileges: true,
+        apparmor_profile: features.apparmor.then(|| apparmor::PROFILE.to_owned()),
     }
 }
 
 /// The mounts of a box. Only the home and file systems in memory are writable.
 fn mounts(config: &ContainerConfig, limits: &ContainerLimits, host: HostSide<'_>) -> Vec<Mount> {
     let kernel = KERNEL_MOUNTS.map(|(destination, kind, source, options)| {
-        mount(destination.as_ref(), kind, source.as_ref(), options)
+        let options = match kind {
+            "devpts" => format!("{options},max={}", limits.ptys),
+            _ => options.to_owned(),
+        };
+        mount(destination.as_ref(), kind, source.as_ref(), &options)
     });
     let tmpfs = |destination: &str, options: &str, size: Size| {
         mount(destination.as_ref(), "tmpfs", "tmpfs".as_ref(), &format!("{options},size={}", size.0))

@@ -28,6 +28,10 @@ def _is_number_of_tasks(value):
     return isinstance(value, int) and not _is_bool(value) and 0 <= value < 2**32
 
 
+def _is_number_of_terminals(value):
+    return _is_number_of_tasks(value) and value > 0
+
+
 def _is_bool(value):
     # An int in Python, but no number in JSON.
     return isinstance(value, bool)
@@ -66,6 +70,7 @@ _FIELDS = {
     "limits.cpus": (_is_number_of_cpus, "an int or float from 0.01 to 4096"),
     "limits.memory": (_is_size, 'a text with a size like "8GiB"'),
     "limits.pids": (_is_number_of_tasks, "an int from 0 to 4294967295"),
+    "limits.ptys": (_is_number_of_terminals, "an int from 1 to 4294967295"),
     "limits.shm": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),

@@ -1,7 +1,7 @@
 //! The sections of the configuration file with their keys and defaults. Add a key here.
 
 use super::durations::{IdleTimeout, TimeSpan};
-use super::values::{AccountUrl, Hostname, ManageUrl, Template, UidGid};
+use super::values::{AccountUrl, EngineRuntime, Hostname, ManageUrl, Template, UidGid};
 use crate::limits::Limits;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -79,11 +79,13 @@ impl AccountsConfig {
 pub struct EngineConfig {
     /// Socket of the engine's API.
     pub socket: PathBuf,
+    /// The engine's program that starts a container's processes.
+    pub runtime: EngineRuntime,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { socket: "/run/docker.sock".into() }
+        Self { socket: "/run/docker.sock".into(), runtime: EngineRuntime::EngineDefault }
     }
 }
 

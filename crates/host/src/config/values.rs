@@ -86,6 +86,45 @@ impl FromStr for Hostname {
     }
 }
 
+/// The engine's program that starts the processes of a container, where the engine knows several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum EngineRuntime {
+    /// The one that the engine uses by default.
+    #[default]
+    #[serde(rename = "")]
+    EngineDefault,
+    /// runc
+    #[serde(rename = "runc")]
+    Runc,
+    /// crun
+    #[serde(rename = "crun")]
+    Crun,
+}
+
+impl EngineRuntime {
+    /// The name that the engine knows; `None` for its default.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::EngineDefault => None,
+            Self::Runc => Some("runc"),
+            Self::Crun => Some("crun"),
+        }
+    }
+}
+
+impl FromStr for EngineRuntime {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // gVisor and Kata run a container on a kernel of its own, which cannot receive file descriptors.
+        [Self::EngineDefault, Self::Runc, Self::Crun]
+            .into_iter()
+            .find(|runtime| runtime.name().unwrap_or_default() == text)
+            .ok_or("expected \"runc\", \"crun\" or \"\": sshbox passes file descriptors into a box, so the box must share the host's kernel")
+    }
+}
+
 /// Address of an account: `http`, `https` or `file`, with `{user}` in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -187,7 +226,7 @@ impl Serialize for UidGid {
     }
 }
 
-deserialize_from_str!(Template, Hostname, AccountUrl, ManageUrl, UidGid);
+deserialize_from_str!(Template, Hostname, AccountUrl, EngineRuntime, ManageUrl, UidGid);
 
 #[cfg(test)]
 mod tests {

@@ -28,9 +28,9 @@ pub const COMPARE_RIGHTS: &str =
 pub const INSTALL_APPARMOR: &str =
     "apt install apparmor and restart docker: it still confines boxes if another limit fails";
 
-/// When the engine's `AppArmor` profile is not in force.
+/// When the `AppArmor` profile of boxes is not in force: sshbox's own, or the engine's.
 pub const ENFORCE_PROFILE: &str =
-    "AppArmor does not confine boxes: aa-enforce docker-default; see docker info";
+    "AppArmor does not confine boxes: aa-enforce sshbox-box (or docker-default); see docker info";
 
 /// When a box reaches the host or the services of a cloud provider.
 pub const FILTER_BRIDGE: &str = "filter what comes from the boxes' bridge: for the host in INPUT, for other \

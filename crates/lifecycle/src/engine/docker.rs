@@ -2,6 +2,8 @@
 //! description of containers to sshbox's types. If the same `BoxSpec` gives a different request after a
 //! change, raise `VERSION` in `spec.rs`.
 
+mod terminals;
+
 use crate::container::{
     BoxLabels, Container, ContainerState, ForeignContainer, ForeignMount, LABEL_ACCOUNT, LABEL_SPEC,
     LABEL_USER,
@@ -15,6 +17,7 @@ use bollard::models::{
 };
 use host::limits::CgroupLimits;
 use std::collections::{BTreeMap, HashMap};
+use terminals::terminals;
 
 /// Option of a bridge network, and the value with which its containers cannot reach each other.
 pub const NO_TRAFFIC_BETWEEN_CONTAINERS: (&str, &str) = ("com.docker.network.bridge.enable_icc", "false");
@@ -29,7 +32,17 @@ const SHM: &str = "/dev/shm";
 /// reports a field that is not translated.
 pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
     let oci::Config { oci_version: _, process, root, hostname, mounts, annotations, linux } = &spec.config;
-    let oci::Process { terminal, user, args, env, cwd, capabilities, rlimits, no_new_privileges } = process;
+    let oci::Process {
+        terminal,
+        user,
+        args,
+        env,
+        cwd,
+        capabilities,
+        rlimits,
+        no_new_privileges,
+        apparmor_profile,
+    } = process;
     // Docker adds a capability to all five sets, so one list stands for all.
     let oci::Capabilities { bounding, effective: _, inheritable: _, permitted: _, ambient: _ } = capabilities;
     // Docker chooses the path of the root file system in its own bundle.
@@ -38,6 +51,8 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
     // replace Docker's list, which is longer in later versions.
     let oci::Linux { namespaces: _, resources, sysctl, masked_paths: _, readonly_paths: _ } = linux;
     let oci::Resources { memory, cpu, pids } = resources;
+    let security = no_new_privileges.then(|| "no-new-privileges".to_owned());
+    let apparmor = apparmor_profile.iter().map(|profile| format!("apparmor={profile}"));
     let mut labels: HashMap<_, _> = annotations.clone().into_iter().collect();
     labels.insert(LABEL_SPEC.to_owned(), spec.hash());
     ContainerCreateBody {
@@ -54,7 +69,7 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
             privileged: Some(false),
             cap_drop: Some(vec!["ALL".to_owned()]),
             cap_add: Some(bounding.clone()),
-            security_opt: no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
+            security_opt: Some(security.into_iter().chain(apparmor).collect()),
             readonly_rootfs: Some(*readonly),
             ipc_mode: Some("private".to_owned()),
             cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
@@ -64,7 +79,9 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
             pids_limit: Some(pids.limit),
             ulimits: Some(rlimits.iter().map(ulimit).collect()),
             shm_size: mounts.iter().find(|mount| mount.destination.as_os_str() == SHM).and_then(tmpfs_size),
-            mounts: Some(mounts.iter().filter_map(bind_mount).collect()),
+            mounts: Some(
+                mounts.iter().filter_map(|mount| bind_mount(mount).or_else(|| terminals(mount))).collect(),
+            ),
             tmpfs: Some(mounts.iter().filter_map(tmpfs).collect()),
             // Docker would write the output of PID 1 to a file on the host, without a limit.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
@@ -73,6 +90,7 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
             network_mode: Some(spec.network.clone()),
             sysctls: some_map(sysctl),
             init: Some(false),
+            runtime: spec.runtime.name().map(str::to_owned),
             ..Default::default()
         }),
         ..Default::default()
@@ -210,7 +228,7 @@ mod tests {
     fn spec() -> BoxSpec {
         let account = serde_json::from_str(r#"{"user":"alice","id":42,"keys":[]}"#).unwrap();
         let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
-        let features = HostFeatures { ipv6: true, lxcfs };
+        let features = HostFeatures { ipv6: true, lxcfs, apparmor: true };
         let host = HostSide {
             home: Path::new("/var/lib/sshbox/homes/alice"),
             run: Path::new("/run/sshbox/boxes/alice"),
@@ -222,7 +240,9 @@ mod tests {
 
     #[test]
     fn a_box_as_docker_creates_it() {
-        let spec = spec();
+        let mut spec = spec();
+        // It has a test of its own.
+        spec.config.mounts.retain(|mount| terminals(mount).is_none());
         // By way of a Value, which sorts the keys of the maps.
         let body = serde_json::to_value(create_body(&spec)).unwrap();
         let text = serde_json::to_string_pretty(&body).unwrap();
@@ -230,7 +250,8 @@ mod tests {
         {
           "Cmd": [
             "1024",
-            "65536"
+            "65536",
+            "256"
           ],
           "Entrypoint": [
             "/sbin/sshbox-init"
@@ -286,7 +307,8 @@ mod tests {
               "Name": "no"
             },
             "SecurityOpt": [
-              "no-new-privileges"
+              "no-new-privileges",
+              "apparmor=sshbox-box"
             ],
             "ShmSize": 4294967296,
             "Sysctls": {
@@ -324,10 +346,12 @@ mod tests {
         let oci::Config { mounts, linux, process, .. } = spec().config;
         let left_out: Vec<_> = mounts
             .iter()
-            .filter(|mount| bind_mount(mount).is_none() && tmpfs(mount).is_none())
+            .filter(|mount| {
+                bind_mount(mount).is_none() && terminals(mount).is_none() && tmpfs(mount).is_none()
+            })
             .map(|mount| mount.destination.to_str().unwrap())
             .collect();
-        assert_eq!(left_out, ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", SHM]);
+        assert_eq!(left_out, ["/proc", "/dev", "/sys", "/sys/fs/cgroup", "/dev/mqueue", SHM]);
         let binds = mounts.iter().filter(|mount| mount.kind == "bind");
         assert!(binds.clone().count() > 3);
         for bind in binds {

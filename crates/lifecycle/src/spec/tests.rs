@@ -50,7 +50,7 @@ fn the_mounts_of_a_box() {
     assert_snapshot!(mounts.join("\n"), @"
     /proc proc proc nosuid,noexec,nodev
     /dev tmpfs tmpfs nosuid,strictatime,mode=755,size=65536k
-    /dev/pts devpts devpts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5
+    /dev/pts devpts devpts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max=256
     /sys sysfs sysfs nosuid,noexec,nodev,ro
     /sys/fs/cgroup cgroup cgroup ro,nosuid,noexec,nodev
     /dev/mqueue mqueue mqueue nosuid,noexec,nodev
@@ -74,11 +74,12 @@ fn the_description_of_a_box() {
     spec.config.linux.readonly_paths.clear();
     assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap(), @r#"
     {
-      "version": 3,
+      "version": 4,
       "name": "sshbox-alice",
       "image": "sshbox-user:latest",
       "image_id": "sha256:1",
       "network": "sshbox",
+      "runtime": "",
       "config": {
         "ociVersion": "1.0.2",
         "process": {
@@ -90,7 +91,8 @@ fn the_description_of_a_box() {
           "args": [
             "/sbin/sshbox-init",
             "1024",
-            "65536"
+            "65536",
+            "256"
           ],
           "env": [],
           "cwd": "/",
@@ -155,7 +157,8 @@ fn what_separates_a_box_from_the_kernel_of_its_host() {
 #[test]
 fn what_the_host_has_to_offer_is_in_the_description() {
     let lxcfs = vec![("/var/lib/lxcfs/proc/meminfo".into(), "/proc/meminfo".into())];
-    let rich = spec_on(r#"{"cpus":1.5}"#, &HostFeatures { ipv6: true, lxcfs });
+    let rich = spec_on(r#"{"cpus":1.5}"#, &HostFeatures { ipv6: true, lxcfs, apparmor: true });
+    assert_eq!(rich.config.process.apparmor_profile.as_deref(), Some("sshbox-box"));
     assert_snapshot!(line(rich.config.mounts.last().unwrap()), @"/proc/meminfo bind /var/lib/lxcfs/proc/meminfo rbind,rprivate,ro");
     assert_eq!(rich.config.process.env, ["OMP_NUM_THREADS=2"]);
     assert_eq!(rich.config.linux.sysctl.get("net.ipv6.conf.lo.disable_ipv6").unwrap(), "0");
@@ -211,7 +214,10 @@ fn every_part_of_a_spec_counts() {
         base.clone().of_image("sha256:2"),
         spec(r#"{"memory":"1GiB"}"#),
         spec(r#"{"shm":"1MiB"}"#),
-        spec_on("{}", &HostFeatures { ipv6: true, lxcfs: Vec::new() }),
+        spec(r#"{"ptys":7}"#),
+        spec_on("{}", &HostFeatures { ipv6: true, ..HostFeatures::default() }),
+        spec_on("{}", &HostFeatures { apparmor: true, ..HostFeatures::default() }),
+        base.clone().on_runtime(EngineRuntime::Crun),
         with(|spec| {
             let home = spec.config.mounts.iter_mut().find(|mount| mount.kind == "bind");
             home.unwrap().source.push("other");

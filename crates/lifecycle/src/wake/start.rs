@@ -17,6 +17,7 @@ use session::box_status::welcome_text;
 use session::clock;
 use session::deadlines::{NETWORK, START};
 use session::exit::{ExitStatus, Failure};
+use session::init::NO_FILTER;
 use session::journal::{Event, Field, FieldValue, log};
 use session::presence::{RUN, UserRuntimeDir};
 use session::texts;
@@ -71,7 +72,7 @@ pub async fn start(
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let spec_with = |features: &HostFeatures| {
         let host = HostSide { home: &home, run: runtime_dir.box_dir(), features };
-        BoxSpec::new(&config.container, login, &account, host)
+        BoxSpec::new(&config.container, login, &account, host).on_runtime(config.engine.runtime)
     };
     let features = HostFeatures::detect();
     let spec = spec_with(&features);
@@ -226,7 +227,9 @@ async fn run(start: &Start<'_>, id: &str) -> Result<bool, Failure> {
     }
     if let Some(code) = hand_over(start, sockets, id).await? {
         let cause = format!("the box exited at once with code {code}");
-        return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::ENDED_AT_ONCE) });
+        let advice =
+            if code == i64::from(NO_FILTER.code()) { texts::NO_FILTER } else { texts::ENDED_AT_ONCE };
+        return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, advice) });
     }
     // The start does not depend on it. After an error the user is told about the last stop once more.
     let _ = start.runtime_dir.mark_restarted();
