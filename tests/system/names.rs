@@ -131,11 +131,11 @@ fn p4_a_box_with_an_old_name_is_renamed_and_its_session_goes_on() {
     assert_eq!(user.says("@stop"), "your box is stopped; the next login starts it\n");
     assert_eq!(
         run("docker", &["inspect", "--format", "{{.Name}} {{.State.Status}}", &id]),
-        "/sshbox-upgraded exited\n"
+        "/sshbox-oldname exited\n"
     );
     assert_eq!(user.says("echo in"), "in\n");
     assert_eq!(user.inspect("{{.Id}}"), id);
-    let boxes = run("docker", &["ps", "--all", "--quiet", "--filter", "label=sshbox.user=upgraded"]);
+    let boxes = run("docker", &["ps", "--all", "--quiet", "--filter", "label=sshbox.user=oldname"]);
     assert_eq!(boxes.lines().count(), 1, "{boxes}");
 }
 
