@@ -234,7 +234,7 @@ fn a13_rules_hold_for_boxes_with_ipv6() {
     );
     let (user, other) = (User::new("sixty"), User::new("sixtyone"));
     let _gone = Undo(|| {
-        run("docker", &["rm", "-f", "sshbox-sixty", "sshbox-sixtyone"]);
+        run("docker", &["rm", "-f", &user.container(), &other.container()]);
         run("docker", &["network", "rm", "sshbox0"]);
     });
     let mut server = other.ssh().begin(&["echo began; exec python3 -m http.server 8099 --bind ::"]);
