@@ -26,7 +26,11 @@ struct HostUids {
 pub fn uids(doctor: &Doctor) -> Checked {
     let config = doctor.config()?;
     let read = |path: &str| fs::read(path).unwrap_or_default();
-    let mut others = accounts(&read("/etc/passwd"));
+    let mut others = accounts("local user", &read("/etc/passwd"));
+    if config.container.user == BoxUser::Own {
+        // Then the gid of a box is its uid.
+        others.extend(accounts("local group", &read("/etc/group")));
+    }
     for path in ["/etc/subuid", "/etc/subgid"] {
         others.extend(namespaces(path, &read(path)));
     }
@@ -51,7 +55,7 @@ fn judge_uids(user: BoxUser, own: UidRange, others: &[HostUids]) -> CheckResult 
         .collect();
     if !conflicts.is_empty() {
         return fail(
-            format!("{} has a uid of the boxes ({key})", named(&conflicts)),
+            format!("{} has a uid or gid of the boxes ({key})", named(&conflicts)),
             "it owns the files of a box, and a process that leaves a box has its rights: set box.user = \
              \"own\" or another box.uids, then run sshbox chown for each user",
         );
@@ -65,14 +69,14 @@ fn judge_uids(user: BoxUser, own: UidRange, others: &[HostUids]) -> CheckResult 
     }
 }
 
-/// The accounts in passwd(5).
-fn accounts(passwd: &[u8]) -> Vec<HostUids> {
+/// The accounts in passwd(5), or the groups in group(5): both have the number in the third field.
+fn accounts(kind: &str, text: &[u8]) -> Vec<HostUids> {
     let parse = |line: &str| {
         let mut fields = line.split(':');
-        let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
-        Some(HostUids { owner: format!("local user {name}"), first: uid, last: uid })
+        let (name, number) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        Some(HostUids { owner: format!("{kind} {name}"), first: number, last: number })
     };
-    String::from_utf8_lossy(passwd).lines().filter_map(parse).collect()
+    String::from_utf8_lossy(text).lines().filter_map(parse).collect()
 }
 
 /// The ranges in subuid(5) and subgid(5).
@@ -142,7 +146,7 @@ mod tests {
     const OWN: UidRange = UidRange { first: 1_700_000_000, last: 1_799_999_999 };
 
     fn judge(user: BoxUser, passwd: &str, subuid: &str) -> CheckResult {
-        let mut others = accounts(passwd.as_bytes());
+        let mut others = accounts("local user", passwd.as_bytes());
         others.extend(namespaces("/etc/subuid", subuid.as_bytes()));
         judge_uids(user, OWN, &others)
     }
@@ -169,6 +173,10 @@ mod tests {
             CheckState::Ok
         );
         assert_eq!(judge(fixed, "bob:x:1001:1000::/:\n", all).state, CheckState::Warn);
+        let groups = accounts("local group", b"root:x:0:\nstaff:x:1700000009:bob,carol\n");
+        let result = judge_uids(BoxUser::Own, OWN, &groups);
+        assert_eq!(result.state, CheckState::Fail);
+        assert!(result.finding.starts_with("local group staff has"), "{}", result.finding);
         let login = BoxUser::Fixed(UidGid { uid: UID_BASE + 5, gid: 1 });
         assert_eq!(judge(login, passwd, all).state, CheckState::Fail);
     }

@@ -9,6 +9,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+/// The longest time until the next check: `OnUnitInactiveSec=` and `AccuracySec=` of `sshbox-recheck.timer`.
+const UNTIL_NEXT_CHECK: Duration = Duration::from_secs(65);
+
 /// A user with an open connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownUser {
@@ -19,9 +22,9 @@ pub struct KnownUser {
 }
 
 impl KnownUser {
-    /// Whether the account source is asked again.
+    /// Whether the account source is asked again: at the next check, the answer would be older than `recheck`.
     pub fn is_due(&self, recheck: Duration) -> bool {
-        self.age.is_none_or(|age| age >= recheck)
+        self.age.is_none_or(|age| age.saturating_add(UNTIL_NEXT_CHECK) >= recheck)
     }
 }
 
@@ -70,6 +73,8 @@ mod tests {
         assert_eq!(users, [KnownUser { login: Login::parse(b"open").unwrap(), age: None }]);
         let aged = |seconds| KnownUser { age: Some(Duration::from_secs(seconds)), ..users[0].clone() };
         let recheck = Duration::from_secs(300);
-        assert!(users[0].is_due(recheck) && aged(300).is_due(recheck) && !aged(299).is_due(recheck));
+        assert!(users[0].is_due(recheck) && aged(235).is_due(recheck) && !aged(234).is_due(recheck));
+        // The shortest that the configuration allows: every check asks.
+        assert!(aged(0).is_due(Duration::from_secs(60)));
     }
 }
