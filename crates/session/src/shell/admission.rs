@@ -8,6 +8,7 @@ use crate::clock;
 use crate::exit::{ExitStatus, Failure};
 use crate::presence::{LoginAnswer, SESSIONS_DEFAULT, Turn, UserRuntimeDir};
 use crate::texts;
+use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -31,16 +32,29 @@ pub(super) fn admit(runtime_dir: &UserRuntimeDir) -> Result<u32, Failure> {
 
 /// Waits for the turn of this session. Fails if too many others wait for theirs.
 pub(super) fn wait_for_turn(runtime_dir: &UserRuntimeDir) -> Result<(), Failure> {
-    // An error must not cost a login: at the first one since boot, for example, there is no such file.
-    match runtime_dir.turn_to_begin(clock::boottime()) {
-        Ok(Turn::After(wait)) => sleep(wait),
-        Ok(Turn::Never) => {
+    match wait_of(runtime_dir.turn_to_begin(clock::boottime())) {
+        Ok(wait) => sleep(wait),
+        Err(failure) => {
             sleep(BEFORE_REFUSAL);
-            return Err(Failure::new(ExitStatus::TryAgain, texts::TOO_FAST));
+            return Err(failure);
         }
-        Err(_) => {}
     }
     Ok(())
+}
+
+/// How long a session with this turn waits. Without a turn it is refused: a flood could otherwise skip the
+/// wait by keeping the lock busy.
+fn wait_of(turn: io::Result<Turn>) -> Result<Duration, Failure> {
+    match turn {
+        Ok(Turn::After(wait)) => Ok(wait),
+        Ok(Turn::Never) => Err(Failure::new(ExitStatus::TryAgain, texts::TOO_FAST)),
+        // The first session since boot: the file is created when the container starts.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Duration::ZERO),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(Failure::because(ExitStatus::TryAgain, texts::TOO_FAST, &error))
+        }
+        Err(error) => Err(Failure::because(ExitStatus::TryAgain, texts::NO_SESSION_FILES, &error)),
+    }
 }
 
 /// Why this connection is closed now.
@@ -101,5 +115,20 @@ mod tests {
         let began = clock::boottime();
         assert_eq!(admit(&runtime_dir).unwrap(), SESSIONS_DEFAULT);
         assert!(clock::boottime().saturating_sub(began) < BEFORE_REFUSAL);
+    }
+
+    #[test]
+    fn a17_a_session_without_a_turn_is_refused_unless_it_is_the_first_since_boot() {
+        let wait = Duration::from_millis(50);
+        assert_eq!(wait_of(Ok(Turn::After(wait))).unwrap(), wait);
+        assert_eq!(wait_of(Err(io::ErrorKind::NotFound.into())).unwrap(), Duration::ZERO);
+        for (turn, advice) in [
+            (Ok(Turn::Never), texts::TOO_FAST),
+            (Err(io::ErrorKind::TimedOut.into()), texts::TOO_FAST),
+            (Err(io::ErrorKind::PermissionDenied.into()), texts::NO_SESSION_FILES),
+        ] {
+            let refused = wait_of(turn).unwrap_err();
+            assert_eq!((refused.status, refused.advice.as_str()), (ExitStatus::TryAgain, advice));
+        }
     }
 }
