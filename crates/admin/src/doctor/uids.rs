@@ -6,6 +6,7 @@ use host::box_user;
 use host::cache::Cache;
 use host::config::{BoxUser, Config, UidRange};
 use host::home;
+use host::quota;
 use identity::{UID_BASE, UID_MASK};
 use session::exit::chain;
 use std::fs;
@@ -107,6 +108,10 @@ pub fn wrong_owners(config: &Config) -> Option<CheckResult> {
     let (cache, claims) = (Cache::new(&config.accounts.cache), Path::new(box_user::DIRECTORY));
     let (mut refused, mut without_account) = (Vec::new(), Vec::new());
     for (login, owner) in homes {
+        if quota::is_mount_point(Path::new(&config.container.home.fill(&login))) {
+            // The home is in an image that is not mounted: the next start checks it.
+            continue;
+        }
         let account = cache.read(&login).map(|record| record.account);
         match (box_user::look(&config.container, &login, account.as_ref(), claims), account) {
             (Ok(Some(user)), _) if user.uid == owner => {}

@@ -71,9 +71,10 @@ pub async fn start(
     let account = account(config, login)?;
     config.container.image_for(account.image.as_deref()).map_err(image_not_allowed)?;
     let names = box_names(config)?;
+    // Before the claim: until an image is mounted, the home in it has no owner.
+    disk::prepare(config, login)?;
     let user = box_user::claim(&config.container, login, &account, Path::new(box_user::DIRECTORY))
         .map_err(|error| no_user(&error))?;
-    disk::prepare(config, login)?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), user)
         .map_err(|error| no_home(&error, login))?;
     let is_limited = home::disk_usage(&home).is_some_and(|disk| disk.limit.is_some());
