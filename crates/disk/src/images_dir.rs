@@ -3,6 +3,7 @@
 //! change the directory, so a path in it stays what it was.
 
 use crate::error::DiskError;
+use host::quota::COPIED;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
@@ -20,9 +21,8 @@ use std::time::{Duration, Instant};
 /// Time between two attempts to lock a home.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// What an image is called while it is made, and while the home that it copies is in use.
+/// What an image is called while it is made.
 const NEW: &str = "new";
-const COPIED: &str = "copied";
 
 /// The files of one image.
 #[derive(Debug)]
