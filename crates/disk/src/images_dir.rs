@@ -51,6 +51,12 @@ impl ImageFiles {
         Ok(Self { path, name, dir, dir_path })
     }
 
+    /// How many bytes are free for images.
+    pub fn free_bytes(&self) -> Result<u64, DiskError> {
+        let found = rustix::fs::fstatvfs(&self.dir).map_err(DiskError::file("look at", &self.dir_path))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// Takes the lock on this home. Programs that this one starts inherit it, so the next one waits until
     /// they have ended, even if this one is killed.
     pub fn lock(&self, patience: Duration) -> Result<File, DiskError> {

@@ -68,6 +68,8 @@ pub const DISK_BUSY: &str = "your home is being worked on; try again in a minute
 pub const DISK_FAILED: &str = "your home cannot be prepared; tell your admin";
 pub const DISK_DAMAGED: &str =
     "the file system of your home is damaged; your admin must repair it, so do not try again";
+pub const DISK_REPAIR: &str =
+    "the file system of your home must be repaired, which takes a while; your admin must run sshbox quota";
 pub const IMAGE_MISSING: &str =
     "the image of your home is not on this host, and no other home is made in its place; tell your admin";
 pub const TWO_HOMES: &str =
@@ -249,6 +251,7 @@ mod tests {
             DISK_BUSY,
             DISK_FAILED,
             DISK_DAMAGED,
+            DISK_REPAIR,
             IMAGE_MISSING,
             TWO_HOMES,
             NO_ENGINE,
