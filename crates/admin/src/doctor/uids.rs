@@ -9,11 +9,15 @@ use host::home;
 use host::quota;
 use identity::{UID_BASE, UID_MASK};
 use session::exit::chain;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 /// How many conflicts or homes are named.
 const MAX_NAMED: usize = 5;
+
+/// About how many uids of boxes the name service is asked.
+const MAX_ASKED: usize = 100;
 
 /// Numbers that an account or a user namespace of the host has.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +35,28 @@ pub fn uids(doctor: &Doctor) -> Checked {
     for path in ["/etc/subuid", "/etc/subgid"] {
         others.extend(namespaces(path, &read(path)));
     }
+    if config.container.user == BoxUser::Own {
+        let groups = groups(&read("/etc/group")).into_iter();
+        // Most users have a group of their own with the same number: one name is enough.
+        let own: Vec<_> = groups.filter(|group| !is_known(group.first, &others)).collect();
+        others.extend(own);
+        others.extend(named_by_service(config.container.uids, &others));
+    }
     Ok(judge_uids(config.container.user, config.container.uids, &others))
+}
+
+/// Users and groups that only the name service knows, such as those of a directory: who has the first or last
+/// uid of the range, or one of a box.
+fn named_by_service(range: UidRange, known: &[HostUids]) -> Vec<HostUids> {
+    let claimed = box_user::claimed(Path::new(box_user::DIRECTORY)).unwrap_or_default();
+    let claimed = claimed.into_iter().filter(|uid| range.contains(*uid)).take(MAX_ASKED);
+    let asked: BTreeSet<u32> = [range.first, range.last].into_iter().chain(claimed).collect();
+    let named = |uid| Some(HostUids { owner: box_user::host_owner(uid)?, first: uid, last: uid });
+    asked.into_iter().filter(|uid| !is_known(*uid, known)).filter_map(named).collect()
+}
+
+fn is_known(number: u32, known: &[HostUids]) -> bool {
+    known.iter().any(|known| (known.first..=known.last).contains(&number))
 }
 
 fn judge_uids(user: BoxUser, own: UidRange, others: &[HostUids]) -> CheckResult {
@@ -68,12 +93,21 @@ fn judge_uids(user: BoxUser, own: UidRange, others: &[HostUids]) -> CheckResult 
 
 /// The accounts in passwd(5).
 fn accounts(passwd: &[u8]) -> Vec<HostUids> {
+    numbers(passwd, "local user")
+}
+
+/// The groups in group(5).
+fn groups(group: &[u8]) -> Vec<HostUids> {
+    numbers(group, "local group")
+}
+
+fn numbers(file: &[u8], kind: &str) -> Vec<HostUids> {
     let parse = |line: &str| {
         let mut fields = line.split(':');
         let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
-        Some(HostUids { owner: format!("local user {name}"), first: uid, last: uid })
+        Some(HostUids { owner: format!("{kind} {name}"), first: uid, last: uid })
     };
-    String::from_utf8_lossy(passwd).lines().filter_map(parse).collect()
+    String::from_utf8_lossy(file).lines().filter_map(parse).collect()
 }
 
 /// The ranges in subuid(5) and subgid(5).
@@ -176,6 +210,18 @@ mod tests {
         assert_eq!(judge(fixed, "bob:x:1001:1000::/:\n", all).state, CheckState::Warn);
         let login = BoxUser::Fixed(UidGid { uid: UID_BASE + 5, gid: 1 });
         assert_eq!(judge(login, passwd, all).state, CheckState::Fail);
+    }
+
+    #[test]
+    fn a13_a_group_with_a_uid_of_boxes_is_reported() {
+        let found = groups(b"root:x:0:\nstaff:x:1700000001:alice\n");
+        let result = judge_uids(BoxUser::Own, OWN, &found);
+        assert!(result.finding.starts_with("local group staff has a uid of the boxes"), "{}", result.finding);
+        // What the files name already is not asked for again, and nobody has the rest.
+        let roots = UidRange { first: 0, last: 0 };
+        assert_eq!(named_by_service(roots, &found), []);
+        let root = named_by_service(roots, &[]);
+        assert_eq!(root.first().map(|root| &*root.owner), Some("user root"));
     }
 
     #[test]

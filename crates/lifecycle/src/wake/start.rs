@@ -72,10 +72,13 @@ pub async fn start(
     let account = account(config, login)?;
     config.container.image_for(account.image.as_deref()).map_err(image_not_allowed)?;
     let names = box_names(config)?;
+    let claims = Path::new(box_user::DIRECTORY);
+    // Nothing is made for an account whose uid is not for boxes.
+    box_user::look(&config.container, login, Some(&account), claims).map_err(|error| no_user(&error))?;
     // Before the claim: until an image is mounted, the home in it has no owner.
     disk::prepare(config, login)?;
-    let user = box_user::claim(&config.container, login, &account, Path::new(box_user::DIRECTORY))
-        .map_err(|error| no_user(&error))?;
+    let user =
+        box_user::claim(&config.container, login, &account, claims).map_err(|error| no_user(&error))?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), user)
         .map_err(|error| no_home(&error, login))?;
     let is_limited = home::disk_usage(&home).is_some_and(|disk| disk.limit.is_some());

@@ -58,6 +58,7 @@ pub const OTHER_ACCOUNT: &str =
     "the home of this name belongs to an earlier account; your admin must decide what to do with it";
 pub const UID_NOT_FOR_BOXES: &str = "your account names a uid that is not for boxes; tell your admin";
 pub const UID_TAKEN: &str = "the uid of your box belongs to another box; tell your admin";
+pub const UID_OF_HOST: &str = "the uid of your box belongs to a user of the host; tell your admin";
 pub const NO_UID: &str = "the host has no uid for your box; tell your admin";
 pub const NO_HOME: &str = "your home cannot be opened; tell your admin";
 pub const NO_DISK_SERVICE: &str =
@@ -244,6 +245,7 @@ mod tests {
             OTHER_ACCOUNT,
             UID_NOT_FOR_BOXES,
             UID_TAKEN,
+            UID_OF_HOST,
             NO_UID,
             NO_HOME,
             NO_DISK_SERVICE,
