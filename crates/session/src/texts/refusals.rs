@@ -302,6 +302,7 @@ mod tests {
         the home of this name belongs to an earlier account; your admin must decide what to do with it
         your account names a uid that is not for boxes; tell your admin
         the uid of your box belongs to another box; tell your admin
+        the uid of your box belongs to a user of the host; tell your admin
         the host has no uid for your box; tell your admin
         your home cannot be opened; tell your admin
         your home cannot be prepared; tell your admin that the disk service does not answer
@@ -309,6 +310,7 @@ mod tests {
         your home is being worked on; try again in a minute
         your home cannot be prepared; tell your admin
         the file system of your home is damaged; your admin must repair it, so do not try again
+        the file system of your home must be repaired, which takes a while; your admin must run sshbox quota
         the image of your home is not on this host, and no other home is made in its place; tell your admin
         this host has two homes for you, a directory and an image; your admin must decide which is yours
         the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin
