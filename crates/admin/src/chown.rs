@@ -9,13 +9,16 @@ use host::cache::Cache;
 use host::config::{Config, UidGid};
 use host::home::change_owner::{self, EntryCount, OwnerChange};
 use host::home::{self, HomeError, HomeInfo};
+use host::quota;
 use identity::Login;
 use lifecycle::container::ContainerState;
 use session::deadlines::TRANSITION;
+use session::disk_client;
 use session::exit::{ExitStatus, Failure};
 use session::presence::{LockGuard, RUN, UserRuntimeDir};
 use session::texts;
 use session::waiting::Waiting;
+use session::wire::DiskVerb;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -40,6 +43,7 @@ pub fn run(arguments: &Arguments, config_file: &Path) -> Result<ExitCode, Failur
     let (config, user) = (load_config(config_file)?, &arguments.user);
     let account = current_account(config_file, &config, user)?;
     let _locks = lock_stopped(&config, user)?;
+    mount(&config, user)?;
     let found = inspect(&config, user, &account)?;
     let claims = Path::new(box_user::DIRECTORY);
     let to = if arguments.dry_run {
@@ -113,6 +117,19 @@ fn lock_stopped(config: &Config, user: &Login) -> Result<(LockGuard, LockGuard),
         }
         _ => Ok((state, live)),
     }
+}
+
+/// Mounts the home if it is in an image that is not mounted: after a reboot its mount point belongs to root.
+fn mount(config: &Config, user: &Login) -> Result<(), Failure> {
+    if quota::is_unmounted(config, user) {
+        disk_client::ask(user, DiskVerb::Prepare)?;
+    }
+    if quota::is_unmounted(config, user) {
+        let cause = format!("the image of {user}'s home is not mounted");
+        let advice = "see what sshbox-disk wrote to the journal";
+        return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, advice) });
+    }
+    Ok(())
 }
 
 /// The home, if it is one and belongs to this account.

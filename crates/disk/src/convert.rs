@@ -7,6 +7,7 @@
 use crate::error::DiskError;
 use crate::growth::{self, SizeChange};
 use crate::home_dir::{HomeDir, HomeKind};
+use crate::images_dir::ImageFiles;
 use crate::prepare::{Paths, prepare_locked, release_locked};
 use crate::prepared::Prepared;
 use crate::{image, mounting, project, tools};
@@ -52,7 +53,7 @@ pub fn convert(config: &Config, login: &Login, limit: DiskLimit) -> Result<Conve
         }
         _ => {}
     }
-    let Prepared { backend, note } = prepare_locked(config, login, limit, &paths)?;
+    let Prepared { backend, note } = prepare_locked(config, login, limit, &paths, None)?;
     Ok(Converted { backend, kept, note })
 }
 
@@ -74,6 +75,8 @@ fn copy(paths: &Paths, limit: DiskLimit) -> Result<PathBuf, DiskError> {
         let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         return Err(DiskError::file("keep the home as", kept)(exists));
     }
+    let used = used(home)?;
+    require_room(files, used.saturating_add(image::SMALLEST))?;
     let new = image::make(files, limit)?;
     let copied = copy_into(paths, &new).and_then(|()| files.finish_copy());
     if copied.is_err() {
@@ -86,6 +89,22 @@ fn copy(paths: &Paths, limit: DiskLimit) -> Result<PathBuf, DiskError> {
         .and_then(|()| atomic::flush(&home.base))
         .map_err(DiskError::file("move aside", &home.path))?;
     Ok(kept)
+}
+
+/// How many bytes of the disk the home takes: what a copy of it takes, too.
+fn used(home: &HomeDir) -> Result<u64, DiskError> {
+    let path = home.path.to_string_lossy();
+    let arguments = ["--summarize", "--one-file-system", "--block-size=1", "--", &*path];
+    let told = tools::run("du", &arguments, None)?.must_succeed()?;
+    let bytes = told.split_whitespace().next().and_then(|bytes| bytes.parse().ok());
+    let failed = DiskError::file("measure", &home.path);
+    bytes.ok_or_else(|| failed(std::io::Error::from(std::io::ErrorKind::InvalidData)))
+}
+
+/// Refuses a copy that would fill the host's disk.
+fn require_room(files: &ImageFiles, needed: u64) -> Result<(), DiskError> {
+    let free = files.free_bytes()?;
+    if free < needed { Err(DiskError::NoSpace(files.path.clone(), free, needed)) } else { Ok(()) }
 }
 
 /// Mounts the new image beside the home and copies. cp(1) follows no link in the home and keeps owners, modes,
@@ -119,4 +138,22 @@ fn copy_into(paths: &Paths, new: &std::path::Path) -> Result<(), DiskError> {
 fn flush(beside: &HomeDir) -> Result<(), DiskError> {
     let directory = std::fs::File::open(&beside.path).map_err(DiskError::file("open", &beside.path))?;
     rustix::fs::syncfs(directory).map_err(DiskError::file("write", &beside.path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_needs_the_room_that_the_home_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("alice");
+        std::fs::create_dir(&home).unwrap();
+        std::fs::write(home.join("file"), vec![1; 1 << 20]).unwrap();
+        let used = used(&HomeDir::open(home).unwrap()).unwrap();
+        assert!((1 << 20..2 << 20).contains(&used), "{used}");
+        let files = ImageFiles::open(dir.path().join("alice.img")).unwrap();
+        require_room(&files, 1).unwrap();
+        assert!(matches!(require_room(&files, u64::MAX), Err(DiskError::NoSpace(_, _, u64::MAX))));
+    }
 }

@@ -28,6 +28,8 @@ pub enum DiskError {
     Timeout(&'static str, Duration),
     /// The image has no ext4 file system, or one with errors that cannot be repaired without an admin.
     Damaged(PathBuf),
+    /// The file system has errors, and their repair takes longer than a login can wait.
+    RepairTooLong(PathBuf),
     /// Another program works on the same home.
     Busy(PathBuf),
     /// The home is in use, so it cannot be unmounted.
@@ -55,6 +57,7 @@ impl DiskError {
             Self::Busy(_) | Self::InUse(_) => (ExitStatus::TryAgain, texts::DISK_BUSY),
             Self::Timeout(..) => (ExitStatus::TryAgain, texts::DISK_TOO_SLOW),
             Self::Damaged(_) => (ExitStatus::Unavailable, texts::DISK_DAMAGED),
+            Self::RepairTooLong(_) => (ExitStatus::Unavailable, texts::DISK_REPAIR),
             Self::ImageMissing(_) => (ExitStatus::Unavailable, texts::IMAGE_MISSING),
             Self::TwoHomes(..) => (ExitStatus::Unavailable, texts::TWO_HOMES),
             Self::Untrusted(_) => (ExitStatus::Config, texts::DISK_FAILED),
@@ -83,6 +86,13 @@ impl fmt::Display for DiskError {
             Self::Timeout(program, time) => write!(f, "{program} did not end within {time:?}"),
             Self::Damaged(image) => {
                 write!(f, "{} has errors; make a copy of it, then run e2fsck on it", image.display())
+            }
+            Self::RepairTooLong(image) => {
+                write!(
+                    f,
+                    "{} has errors, and a login cannot wait for e2fsck; run sshbox quota",
+                    image.display()
+                )
             }
             Self::Busy(path) => write!(f, "another program has locked {}", path.display()),
             Self::InUse(path) => write!(f, "{} is in use", path.display()),

@@ -79,15 +79,23 @@ pub fn shrink(files: &ImageFiles, wanted: u64) -> Result<(), DiskError> {
 }
 
 /// Repairs a file system in which the kernel has found errors, as far as that is safe.
-pub fn repair(files: &ImageFiles) -> Result<(), DiskError> {
+pub fn repair(files: &ImageFiles, deadline: Option<Duration>) -> Result<(), DiskError> {
     let found = Superblock::read(&files.file()?).map_err(DiskError::file("read", &files.path))?;
     match found {
         None => Err(DiskError::Damaged(files.path.clone())),
         Some(found) if found.has_errors => {
             not_attached(files)?;
-            check_all(files, Some(DISK_PROGRAM))
+            check_all(files, deadline).map_err(|error| repair_failed(error, files))
         }
         Some(_) => Ok(()),
+    }
+}
+
+/// Tells the admin what to run if the repair took too long.
+fn repair_failed(error: DiskError, files: &ImageFiles) -> DiskError {
+    match error {
+        DiskError::Timeout(..) => DiskError::RepairTooLong(files.path.clone()),
+        other => other,
     }
 }
 
@@ -171,17 +179,19 @@ mod tests {
     #[test]
     fn errors_are_repaired_and_no_file_system_is_damage() {
         let (_dir, files) = image_of(64);
-        repair(&files).unwrap();
+        repair(&files, None).unwrap();
         let image = files.file().unwrap();
         // As the kernel notes an error: clean, with errors.
         let path = files.path.to_str().unwrap();
         let debugfs = ["-w", "-R", "set_super_value state 3", path];
         tools::run("debugfs", &debugfs, None).unwrap().must_succeed().unwrap();
         assert!(Superblock::read(&image).unwrap().unwrap().has_errors);
-        repair(&files).unwrap();
+        let timeout = DiskError::Timeout("e2fsck", Duration::ZERO);
+        assert!(repair_failed(timeout, &files).failure().advice.contains("sshbox quota"));
+        repair(&files, None).unwrap();
         assert!(!Superblock::read(&image).unwrap().unwrap().has_errors);
         image.write_all_at(&[0; 4096], 0).unwrap();
-        assert!(matches!(repair(&files), Err(DiskError::Damaged(_))));
+        assert!(matches!(repair(&files, None), Err(DiskError::Damaged(_))));
         assert!(matches!(needed(&files, 64 << 20), Err(DiskError::Damaged(_))));
     }
 }

@@ -8,7 +8,7 @@ use session::deadlines::DISK_PROGRAM;
 use std::path::{Path, PathBuf};
 
 /// Smallest image. The journal alone takes 4 MiB.
-const SMALLEST: u64 = 16 << 20;
+pub const SMALLEST: u64 = 16 << 20;
 
 /// Sizes are multiples of this, so that growing never has part of a block left.
 const STEP: u64 = 1 << 20;

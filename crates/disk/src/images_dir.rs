@@ -3,6 +3,7 @@
 //! change the directory, so a path in it stays what it was.
 
 use crate::error::DiskError;
+use host::quota::COPIED;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
@@ -20,9 +21,8 @@ use std::time::{Duration, Instant};
 /// Time between two attempts to lock a home.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// What an image is called while it is made, and while the home that it copies is in use.
+/// What an image is called while it is made.
 const NEW: &str = "new";
-const COPIED: &str = "copied";
 
 /// The files of one image.
 #[derive(Debug)]
@@ -49,6 +49,12 @@ impl ImageFiles {
             return Err(DiskError::Untrusted(dir_path));
         }
         Ok(Self { path, name, dir, dir_path })
+    }
+
+    /// How many bytes are free for images.
+    pub fn free_bytes(&self) -> Result<u64, DiskError> {
+        let found = rustix::fs::fstatvfs(&self.dir).map_err(DiskError::file("look at", &self.dir_path))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// Takes the lock on this home. Programs that this one starts inherit it, so the next one waits until

@@ -97,15 +97,16 @@ impl Paths {
 pub fn prepare(config: &Config, login: &Login, limit: DiskLimit) -> Result<Prepared, DiskError> {
     let paths = Paths::of(config, login)?;
     let _lock = paths.files.lock(DISK_TURN)?;
-    prepare_locked(config, login, limit, &paths)
+    prepare_locked(config, login, limit, &paths, Some(DISK_PROGRAM))
 }
 
-/// [`prepare`] for a caller that has the lock.
+/// [`prepare`] for a caller that has the lock. A check of a file system may take until `deadline`.
 pub(crate) fn prepare_locked(
     config: &Config,
     login: &Login,
     limit: DiskLimit,
     paths: &Paths,
+    deadline: Option<Duration>,
 ) -> Result<Prepared, DiskError> {
     let Paths { home, files } = paths;
     let backend = Backend::of(config);
@@ -113,14 +114,14 @@ pub(crate) fn prepare_locked(
     match decide(found, backend) {
         Action::CreateImage => {
             image::create(files, limit)?;
-            mount(paths, limit)
+            mount(paths, limit, deadline)
         }
         Action::UseCopy => {
             files.use_copy()?;
-            mount(paths, limit)
+            mount(paths, limit, deadline)
         }
-        Action::MountImage => mount(paths, limit),
-        Action::Adjust => adjust_between_starts(paths, limit),
+        Action::MountImage => mount(paths, limit, deadline),
+        Action::Adjust => adjust_between_starts(paths, limit, deadline),
         Action::Project => project::prepare(config, login, home, found.home, limit),
         Action::Leave => {
             if found.copy {
@@ -152,16 +153,7 @@ pub fn resize(config: &Config, login: &Login, limit: DiskLimit) -> Result<Prepar
     }
 }
 
-/// Unmounts the home. Returns whether it was mounted.
-///
-/// # Errors
-/// [`DiskError`], for example if the home is in use.
-pub fn release(config: &Config, login: &Login) -> Result<bool, DiskError> {
-    let paths = Paths::of(config, login)?;
-    let _lock = paths.files.lock(DISK_TURN)?;
-    release_locked(&paths)
-}
-
+/// Unmounts the home, for a caller that has the lock. Returns whether it was mounted.
 pub(crate) fn release_locked(paths: &Paths) -> Result<bool, DiskError> {
     let found = paths.look()?;
     let is_ours = found.home == HomeKind::Mounted && found.image;
@@ -171,14 +163,14 @@ pub(crate) fn release_locked(paths: &Paths) -> Result<bool, DiskError> {
     Ok(is_ours)
 }
 
-fn mount(paths: &Paths, limit: DiskLimit) -> Result<Prepared, DiskError> {
+fn mount(paths: &Paths, limit: DiskLimit, deadline: Option<Duration>) -> Result<Prepared, DiskError> {
     let Paths { home, files } = paths;
-    growth::repair(files)?;
+    growth::repair(files, deadline)?;
     let wanted = image::size(limit);
     let mut note = None;
     if growth::needed(files, wanted)? == SizeChange::Grow && !growth::is_possible_mounted() {
         // A home that stays too small is better than none.
-        note = growth::grow_unmounted(files, wanted, Some(DISK_PROGRAM)).err().map(|error| not_grown(&error));
+        note = growth::grow_unmounted(files, wanted, deadline).err().map(|error| not_grown(&error));
     }
     // Closed even to its owner: nobody can take it for a home while nothing is mounted.
     home.create(Mode::empty())?;
@@ -189,7 +181,11 @@ fn mount(paths: &Paths, limit: DiskLimit) -> Result<Prepared, DiskError> {
 
 /// Adjusts the size of an image that has stayed mounted since the last stop of the box. If it can grow only
 /// unmounted, it is unmounted for that, unless a container still uses it.
-fn adjust_between_starts(paths: &Paths, limit: DiskLimit) -> Result<Prepared, DiskError> {
+fn adjust_between_starts(
+    paths: &Paths,
+    limit: DiskLimit,
+    deadline: Option<Duration>,
+) -> Result<Prepared, DiskError> {
     let Paths { home, files } = paths;
     let grows = growth::needed(files, image::size(limit))? == SizeChange::Grow;
     if !grows || growth::is_possible_mounted() || mounting::release(home).is_err() {
@@ -200,7 +196,7 @@ fn adjust_between_starts(paths: &Paths, limit: DiskLimit) -> Result<Prepared, Di
     while mounting::attached(&files.path)?.is_some() && Instant::now() < until {
         thread::sleep(RETRY);
     }
-    mount(paths, limit)
+    mount(paths, limit, deadline)
 }
 
 fn adjust_mounted(files: &ImageFiles, limit: DiskLimit) -> Result<Prepared, DiskError> {

@@ -81,10 +81,6 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
         }
         DiskVerb::Prepare => prepare::prepare(&config, &login, limit(&config, &login)?),
         DiskVerb::Resize => prepare::resize(&config, &login, limit(&config, &login)?),
-        DiskVerb::Release => {
-            let released = prepare::release(&config, &login).map_err(|error| error.failure())?;
-            return Ok(Fields::default().with("released", if released { b"1" } else { b"0" }));
-        }
     };
     done.map(|done| reply(&login, done)).map_err(|error: DiskError| error.failure())
 }

@@ -7,15 +7,18 @@
 //! tells the same, so a new claim is made only if no other home has that owner.
 
 mod claims;
+mod host_users;
 #[cfg(test)]
 mod tests;
 
-pub use claims::DIRECTORY;
+pub use claims::{DIRECTORY, claimed};
+pub use host_users::host_owner;
 
 use crate::account::Account;
 use crate::config::{BoxUser, ContainerConfig, UidGid, UidRange};
 use crate::home;
 use claims::Claims;
+use host_users::HostOwner;
 use identity::Login;
 use std::fmt;
 use std::io;
@@ -35,6 +38,8 @@ pub enum BoxUserError {
         /// The claim.
         claim: PathBuf,
     },
+    /// A user or a group of the host has this uid.
+    OfHost(u32, String),
     /// All uids are taken.
     NoneLeft(UidRange),
     /// Reading or writing this path failed.
@@ -53,6 +58,12 @@ impl fmt::Display for BoxUserError {
                  the home and the link {}",
                 claim.display()
             ),
+            Self::OfHost(uid, owner) => {
+                write!(
+                    f,
+                    "uid {uid} belongs to {owner} of this host; set box.uids to numbers that nobody has"
+                )
+            }
             Self::NoneLeft(range) => write!(f, "all uids of box.uids ({range}) are taken"),
             Self::Io(path, _) => write!(f, "cannot read or write {}", path.display()),
         }
@@ -79,10 +90,21 @@ pub fn claim(
     account: &Account,
     claims: &Path,
 ) -> Result<UidGid, BoxUserError> {
+    claim_beside(config, login, account, claims, host_owner)
+}
+
+/// [`claim`] on a host whose users and groups this function names.
+fn claim_beside(
+    config: &ContainerConfig,
+    login: &Login,
+    account: &Account,
+    claims: &Path,
+    host_owner: HostOwner,
+) -> Result<UidGid, BoxUserError> {
     if let BoxUser::Fixed(user) = config.user {
         return Ok(user);
     }
-    let claims = Claims { dir: claims, homes: &config.home };
+    let claims = Claims { dir: claims, homes: &config.home, host_owner };
     let uid = match wanted(config, login, Some(account))? {
         Some(uid) => {
             claims.claim(uid, login)?;
@@ -110,7 +132,7 @@ pub fn look(
     if let BoxUser::Fixed(user) = config.user {
         return Ok(Some(user));
     }
-    let claims = Claims { dir: claims, homes: &config.home };
+    let claims = Claims { dir: claims, homes: &config.home, host_owner };
     let uid = match wanted(config, login, account)? {
         Some(uid) => Some(uid),
         None => claims.of(login, config.uids)?,

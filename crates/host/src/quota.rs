@@ -5,6 +5,7 @@ use crate::account::Account;
 use crate::config::{Config, ContainerConfig, QuotaMode};
 use crate::limits::ContainerLimits;
 use identity::Login;
+use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, lstat, major, minor, stat};
 use serde::Serialize;
 use session::procfs::{mount_table, mounts};
@@ -16,6 +17,9 @@ const BYTES_PER_FILE: u64 = 16 << 10;
 
 /// Fewest files that a home may have, whatever its size.
 const FILES_MIN: u64 = 1024;
+
+/// The end of the name of a complete copy of a home that is still in use.
+pub const COPIED: &str = "copied";
 
 /// What enforces the limit of a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,7 +63,23 @@ impl fmt::Display for Backend {
 #[must_use]
 pub fn concerns(config: &Config, login: &Login) -> bool {
     // Also with `quota = "none"`: a home that is in an image stays there.
-    Backend::of(config) != Backend::None || is_mount_point(Path::new(&config.container.home.fill(login)))
+    Backend::of(config) != Backend::None || is_unmounted(config, login) || has_image(config, login)
+}
+
+/// Whether the home is in an image and the image is not mounted.
+#[must_use]
+pub fn is_unmounted(config: &Config, login: &Login) -> bool {
+    let home = PathBuf::from(config.container.home.fill(login));
+    is_mount_point(&home) || lstat(&home) == Err(Errno::ENOENT) && has_image(config, login)
+}
+
+/// Whether the home has an image, or a complete copy that becomes its image. An image that cannot be looked at
+/// counts: otherwise a new home could be made beside it.
+fn has_image(config: &Config, login: &Login) -> bool {
+    let image = PathBuf::from(config.disk.image.fill(login));
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    let copy = image.with_file_name(format!(".{name}.{COPIED}"));
+    [image, copy].iter().any(|path| !matches!(lstat(path), Err(Errno::ENOENT | Errno::ENOTDIR)))
 }
 
 /// Whether this is the directory over which the image of a home is mounted, and nothing is mounted there:
@@ -170,6 +190,27 @@ mod tests {
     fn a_directory_that_somebody_may_enter_is_no_mount_point() {
         let dir = tempfile::tempdir().unwrap();
         assert!(!is_mount_point(dir.path()) && !is_mount_point(&dir.path().join("none")));
+    }
+
+    #[test]
+    fn p5_an_image_without_its_mount_point_is_a_home() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().display();
+        let mut config = Config::default();
+        config.container.home = format!("{path}/homes/{{user}}").parse().unwrap();
+        config.disk.image = format!("{path}/{{user}}.img").parse().unwrap();
+        config.disk.quota = QuotaMode::None;
+        let alice = Login::parse(b"alice").unwrap();
+        let found = || (concerns(&config, &alice), is_unmounted(&config, &alice));
+        assert_eq!(found(), (false, false));
+        for name in ["alice.img", ".alice.img.copied"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+            assert_eq!(found(), (true, true), "{name}");
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        std::fs::write(dir.path().join("alice.img"), "").unwrap();
+        std::fs::create_dir_all(dir.path().join("homes/alice")).unwrap();
+        assert_eq!(found(), (true, false), "somebody may enter it");
     }
 
     #[test]

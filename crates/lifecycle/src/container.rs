@@ -28,6 +28,10 @@ pub struct Container {
     pub image: String,
     /// Limits of its cgroup.
     pub limits: CgroupLimits,
+    /// Uid and gid of its processes, as in `uid:gid`.
+    pub user: String,
+    /// Name of its network.
+    pub network: String,
 }
 
 impl Container {

@@ -7,6 +7,7 @@ mod disk;
 mod progress;
 mod queries;
 mod start;
+mod start_failures;
 mod start_step;
 mod stop;
 mod update;

@@ -6,13 +6,18 @@ use host::box_user;
 use host::cache::Cache;
 use host::config::{BoxUser, Config, UidRange};
 use host::home;
+use host::quota;
 use identity::{UID_BASE, UID_MASK};
 use session::exit::chain;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 /// How many conflicts or homes are named.
 const MAX_NAMED: usize = 5;
+
+/// About how many uids of boxes the name service is asked.
+const MAX_ASKED: usize = 100;
 
 /// Numbers that an account or a user namespace of the host has.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,15 +31,32 @@ struct HostUids {
 pub fn uids(doctor: &Doctor) -> Checked {
     let config = doctor.config()?;
     let read = |path: &str| fs::read(path).unwrap_or_default();
-    let mut others = accounts("local user", &read("/etc/passwd"));
-    if config.container.user == BoxUser::Own {
-        // Then the gid of a box is its uid.
-        others.extend(accounts("local group", &read("/etc/group")));
-    }
+    let mut others = accounts(&read("/etc/passwd"));
     for path in ["/etc/subuid", "/etc/subgid"] {
         others.extend(namespaces(path, &read(path)));
     }
+    if config.container.user == BoxUser::Own {
+        let groups = groups(&read("/etc/group")).into_iter();
+        // Most users have a group of their own with the same number: one name is enough.
+        let own: Vec<_> = groups.filter(|group| !is_known(group.first, &others)).collect();
+        others.extend(own);
+        others.extend(named_by_service(config.container.uids, &others));
+    }
     Ok(judge_uids(config.container.user, config.container.uids, &others))
+}
+
+/// Users and groups that only the name service knows, such as those of a directory: who has the first or last
+/// uid of the range, or one of a box.
+fn named_by_service(range: UidRange, known: &[HostUids]) -> Vec<HostUids> {
+    let claimed = box_user::claimed(Path::new(box_user::DIRECTORY)).unwrap_or_default();
+    let claimed = claimed.into_iter().filter(|uid| range.contains(*uid)).take(MAX_ASKED);
+    let asked: BTreeSet<u32> = [range.first, range.last].into_iter().chain(claimed).collect();
+    let named = |uid| Some(HostUids { owner: box_user::host_owner(uid)?, first: uid, last: uid });
+    asked.into_iter().filter(|uid| !is_known(*uid, known)).filter_map(named).collect()
+}
+
+fn is_known(number: u32, known: &[HostUids]) -> bool {
+    known.iter().any(|known| (known.first..=known.last).contains(&number))
 }
 
 fn judge_uids(user: BoxUser, own: UidRange, others: &[HostUids]) -> CheckResult {
@@ -69,14 +91,23 @@ fn judge_uids(user: BoxUser, own: UidRange, others: &[HostUids]) -> CheckResult 
     }
 }
 
-/// The accounts in passwd(5), or the groups in group(5): both have the number in the third field.
-fn accounts(kind: &str, text: &[u8]) -> Vec<HostUids> {
+/// The accounts in passwd(5).
+fn accounts(passwd: &[u8]) -> Vec<HostUids> {
+    numbers(passwd, "local user")
+}
+
+/// The groups in group(5).
+fn groups(group: &[u8]) -> Vec<HostUids> {
+    numbers(group, "local group")
+}
+
+fn numbers(file: &[u8], kind: &str) -> Vec<HostUids> {
     let parse = |line: &str| {
         let mut fields = line.split(':');
-        let (name, number) = (fields.next()?, fields.nth(1)?.parse().ok()?);
-        Some(HostUids { owner: format!("{kind} {name}"), first: number, last: number })
+        let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        Some(HostUids { owner: format!("{kind} {name}"), first: uid, last: uid })
     };
-    String::from_utf8_lossy(text).lines().filter_map(parse).collect()
+    String::from_utf8_lossy(file).lines().filter_map(parse).collect()
 }
 
 /// The ranges in subuid(5) and subgid(5).
@@ -111,6 +142,10 @@ pub fn wrong_owners(config: &Config) -> Option<CheckResult> {
     let (cache, claims) = (Cache::new(&config.accounts.cache), Path::new(box_user::DIRECTORY));
     let (mut refused, mut without_account) = (Vec::new(), Vec::new());
     for (login, owner) in homes {
+        if quota::is_mount_point(Path::new(&config.container.home.fill(&login))) {
+            // The home is in an image that is not mounted: the next start checks it.
+            continue;
+        }
         let account = cache.read(&login).map(|record| record.account);
         match (box_user::look(&config.container, &login, account.as_ref(), claims), account) {
             (Ok(Some(user)), _) if user.uid == owner => {}
@@ -146,7 +181,7 @@ mod tests {
     const OWN: UidRange = UidRange { first: 1_700_000_000, last: 1_799_999_999 };
 
     fn judge(user: BoxUser, passwd: &str, subuid: &str) -> CheckResult {
-        let mut others = accounts("local user", passwd.as_bytes());
+        let mut others = accounts(passwd.as_bytes());
         others.extend(namespaces("/etc/subuid", subuid.as_bytes()));
         judge_uids(user, OWN, &others)
     }
@@ -173,12 +208,20 @@ mod tests {
             CheckState::Ok
         );
         assert_eq!(judge(fixed, "bob:x:1001:1000::/:\n", all).state, CheckState::Warn);
-        let groups = accounts("local group", b"root:x:0:\nstaff:x:1700000009:bob,carol\n");
-        let result = judge_uids(BoxUser::Own, OWN, &groups);
-        assert_eq!(result.state, CheckState::Fail);
-        assert!(result.finding.starts_with("local group staff has"), "{}", result.finding);
         let login = BoxUser::Fixed(UidGid { uid: UID_BASE + 5, gid: 1 });
         assert_eq!(judge(login, passwd, all).state, CheckState::Fail);
+    }
+
+    #[test]
+    fn a13_a_group_with_a_uid_of_boxes_is_reported() {
+        let found = groups(b"root:x:0:\nstaff:x:1700000001:alice\n");
+        let result = judge_uids(BoxUser::Own, OWN, &found);
+        assert!(result.finding.starts_with("local group staff has a uid of the boxes"), "{}", result.finding);
+        // What the files name already is not asked for again, and nobody has the rest.
+        let roots = UidRange { first: 0, last: 0 };
+        assert_eq!(named_by_service(roots, &found), []);
+        let root = named_by_service(roots, &[]);
+        assert_eq!(root.first().map(|root| &*root.owner), Some("user root"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The claims: one symbolic link for each uid, in a directory that only root can change.
 
 use super::BoxUserError;
+use super::host_users::HostOwner;
 use crate::config::{Template, UidRange};
 use crate::home;
 use identity::Login;
@@ -16,10 +17,14 @@ use std::path::{Path, PathBuf};
 /// The directory of the claims.
 pub const DIRECTORY: &str = "/var/lib/sshbox/uids";
 
+/// How many uids that the host has are skipped in search of a free one.
+const MAX_SKIPPED: usize = 16;
+
 /// The claims in a directory, beside the homes that they are for.
 pub struct Claims<'a> {
     pub dir: &'a Path,
     pub homes: &'a Template,
+    pub host_owner: HostOwner,
 }
 
 impl Claims<'_> {
@@ -37,6 +42,9 @@ impl Claims<'_> {
             let mut owners = self.owners()?.into_iter();
             if let Some((other, _)) = owners.find(|(other, owner)| *owner == uid && other != login) {
                 return Err(taken(other.to_string()));
+            }
+            if let Some(owner) = (self.host_owner)(uid) {
+                return Err(BoxUserError::OfHost(uid, printable(owner.as_bytes())));
             }
             if self.link(login, &path)? {
                 return Ok(());
@@ -56,7 +64,15 @@ impl Claims<'_> {
         let mut taken: HashSet<u32> = self.owners()?.into_iter().map(|(_, owner)| owner).collect();
         let names = entries(self.dir).map_err(|error| self.failed(error))?;
         taken.extend(names.iter().filter_map(|path| uid_of(path)));
+        let mut skipped = 0;
         for uid in (range.first..=range.last).rev().filter(|uid| !taken.contains(uid)) {
+            if let Some(owner) = (self.host_owner)(uid) {
+                skipped += 1;
+                if skipped > MAX_SKIPPED {
+                    return Err(BoxUserError::OfHost(uid, printable(owner.as_bytes())));
+                }
+                continue;
+            }
             if self.link(login, &self.dir.join(uid.to_string()))? {
                 return Ok(uid);
             }
@@ -71,7 +87,7 @@ impl Claims<'_> {
 
     /// Creates the link. `false` if it exists.
     fn link(&self, login: &Login, path: &Path) -> Result<bool, BoxUserError> {
-        let made = DirBuilder::new().mode(0o755).recursive(true).create(self.dir);
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(self.dir);
         match made.and_then(|()| symlink(login.as_str(), path)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -86,6 +102,14 @@ impl Claims<'_> {
     fn failed(&self, error: io::Error) -> BoxUserError {
         BoxUserError::Io(self.dir.to_owned(), error)
     }
+}
+
+/// The uids that are claimed.
+///
+/// # Errors
+/// The I/O error.
+pub fn claimed(dir: &Path) -> io::Result<Vec<u32>> {
+    Ok(entries(dir)?.iter().filter_map(|path| uid_of(path)).collect())
 }
 
 /// The paths of all claims; none if the directory does not exist.

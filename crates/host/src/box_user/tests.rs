@@ -15,6 +15,17 @@ fn account(fields: &str) -> Account {
     serde_json::from_str(&format!(r#"{{"user":"alice","keys":[]{fields}}}"#)).unwrap()
 }
 
+/// [`super::claim`] on a host whose only users are those with an uid of 900 to 950.
+fn claim(
+    config: &ContainerConfig,
+    login: &Login,
+    account: &Account,
+    claims: &Path,
+) -> Result<UidGid, BoxUserError> {
+    let host_owner = |uid| (900..=950).contains(&uid).then(|| format!("user u{uid}"));
+    claim_beside(config, login, account, claims, host_owner)
+}
+
 struct Host(tempfile::TempDir);
 
 impl Host {
@@ -154,6 +165,29 @@ fn a_fixed_user_needs_no_claim() {
     assert_eq!(claim(&config, &login("alice"), &account, &host.claims()).unwrap(), user);
     assert_eq!(look(&config, &login("alice"), None, &host.claims()).unwrap(), Some(user));
     assert!(!host.claims().exists());
+}
+
+#[test]
+fn a13_a_number_of_a_user_of_the_host_is_skipped_or_refused() {
+    let host = Host::new();
+    let claim = |uids: &str, name: &str, fields: &str| {
+        let config = ContainerConfig { uids: uids.parse().unwrap(), ..host.config() };
+        claim(&config, &login(name), &account(fields), &host.claims()).map(|user| user.uid)
+    };
+    assert_eq!(claim("800-905", "a", "").unwrap(), 899);
+    assert_eq!(
+        claim("900-905", "b", "").unwrap_err().to_string(),
+        "all uids of box.uids (900-905) are taken"
+    );
+    // A directory service that has the whole range is not asked for each number.
+    assert!(matches!(claim("800-950", "b", ""), Err(BoxUserError::OfHost(934, _))));
+    for fields in [r#","uid":903"#, r#","id":3"#] {
+        let error = claim("900-999", "b", fields).unwrap_err().to_string();
+        assert!(error.starts_with("uid 903 belongs to user u903 of this host; set box.uids "), "{error}");
+    }
+    // It is asked before a claim is made, not at each start.
+    symlink("c", host.claims().join("904")).unwrap();
+    assert_eq!(claim("900-999", "c", r#","uid":904"#).unwrap(), 904);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
     labels.insert(LABEL_SPEC.to_owned(), spec.hash());
     ContainerCreateBody {
         hostname: Some(hostname.clone()),
-        user: Some(format!("{}:{}", user.uid, user.gid)),
+        user: Some(user.to_string()),
         image: Some(spec.image.clone()),
         tty: Some(*terminal),
         entrypoint: Some(args.iter().take(1).cloned().collect()),
@@ -212,6 +212,8 @@ pub fn container(reply: ContainerInspectResponse) -> Container {
         started_at: state.started_at.unwrap_or_default(),
         finished_at: state.finished_at.unwrap_or_default(),
         image: config.image.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        network: host.network_mode.unwrap_or_default(),
         limits: CgroupLimits::from_engine(
             host.nano_cpus.unwrap_or_default(),
             host.memory.unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! Starts a box, whatever state its container is in, and waits until it accepts sessions.
 
 use super::progress::Progress;
+use super::start_failures::{image_not_allowed, no_accounts, no_home, no_image, no_user};
 use super::start_step::{StartStep, start_step};
 use super::{
     PROGRAM, RequestOutcome, account, box_names, disk, engine_failed, foreign, lock_state, log_end,
@@ -8,16 +9,16 @@ use super::{
 };
 use crate::container::{Container, ContainerNetwork, ContainerState};
 use crate::engine::{Engine, EngineError};
-use crate::image_accounts::{ImageAccounts, ImageAccountsError};
+use crate::image_accounts::ImageAccounts;
 use crate::naming::{ensure_name, find_box};
 use crate::observe::{status_of_missing, why_stopped};
 use crate::spec::{BoxSpec, HostSide};
 use crate::transport::{BoxSockets, HandOver, InitState, accepts_sessions};
 use host::box_names::BoxNames;
-use host::box_user::{self, BoxUserError};
+use host::box_user;
 use host::config::{Config, UidGid};
 use host::features::HostFeatures;
-use host::home::{self, HomeError};
+use host::home;
 use host::host_key;
 use host::limits::ContainerLimits;
 use host::network_rules::LoadedRules;
@@ -73,9 +74,13 @@ pub async fn start(
     let account = account(config, login)?;
     config.container.image_for(account.image.as_deref()).map_err(image_not_allowed)?;
     let names = box_names(config)?;
-    let user = box_user::claim(&config.container, login, &account, Path::new(box_user::DIRECTORY))
-        .map_err(|error| no_user(&error))?;
+    let claims = Path::new(box_user::DIRECTORY);
+    // Nothing is made for an account whose uid is not for boxes.
+    box_user::look(&config.container, login, Some(&account), claims).map_err(|error| no_user(&error))?;
+    // Before the claim: until an image is mounted, the home in it has no owner.
     disk::prepare(config, login)?;
+    let user =
+        box_user::claim(&config.container, login, &account, claims).map_err(|error| no_user(&error))?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), user)
         .map_err(|error| no_home(&error, login))?;
     let is_limited = home::disk_usage(&home).is_some_and(|disk| disk.limit.is_some());
@@ -166,9 +171,14 @@ async fn advance(start: &Start<'_>, spec: BoxSpec) -> Result<Option<(Event, &'st
         }
         let step = start_step(container.as_ref(), &spec);
         if matches!(step, StartStep::Create | StartStep::Start | StartStep::Unpause) {
-            require_rules(&spec.network)?;
+            // A paused container keeps its network, whatever the box gets at its next start.
+            let network = container.as_ref().map_or(&spec.network, |container| &container.network);
+            require_rules(network)?;
         }
         match (step, container) {
+            (StartStep::RefuseWithoutImage, _) => {
+                return Err(no_image(&spec, ", and the container has another user or network"));
+            }
             (StartStep::Refuse, _) => return Err(foreign(&spec.name)),
             (StartStep::Create, _) => match create(start, &spec).await? {
                 Some(id) if run(start, &id).await? => return Ok(Some((Event::BoxCreated, why_created))),
@@ -247,8 +257,7 @@ fn write_end(runtime_dir: &UserRuntimeDir, login: &Login, moment: Duration, reas
 /// Creates the box and returns its id. `None` if another process has just created a container with its name.
 async fn create(start: &Start<'_>, spec: &BoxSpec) -> Result<Option<String>, Failure> {
     if spec.image_id.is_empty() {
-        let cause = format!("image {} is not on this host", spec.image);
-        return Err(Failure { cause, ..Failure::new(ExitStatus::Unavailable, texts::NO_IMAGE) });
+        return Err(no_image(spec, ""));
     }
     ensure_network(start, &spec.network).await?;
     start.progress.tell(texts::CREATING_CONTAINER);
@@ -361,40 +370,4 @@ fn require_rules(network: &str) -> Result<(), Failure> {
 async fn pause(attempt: u32) {
     let jitter = Duration::from_millis(u64::from(std::process::id() % 100));
     tokio::time::sleep(PAUSE.saturating_mul((attempt + 1).min(5)).saturating_add(jitter)).await;
-}
-
-fn no_user(error: &BoxUserError) -> Failure {
-    let (status, advice) = match error {
-        BoxUserError::OutOfRange(..) => (ExitStatus::Refused, texts::UID_NOT_FOR_BOXES),
-        BoxUserError::Taken { .. } => (ExitStatus::Refused, texts::UID_TAKEN),
-        BoxUserError::NoneLeft(_) | BoxUserError::Io(..) => (ExitStatus::Unavailable, texts::NO_UID),
-    };
-    Failure::because(status, advice, error)
-}
-
-fn image_not_allowed(image: &str) -> Failure {
-    let cause = format!("the account names image {image}, which box.images does not allow");
-    Failure { cause, ..Failure::new(ExitStatus::Refused, texts::image_not_allowed(image)) }
-}
-
-fn no_home(error: &HomeError, login: &Login) -> Failure {
-    match error {
-        HomeError::OtherAccount { .. } => Failure::because(ExitStatus::Refused, texts::OTHER_ACCOUNT, error),
-        HomeError::OtherOwner { .. } => {
-            Failure::because(ExitStatus::Refused, texts::home_of_another_uid(login.as_str()), error)
-        }
-        _ => Failure::because(ExitStatus::Unavailable, texts::NO_HOME, error),
-    }
-}
-
-fn no_accounts(error: ImageAccountsError) -> Failure {
-    match error {
-        ImageAccountsError::Engine(error) => engine_failed(error),
-        error @ ImageAccountsError::Busy(_) => {
-            Failure::because(ExitStatus::TryAgain, texts::IMAGE_BUSY, &error)
-        }
-        error @ ImageAccountsError::Copies(..) => {
-            Failure::because(ExitStatus::TryAgain, texts::NO_BOX_FILES, &error)
-        }
-    }
 }

@@ -19,6 +19,9 @@ pub enum StartStep {
     Wait,
     /// The container is broken, or its spec has changed: remove it and create it again. The home stays.
     Recreate,
+    /// The image is gone, and the container has another user or network than the box must have now: change
+    /// nothing.
+    RefuseWithoutImage,
     /// The container was created for another user, or by another program: change nothing.
     Refuse,
 }
@@ -38,7 +41,11 @@ pub fn start_step(container: Option<&Container>, spec: &BoxSpec) -> StartStep {
         ContainerState::Paused => StartStep::Unpause,
         ContainerState::Busy => StartStep::Wait,
         // If the image no longer exists, the container cannot be created again, but it can be started.
-        ContainerState::Stopped if spec.image_id.is_empty() => StartStep::Start,
+        ContainerState::Stopped if spec.image_id.is_empty() => {
+            let keeps_apart =
+                container.user == spec.config.process.user.to_string() && container.network == spec.network;
+            if keeps_apart { StartStep::Start } else { StartStep::RefuseWithoutImage }
+        }
         // An update may have changed the limits since the container was created.
         ContainerState::Stopped if labels.spec == spec.hash() && container.limits == spec.limits() => {
             StartStep::Start
@@ -68,7 +75,9 @@ mod tests {
     }
 
     fn container(state: ContainerState, labels: Option<BoxLabels>) -> Container {
-        Container { id: "x".to_owned(), state, labels, limits: spec().limits(), ..Container::default() }
+        let (user, network) = ("1700000042:1700000042".to_owned(), "sshbox0".to_owned());
+        let (id, limits) = ("x".to_owned(), spec().limits());
+        Container { id, state, labels, limits, user, network, ..Container::default() }
     }
 
     fn labels(user: &str, spec: &str) -> BoxLabels {
@@ -119,6 +128,14 @@ mod tests {
         let step = |state| start_step(Some(&container(state, current.clone())), &without_image);
         assert_eq!(step(ContainerState::Stopped), StartStep::Start);
         assert_eq!(step(ContainerState::Dead), StartStep::Recreate);
+        // But not with the files of another user, or with another way out.
+        let change = |change: fn(&mut Container)| {
+            let mut container = container(ContainerState::Stopped, current.clone());
+            change(&mut container);
+            start_step(Some(&container), &without_image)
+        };
+        assert_eq!(change(|found| found.user = "1000:1000".to_owned()), StartStep::RefuseWithoutImage);
+        assert_eq!(change(|found| found.network = "bridge".to_owned()), StartStep::RefuseWithoutImage);
     }
 
     #[test]

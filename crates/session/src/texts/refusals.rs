@@ -58,6 +58,7 @@ pub const OTHER_ACCOUNT: &str =
     "the home of this name belongs to an earlier account; your admin must decide what to do with it";
 pub const UID_NOT_FOR_BOXES: &str = "your account names a uid that is not for boxes; tell your admin";
 pub const UID_TAKEN: &str = "the uid of your box belongs to another box; tell your admin";
+pub const UID_OF_HOST: &str = "the uid of your box belongs to a user of the host; tell your admin";
 pub const NO_UID: &str = "the host has no uid for your box; tell your admin";
 pub const NO_HOME: &str = "your home cannot be opened; tell your admin";
 pub const NO_DISK_SERVICE: &str =
@@ -68,6 +69,8 @@ pub const DISK_BUSY: &str = "your home is being worked on; try again in a minute
 pub const DISK_FAILED: &str = "your home cannot be prepared; tell your admin";
 pub const DISK_DAMAGED: &str =
     "the file system of your home is damaged; your admin must repair it, so do not try again";
+pub const DISK_REPAIR: &str =
+    "the file system of your home must be repaired, which takes a while; your admin must run sshbox quota";
 pub const IMAGE_MISSING: &str =
     "the image of your home is not on this host, and no other home is made in its place; tell your admin";
 pub const TWO_HOMES: &str =
@@ -242,6 +245,7 @@ mod tests {
             OTHER_ACCOUNT,
             UID_NOT_FOR_BOXES,
             UID_TAKEN,
+            UID_OF_HOST,
             NO_UID,
             NO_HOME,
             NO_DISK_SERVICE,
@@ -249,6 +253,7 @@ mod tests {
             DISK_BUSY,
             DISK_FAILED,
             DISK_DAMAGED,
+            DISK_REPAIR,
             IMAGE_MISSING,
             TWO_HOMES,
             NO_ENGINE,
@@ -297,6 +302,7 @@ mod tests {
         the home of this name belongs to an earlier account; your admin must decide what to do with it
         your account names a uid that is not for boxes; tell your admin
         the uid of your box belongs to another box; tell your admin
+        the uid of your box belongs to a user of the host; tell your admin
         the host has no uid for your box; tell your admin
         your home cannot be opened; tell your admin
         your home cannot be prepared; tell your admin that the disk service does not answer
@@ -304,6 +310,7 @@ mod tests {
         your home is being worked on; try again in a minute
         your home cannot be prepared; tell your admin
         the file system of your home is damaged; your admin must repair it, so do not try again
+        the file system of your home must be repaired, which takes a while; your admin must run sshbox quota
         the image of your home is not on this host, and no other home is made in its place; tell your admin
         this host has two homes for you, a directory and an image; your admin must decide which is yours
         the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin

@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 
-/// What `sshbox-wake` can request of `sshbox-disk`.
+/// What `sshbox-wake` and `sshbox chown` can request of `sshbox-disk`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskVerb {
     /// Make the home ready for a box that is about to start: create, mount, grow. Reply: `disk`, the
@@ -10,18 +10,15 @@ pub enum DiskVerb {
     Prepare,
     /// Apply a changed limit to the home of a running box. The reply is the same.
     Resize,
-    /// Unmount the home. Reply: `released`, `1` if it was mounted, else `0`.
-    Release,
 }
 
 impl DiskVerb {
-    const ALL: [Self; 3] = [Self::Prepare, Self::Resize, Self::Release];
+    const ALL: [Self; 2] = [Self::Prepare, Self::Resize];
 
     fn name(self) -> &'static str {
         match self {
             Self::Prepare => "prepare",
             Self::Resize => "resize",
-            Self::Release => "release",
         }
     }
 
