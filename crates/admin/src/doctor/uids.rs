@@ -216,7 +216,7 @@ mod tests {
     fn a13_a_group_with_a_uid_of_boxes_is_reported() {
         let found = groups(b"root:x:0:\nstaff:x:1700000001:alice\n");
         let result = judge_uids(BoxUser::Own, OWN, &found);
-        assert!(result.finding.starts_with("local group staff has a uid of the boxes"), "{}", result.finding);
+        assert!(result.finding.starts_with("local group staff has a uid or gid of the boxes"), "{}", result.finding);
         // What the files name already is not asked for again, and nobody has the rest.
         let roots = UidRange { first: 0, last: 0 };
         assert_eq!(named_by_service(roots, &found), []);
