@@ -51,7 +51,7 @@ pub fn disk(doctor: &Doctor) -> Checked {
         return Ok(fail(format!("{program} is not installed"), fix));
     }
     if !listens {
-        let start = "systemctl enable --now sshbox-disk.socket";
+        let start = "systemctl restart sshbox-wake.socket";
         return Ok(fail(format!("nobody listens at {DISK_SOCKET}: no box can be started"), start));
     }
     Ok(judge(backend, &unlimited(config)))

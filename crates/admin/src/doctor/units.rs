@@ -13,7 +13,7 @@ use std::process::Command;
 
 const ENABLE_WAKE: Remedy = Remedy::Run(&["systemctl", "enable", "--now", "sshbox-wake.socket"]);
 const ENABLE_REAP: Remedy = Remedy::Run(&["systemctl", "enable", "--now", "sshbox-reap.timer"]);
-const ENABLE_RECHECK: Remedy = Remedy::Run(&["systemctl", "enable", "--now", "sshbox-recheck.timer"]);
+const START_RECHECK: Remedy = Remedy::Run(&["systemctl", "start", "sshbox-recheck.timer"]);
 
 /// The properties of a unit, as `systemctl show` prints them.
 fn properties(doctor: &Doctor, unit: &str) -> Result<String, CheckResult> {
@@ -32,6 +32,8 @@ fn judge_unit(unit: &str, properties: &str, off: impl Fn(String) -> CheckResult)
     };
     match (get("ActiveState"), get("UnitFileState")) {
         ("active", "enabled") => ok("active, enabled"),
+        // Another unit starts it.
+        ("active", "static") => ok("active"),
         ("active", file) => warn(
             format!("{unit} is active, {file}: it does not start at boot"),
             format!("systemctl enable {unit}"),
@@ -59,7 +61,7 @@ pub fn reap(doctor: &Doctor) -> Checked {
 pub fn recheck(doctor: &Doctor) -> Checked {
     let unit = "sshbox-recheck.timer";
     let off = |finding| {
-        mend(format!("{finding}: a removed user or key keeps its open connections"), vec![ENABLE_RECHECK])
+        mend(format!("{finding}: a removed user or key keeps its open connections"), vec![START_RECHECK])
     };
     Ok(judge_unit(unit, &properties(doctor, unit)?, off))
 }
@@ -100,6 +102,7 @@ mod tests {
     fn a_unit_must_be_active_and_start_at_boot() {
         for (active, file, state, finding) in [
             ("active", "enabled", CheckState::Ok, "active, enabled"),
+            ("active", "static", CheckState::Ok, "active"),
             ("active", "disabled", CheckState::Warn, "x is active, disabled: it does not start at boot"),
             ("failed", "enabled", CheckState::Fail, "x is failed, enabled"),
             ("inactive", "", CheckState::Fail, "x is inactive, not installed"),
