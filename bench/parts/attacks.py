@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parts.client import Failed, Terminal, run, ssh, ssh_to
 from parts.engine import Engine
+from parts.subjects import box_of
 
 PROGRAM = Path(__file__).resolve().parent.parent.parent / "tests" / "attacks" / "attack.py"
 ATTACKER = ["-l", "attacker"]
@@ -88,7 +89,7 @@ def neighbour(bench, _, count):
 def prepare(engine):
     ssh("sshbox", "true", options=ATTACKER)
     update = {"Memory": MEMORY, "MemorySwap": MEMORY}
-    engine.call("POST", "/containers/sshbox-attacker/update", update)
+    engine.call("POST", f"/containers/{box_of('attacker')}/update", update)
     with open(PROGRAM, "rb") as program:
         ssh("sshbox", "cat > attack.py", options=ATTACKER, stdin=program)
 
@@ -117,8 +118,9 @@ def many_boxes(bench, measure, count):
     for number in range(wanted - len(boxes)):
         name = f"idle{number}"
         labels = {"sshbox.user": name, "sshbox.id": "1", "sshbox.spec": "x"}
-        engine.create(f"sshbox-{name}", body | {"Labels": labels})
-        made.append(f"sshbox-{name}")
+        # Under another name, sshbox would rename it.
+        engine.create(box_of(name), body | {"Labels": labels})
+        made.append(box_of(name))
     values = [
         tuple(1e3 * run(["/usr/sbin/sshbox", *command]) for command in (["list"], ["reap", "--dry-run"]))
         for _ in range(count)

@@ -217,3 +217,18 @@ fn mains_are_three_lines() {
         assert!(source.lines().count() <= 6, "{source}");
     }
 }
+
+/// Suites share one world, so a user that two tests have would have the home and the box of both.
+#[test]
+fn no_two_files_of_tests_have_a_user_in_common() {
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, text) in files_below(&["tests"]) {
+        for name in text.split("User::new(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            files.entry(name.to_owned()).or_default().insert(file.display().to_string());
+        }
+    }
+    assert!(files.len() > 100, "{}", files.len());
+    // The harness has one that many tests may use.
+    files.retain(|name, of| of.len() > 1 && name != "alice");
+    assert_eq!(files, BTreeMap::new());
+}

@@ -129,12 +129,12 @@ fn keys_can_come_from_files_without_a_web_app() {
         "url = \"file:///etc/sshbox/keys/{user}\"",
     );
     fs::create_dir_all("/etc/sshbox/keys").unwrap();
-    let user = User { name: "filed".to_owned() };
+    let user = User { name: "fromfile".to_owned() };
     assert!(refused(&user.ssh().run("echo in")));
-    fs::copy(format!("{STATE}/key.pub"), "/etc/sshbox/keys/filed").unwrap();
+    fs::copy(format!("{STATE}/key.pub"), "/etc/sshbox/keys/fromfile").unwrap();
     assert_eq!(user.says("echo in"), "in\n");
-    assert_eq!(user.says(WHOSE), "filed\n");
-    fs::remove_file("/etc/sshbox/keys/filed").unwrap();
+    assert_eq!(user.says(WHOSE), "fromfile\n");
+    fs::remove_file("/etc/sshbox/keys/fromfile").unwrap();
     assert!(refused(&user.ssh().run("echo in")));
 }
 
@@ -143,6 +143,15 @@ fn a18_a_login_name_of_a_new_account_is_refused_with_the_reason() {
     let _world = world();
     let user = User::new("reborn");
     user.says("echo secret > diary");
+    // Its home belongs to the uid of the first account, which `sshbox doctor` reports.
+    let _gone = Undo(|| {
+        let user = User { name: "reborn".to_owned() };
+        run("docker", &["rm", "-f", &user.container()]);
+        run(
+            "sh",
+            &["-c", &format!("rm -rf {0} {1}", user.home(), "/var/lib/sshbox/homes/.reborn.sshbox-id")],
+        );
+    });
     manage(&[
         "shell",
         "-c",

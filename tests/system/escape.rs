@@ -180,8 +180,8 @@ fn a9_a_box_passes_the_usual_checks_of_a_container() {
 #[test]
 fn a20_a_box_has_its_own_number_of_terminals_and_others_keep_theirs() {
     let _world = private_world();
-    let user = User::new("typist");
-    let neighbour = User::new("typist-next-door");
+    let user = User::new("ptyfiller");
+    let neighbour = User::new("pty-next-door");
     neighbour.says("true");
     assert!(
         user.says("cat /proc/self/mountinfo")

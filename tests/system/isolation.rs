@@ -225,7 +225,7 @@ fn the_effective_configuration_of_sshd_is_as_documented() {
         "kbdinteractiveauthentication no",
         "exposeauthinfo yes",
         "logingracetime 30",
-        "maxstartups 500:30:1000",
+        "maxstartups 150:30:300",
         "persourcemaxstartups 100",
         "persourcenetblocksize 32:64",
     ] {

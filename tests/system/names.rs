@@ -103,25 +103,25 @@ fn a9_no_box_learns_from_the_resolver_who_the_others_are() {
 #[test]
 fn p4_a_box_with_an_old_name_is_renamed_and_its_session_goes_on() {
     let _world = world_alone();
-    let user = User::new("upgraded");
+    let user = User::new("oldname");
     let mut session = user.ssh().begin(&["echo in; while read -r line; do echo \"got $line\"; done"]);
     assert_eq!(session.line(), "in");
     let id = user.inspect("{{.Id}}");
-    let old_name = || run("docker", &["rename", &id, "sshbox-upgraded"]);
+    let old_name = || run("docker", &["rename", &id, "sshbox-oldname"]);
     let (name, network) = (user.container(), network(&user));
 
     // The reaper renames it while it is in use.
     old_name();
-    let status = run("/usr/sbin/sshbox", &["status", "upgraded"]);
-    assert!(status.contains("sshbox-upgraded"), "{status}");
-    assert!(text(&reap(&["--dry-run"]).stdout).contains("upgraded: kept: a session is open"));
-    assert_eq!(run("docker", &["inspect", "--format", "{{.Name}}", &id]), "/sshbox-upgraded\n");
-    assert!(text(&reap(&[]).stdout).contains("upgraded: kept: a session is open"));
+    let status = run("/usr/sbin/sshbox", &["status", "oldname"]);
+    assert!(status.contains("sshbox-oldname"), "{status}");
+    assert!(text(&reap(&["--dry-run"]).stdout).contains("oldname: kept: a session is open"));
+    assert_eq!(run("docker", &["inspect", "--format", "{{.Name}}", &id]), "/sshbox-oldname\n");
+    assert!(text(&reap(&[]).stdout).contains("oldname: kept: a session is open"));
     assert_eq!(user.inspect("{{.Id}}"), id);
-    assert!(journal().contains(r#"box renamed user="upgraded" reason="it was named sshbox-upgraded""#));
-    let said = ask(&user, &["sshbox-upgraded".to_owned(), format!("{name}.{network}")], &[address(&user)]);
-    assert!(said.starts_with(&format!("sshbox-upgraded 0\n{name}.{network} 1\n")), "{said}");
-    assert!(said.lines().nth(2).unwrap().contains(&name) && !said.contains("upgraded."), "{said}");
+    assert!(journal().contains(r#"box renamed user="oldname" reason="it was named sshbox-oldname""#));
+    let said = ask(&user, &["sshbox-oldname".to_owned(), format!("{name}.{network}")], &[address(&user)]);
+    assert!(said.starts_with(&format!("sshbox-oldname 0\n{name}.{network} 1\n")), "{said}");
+    assert!(said.lines().nth(2).unwrap().contains(&name) && !said.contains("oldname."), "{said}");
     session.write(b"still here\n");
     assert_eq!(session.line(), "got still here");
 
@@ -131,11 +131,11 @@ fn p4_a_box_with_an_old_name_is_renamed_and_its_session_goes_on() {
     assert_eq!(user.says("@stop"), "your box is stopped; the next login starts it\n");
     assert_eq!(
         run("docker", &["inspect", "--format", "{{.Name}} {{.State.Status}}", &id]),
-        "/sshbox-upgraded exited\n"
+        "/sshbox-oldname exited\n"
     );
     assert_eq!(user.says("echo in"), "in\n");
     assert_eq!(user.inspect("{{.Id}}"), id);
-    let boxes = run("docker", &["ps", "--all", "--quiet", "--filter", "label=sshbox.user=upgraded"]);
+    let boxes = run("docker", &["ps", "--all", "--quiet", "--filter", "label=sshbox.user=oldname"]);
     assert_eq!(boxes.lines().count(), 1, "{boxes}");
 }
 
@@ -178,7 +178,7 @@ fn a2_a_container_with_only_the_label_of_a_user_is_left_alone() {
 /// A web app that answers every request with this account of one key, the one that all tests use.
 fn web_app(user: &str, fields: &str) -> String {
     let key = fs::read_to_string(format!("{STATE}/key.pub")).unwrap();
-    let account = format!(r#"{{"user":"{user}","id":1,"keys":["{}"],{fields}}}"#, key.trim());
+    let account = format!(r#"{{"user":"{user}","id":"of-{user}","keys":["{}"],{fields}}}"#, key.trim());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/{{user}}", listener.local_addr().unwrap());
     thread::spawn(move || {

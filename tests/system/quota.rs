@@ -73,7 +73,7 @@ fn a12_f14_a_home_in_an_image_has_a_hard_limit_and_a_full_one_works() {
     let _gone = Undo(|| forget(&user));
 
     // A home like any other, of its own file system.
-    assert_eq!(user.says("stat -c %U:%a ~; ls -A ~ | grep lost; true"), "user:700\n");
+    assert_eq!(user.says("stat -c %U:%a ~; ls -A ~ | grep lost; true"), "filler:700\n");
     assert!((20_000..32_768).contains(&size(&user)), "{}", size(&user));
     let options = run("findmnt", &["--noheadings", "--output", "OPTIONS,FSTYPE", &user.home()]);
     for option in ["nosuid", "nodev", "noatime", "discard", "ext4"] {

@@ -133,7 +133,7 @@ fn p14_a_refused_user_is_disconnected_and_an_outage_disconnects_no_one() {
 #[test]
 fn p14_the_timer_asks_only_about_users_whose_answer_is_old() {
     let _world = world();
-    let user = User::new("recent");
+    let user = User::new("revisited");
     let control = "/tmp/recent";
     let _connection = connection(&user, "key", control);
     assert_eq!(user.ssh_over(control).run("echo in").stdout, b"in\n");

@@ -47,17 +47,13 @@ fn a17_a_session_beyond_the_limit_is_refused_and_special_commands_are_not() {
 #[test]
 fn f26_a_session_works_with_the_files_of_an_earlier_release() {
     let _world = world();
-    let user = User::new("upgraded");
+    let user = User::new("slotted");
     let control = "/tmp/upgraded";
     let _connection = user.connects(control);
     assert_eq!(user.ssh_over(control).run("echo in").stdout, b"in\n");
-    let files = [
-        "users/upgraded/sessions",
-        "users/upgraded/pace",
-        "users/upgraded/limits",
-        "accounts/.upgraded.answer",
-    ]
-    .map(|name| format!("/run/sshbox/{name}"));
+    let files =
+        ["users/slotted/sessions", "users/slotted/pace", "users/slotted/limits", "accounts/.slotted.answer"]
+            .map(|name| format!("/run/sshbox/{name}"));
     for file in &files {
         fs::remove_file(file).unwrap();
     }
@@ -117,7 +113,7 @@ input()'"]);
 #[test]
 fn a17_a_flood_of_one_user_delays_the_start_of_another_box_by_little() {
     let _world = world();
-    let (flooder, user) = (User::new("flooder"), User::new("unmoved"));
+    let (flooder, user) = (User::new("flooding"), User::new("unmoved"));
     let control = "/tmp/flooder";
     let _connection = flooder.connects(control);
     flooder.says("true");

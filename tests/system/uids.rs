@@ -215,7 +215,7 @@ fn a13_the_doctor_reports_a_local_user_with_a_uid_of_boxes() {
     assert!(check().contains("each box has its own, from 1700000000-1799999999"), "{}", check());
     run("useradd", &["--uid", "1700000003", "--no-create-home", "squatter"]);
     let _gone = crate::harness::Undo(|| drop(run("userdel", &["squatter"])));
-    assert!(check().contains("local user squatter has a uid of the boxes (box.uids)"), "{}", check());
+    assert!(check().contains("local user squatter has a uid or gid of the boxes (box.uids)"), "{}", check());
 }
 
 #[test]

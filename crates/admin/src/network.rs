@@ -11,6 +11,7 @@ use host::network_rules::{LoadedRules, Mended, bridge_script};
 use host::networks::{CLOSED_NETWORK, OPEN_NETWORK};
 use rules::{Rules, RulesState};
 use serde_json::json;
+use session::atomic;
 use session::deadlines::HOST_PROGRAM;
 use session::escape::printable;
 use session::exit::{ExitStatus, Failure};
@@ -18,6 +19,8 @@ use session::journal::{Event, Field, log};
 use session::presence::{RUN, network_lock};
 use session::times::rfc3339;
 use std::fmt::Write as _;
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -45,6 +48,9 @@ struct ShowArguments {
     #[arg(long, conflicts_with = "json")]
     script: bool,
 }
+
+/// The error of the last `apply`, while it fails: a file in the runtime directory.
+const FAILURE: &str = "network.failure";
 
 /// What the kernel lacks if it cannot load the rules within the bridges.
 const NOT_WITHIN_BRIDGES: &str = "this kernel cannot filter within a bridge (nft_meta_bridge): boxes are kept \
@@ -78,10 +84,14 @@ fn apply(config: &Config) -> Result<ExitCode, Failure> {
         Ok::<_, String>((rules.state, loaded))
     };
     let (found, loaded) = apply().map_err(|error| {
-        log(PROGRAM, Event::NetworkRulesFailed, &[(Field::Error, &error)]);
+        // The timer tries again every 30 seconds: one entry for each error, not for each attempt.
+        if is_new(run, &error) {
+            log(PROGRAM, Event::NetworkRulesFailed, &[(Field::Error, &error)]);
+        }
         let advice = "boxes do not start until the rules are loaded";
         Failure { cause: error, ..Failure::new(ExitStatus::Unavailable, advice) }
     })?;
+    forget_failure(run);
     let said = match found {
         RulesState::Loaded => "the rules are loaded",
         RulesState::NotLoaded => "loaded the rules",
@@ -94,6 +104,22 @@ fn apply(config: &Config) -> Result<ExitCode, Failure> {
     }
     let note = if loaded.within_bridges { String::new() } else { format!("{NOT_WITHIN_BRIDGES}\n") };
     output::print(&format!("{said}\n{note}"))
+}
+
+/// Whether the last attempt did not fail with this error. Notes the error. If that is not possible, it is new.
+fn is_new(run: &Path, error: &str) -> bool {
+    let is_noted = fs::read(run.join(FAILURE)).is_ok_and(|noted| noted == error.as_bytes());
+    if !is_noted {
+        let note = |directory| atomic::replace(directory, FAILURE, error.as_bytes(), 0o600, None);
+        let _: io::Result<()> = atomic::directory(run).and_then(note);
+    }
+    !is_noted
+}
+
+/// The next failure is a new one.
+fn forget_failure(run: &Path) {
+    // Most often there is none.
+    let _ = fs::remove_file(run.join(FAILURE));
 }
 
 fn list(config: &Config, as_json: bool) -> Result<ExitCode, Failure> {
@@ -167,6 +193,17 @@ mod tests {
     use insta::assert_snapshot;
 
     #[test]
+    fn a13_an_error_is_new_once_until_it_changes_or_the_rules_are_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        forget_failure(dir.path());
+        assert!(is_new(dir.path(), "nft: a") && !is_new(dir.path(), "nft: a"));
+        assert!(is_new(dir.path(), "nft: b") && is_new(dir.path(), "nft: a"));
+        forget_failure(dir.path());
+        assert!(is_new(dir.path(), "nft: a"));
+        assert!(is_new(Path::new("/nonexistent"), "nft: a"));
+    }
+
+    #[test]
     fn what_boxes_can_reach_is_shown() {
         let settings =
             "[network]\nallow = ['10.0.0.5:3000', '[fd00::5]:53/udp']\ndeny = ['198.51.100.0/24']\n";
@@ -176,6 +213,7 @@ mod tests {
             script: String::new(),
             resolvers: vec!["10.0.0.53".parse().unwrap()],
             noted,
+            is_routed_whole: false,
         };
         let mended = Mended { times: 2, last: 1_800_000_000, found: "missing".to_owned() };
         let noted = LoadedRules { within_bridges: true, mended: Some(mended), ..LoadedRules::default() };

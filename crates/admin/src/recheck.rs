@@ -14,12 +14,11 @@ use host::config::Config;
 use host::limits::ContainerLimits;
 use host::recheck::{GROUP, RecheckAnswer, RecheckedUser};
 use identity::Login;
-use session::authorized_key::AuthorizedKey;
 use session::clock;
 use session::deadlines::{RECHECK, RECHECK_ANSWERS, WAKING};
 use session::exit::{ExitStatus, Failure};
 use session::journal::{Event, Field, log};
-use session::presence::{LockGuard, RUN, UserRuntimeDir, recheck_lock};
+use session::presence::{LockGuard, LoginAnswer, RUN, UserRuntimeDir, recheck_lock};
 use session::times::later;
 use session::wake_client;
 use session::wire::Verb;
@@ -68,7 +67,7 @@ pub fn run(arguments: &Arguments, config_path: &Path) -> Result<ExitCode, Failur
     };
     let end = later(Instant::now(), RECHECK);
     let users = match &arguments.user {
-        Some(user) => vec![KnownUser { login: user.clone(), age: None }],
+        Some(user) => vec![KnownUser { login: user.clone(), age: None, asked: None }],
         None => due::with_connections(Path::new(RUN), &Cache::new(&config.accounts.cache), &clock::now())
             .map_err(|error| again(&error))?,
     };
@@ -79,23 +78,30 @@ pub fn run(arguments: &Arguments, config_path: &Path) -> Result<ExitCode, Failur
         if Instant::now() >= end {
             break;
         }
-        match ask(config_path, group) {
-            Ok(answered) => answers.extend(answered),
+        let replies = match ask(config_path, group) {
+            Ok(replies) => replies,
             Err(error) => {
                 failure = Some(error);
                 break;
             }
+        };
+        // An outage, or no time was left: the next run asks about the others, and about them first.
+        let gave_up = replies.len() < group.len();
+        for (login, answer) in replies {
+            // If this fails, the user is asked about early in the next run, too.
+            let _ = UserRuntimeDir::of(Path::new(RUN), &login).write_asked(clock::boottime());
+            answers.insert(login, answer);
         }
-        // An outage: the next run asks about the others.
-        if group.iter().all(|user| !answers.contains_key(&user.login)) {
+        if gave_up {
             break;
         }
     }
     let cache = Cache::new(&config.accounts.cache);
-    let mut rows = Vec::new();
+    let mut done = Vec::new();
     for KnownUser { login, .. } in users {
         // A login may have brought a newer answer than the connections of the user were accepted with.
-        let answer = answers.remove(&login).or_else(|| last_answer(&cache, &login));
+        let answer = answers.remove(&login).filter(|answer| *answer != RecheckAnswer::Nothing);
+        let answer = answer.or_else(|| last_answer(&cache, &login));
         let closed = match &answer {
             Some(answer) => revoke::close_connections(&login, answer).unwrap_or_else(|error| {
                 log_failure(&login, &error.to_string());
@@ -103,6 +109,11 @@ pub fn run(arguments: &Arguments, config_path: &Path) -> Result<ExitCode, Failur
             }),
             None => 0,
         };
+        done.push((login, answer, closed));
+    }
+    // Last: changing the limits of one user can take minutes, and nobody else's connections wait for that.
+    let mut rows = Vec::new();
+    for (login, answer, closed) in done {
         let is_refused = matches!(answer, Some(RecheckAnswer::Refused { .. }));
         let limits = if is_refused || Instant::now() >= end { "" } else { update_limits(&config, &login) };
         rows.push(Row { user: login.to_string(), answer: words(answer.as_ref()), closed, limits });
@@ -124,11 +135,19 @@ fn lock(patience: Duration) -> io::Result<Option<LockGuard>> {
     }
 }
 
-/// The last answer that accepted the user.
+/// The last answer that a login has brought.
 fn last_answer(cache: &Cache, login: &Login) -> Option<RecheckAnswer> {
-    let keys = cache.read(login)?.account.keys;
-    let keys = keys.iter().filter_map(|line| AuthorizedKey::parse(line).ok());
-    Some(RecheckAnswer::Accepted { fingerprints: keys.map(|key| key.fingerprint().to_owned()).collect() })
+    let (now, record) = (clock::now(), cache.read(login));
+    match RecheckAnswer::last(record.as_ref(), cache.last_outcome(login, &now), &now) {
+        // Other users share the user's place in the cache, so a refusal may be noted here alone. Sessions are
+        // refused by that note already.
+        RecheckAnswer::Nothing => {
+            let noted = UserRuntimeDir::of(Path::new(RUN), login).login_answer();
+            let refused = || RecheckAnswer::Refused { reason: "a login was refused".to_owned() };
+            (noted == Some(LoginAnswer::Refused)).then(refused)
+        }
+        answer => Some(answer),
+    }
 }
 
 fn another_runs() -> Failure {
@@ -140,7 +159,7 @@ fn log_failure(login: &Login, error: &str) {
     log(super::PROGRAM, Event::RecheckFailed, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
 }
 
-/// The answers of the account source about these users. Those without an answer are left out.
+/// What the account source replied about these users. Those that it was not asked about are left out.
 fn ask(config: &Path, users: &[&KnownUser]) -> Result<Vec<(Login, RecheckAnswer)>, Failure> {
     let mut command = explain::sshbox_keys(config)?;
     command.arg("--recheck");
@@ -157,12 +176,11 @@ fn ask(config: &Path, users: &[&KnownUser]) -> Result<Vec<(Login, RecheckAnswer)
     Ok(parse(&ended.out, users))
 }
 
-/// The answers in the output of `sshbox-keys`, about these users and no others.
+/// The replies in the output of `sshbox-keys`, about these users and no others.
 fn parse(output: &str, users: &[&KnownUser]) -> Vec<(Login, RecheckAnswer)> {
     let lines = output.lines().filter_map(|line| serde_json::from_str::<RecheckedUser>(line).ok());
     let about = |RecheckedUser { user, answer }| {
-        let login = users.iter().find(|known| known.login.as_str() == user)?.login.clone();
-        (answer != RecheckAnswer::Nothing).then_some((login, answer))
+        Some((users.iter().find(|known| known.login.as_str() == user)?.login.clone(), answer))
     };
     lines.filter_map(about).collect()
 }
@@ -206,7 +224,7 @@ mod tests {
 
     #[test]
     fn p14_only_whole_answers_about_the_users_in_question_count() {
-        let user = |name: &str| KnownUser { login: parse_login(name).unwrap(), age: None };
+        let user = |name: &str| KnownUser { login: parse_login(name).unwrap(), age: None, asked: None };
         let (alice, bob) = (user("alice"), user("bob"));
         let output = "{\"user\":\"alice\",\"is\":\"accepted\",\"fingerprints\":[\"SHA256:a\"]}\n\
             {\"user\":\"mallory\",\"is\":\"refused\",\"reason\":\"x\"}\n\
@@ -215,7 +233,8 @@ mod tests {
         let answers = parse(output, &[&alice, &bob]);
         let fingerprints = vec!["SHA256:a".to_owned()];
         assert_eq!(answers, [(alice.login.clone(), RecheckAnswer::Accepted { fingerprints })]);
-        assert_eq!(parse("{\"user\":\"alice\",\"is\":\"nothing\"}\n", &[&alice]), []);
+        let nothing = (alice.login.clone(), RecheckAnswer::Nothing);
+        assert_eq!(parse("{\"user\":\"alice\",\"is\":\"nothing\"}\n", &[&alice, &bob]), [nothing]);
         assert_eq!(words(None), output::UNKNOWN);
     }
 }

@@ -5,6 +5,7 @@
 //! both when their process ends.
 
 mod account_note;
+mod asked_note;
 mod limits_note;
 mod locks;
 mod login_answer;

@@ -101,6 +101,7 @@ fn session(
     if let Some(advice) = client_request::too_long(request) {
         return Err(Failure::new(ExitStatus::Usage, advice));
     }
+    admission::wait_for_turn(runtime_dir)?;
     let Connection { presence, init, master } = connect::connect(login, runtime_dir, request, sessions_max)?;
     let began = clock::boottime();
     if master.is_some() && request.run == Run::Shell {

@@ -128,7 +128,7 @@ impl KeyRequest {
         let account = match found {
             Ok(account) => account,
             // Then the cached account may exist, too.
-            Err(NoAccount::Unknown(NO_ANSWER)) if no_descriptors() => {
+            Err(NoAccount::Unknown(NO_ANSWER) | NoAccount::Unreachable) if no_descriptors() => {
                 let fields: [FieldValue<'_>; 2] =
                     [(Field::User, &login.as_str()), (Field::Error, &NO_DESCRIPTORS)];
                 log(PROGRAM, Event::AccountSourceFailed, &fields);

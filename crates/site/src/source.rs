@@ -79,6 +79,27 @@ impl std::error::Error for SourceError {
     }
 }
 
+impl SourceError {
+    /// Whether the account source was not reached, so that a question about another user would hardly fare
+    /// better. Any other error may be about this user alone.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Timeout(_) | Self::Thread(_) => true,
+            Self::Http(error) => matches!(
+                **error,
+                ureq::Error::Io(_)
+                    | ureq::Error::Timeout(_)
+                    | ureq::Error::HostNotFound
+                    | ureq::Error::ConnectionFailed
+                    | ureq::Error::Tls(_)
+                    | ureq::Error::Rustls(_)
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// A reply of the account source.
 #[derive(Debug)]
 pub struct SourceReply {

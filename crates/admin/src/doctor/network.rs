@@ -124,7 +124,13 @@ mod tests {
     #[test]
     fn a13_rules_that_are_not_loaded_fail_and_repairs_are_reported() {
         let judged = |state, noted: LoadedRules| {
-            judge_rules(&Rules { state, script: String::new(), resolvers: Vec::new(), noted: Some(noted) })
+            judge_rules(&Rules {
+                state,
+                script: String::new(),
+                resolvers: Vec::new(),
+                noted: Some(noted),
+                is_routed_whole: false,
+            })
         };
         let whole = LoadedRules { within_bridges: true, ..LoadedRules::default() };
         for state in [RulesState::NotLoaded, RulesState::Missing, RulesState::Changed, RulesState::Outdated] {

@@ -50,6 +50,16 @@ pub struct Rules {
     pub resolvers: Vec<IpAddr>,
     /// What was loaded last.
     pub noted: Option<LoadedRules>,
+    /// Whether the table for routed packets is as it should be.
+    pub is_routed_whole: bool,
+}
+
+/// How nft(8) lists the tables in the kernel, without counters and the elements of sets. `None` if one is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Listed {
+    routed: Option<String>,
+    /// `None` also if the kernel cannot load it.
+    bridged: Option<String>,
 }
 
 impl Rules {
@@ -57,7 +67,7 @@ impl Rules {
     pub fn wanted(config: &NetworkConfig) -> Self {
         let resolvers = resolvers(&read(HOST_RESOLVERS), &read(ENGINE_RESOLVERS));
         let script = script(config, &resolvers);
-        Self { state: RulesState::NotLoaded, script, resolvers, noted: None }
+        Self { state: RulesState::NotLoaded, script, resolvers, noted: None, is_routed_whole: false }
     }
 
     /// Compares them with those in the kernel.
@@ -67,11 +77,15 @@ impl Rules {
     pub fn compared(self, run: &Path) -> Result<Self, String> {
         let noted = LoadedRules::read(run);
         let within_bridges = noted.as_ref().is_some_and(|noted| noted.within_bridges);
-        let state = judge(noted.as_ref(), &self.script, listing(within_bridges)?.as_deref());
-        Ok(Self { state, noted, ..self })
+        let listed = listed(within_bridges)?;
+        let state = judge(noted.as_ref(), &self.script, &listed);
+        let is_routed_whole =
+            noted.as_ref().is_some_and(|noted| is_routed_whole(noted, &self.script, &listed));
+        Ok(Self { state, noted, is_routed_whole, ..self })
     }
 
-    /// Loads them, and notes that. On an error the note of rules that are no longer there is removed, so that
+    /// Loads them, and notes that. Leaves the table for routed packets alone if it is as it should be: to replace it
+    /// would empty the sets with the connections of boxes, and each box could open as many again. On an error the note of rules that are no longer there is removed, so that
     /// no box starts without them.
     ///
     /// # Errors
@@ -87,44 +101,66 @@ impl Rules {
     }
 
     fn try_to_load(&self, run: &Path) -> Result<LoadedRules, String> {
-        succeeded(nft(&["-f", "-"], &self.script)?)?;
+        if !self.is_routed_whole {
+            succeeded(nft(&["-f", "-"], &self.script)?)?;
+        }
+        // This table has no sets.
         let within_bridges = nft(&["-f", "-"], &bridge_script())?.succeeded();
-        let listing = listing(within_bridges)?.ok_or("the rules were gone again at once")?;
+        let listed = listed(within_bridges)?;
+        let (Some(listing), true) = (listed.routed, listed.bridged.is_some() == within_bridges) else {
+            return Err("the rules were gone again at once".to_owned());
+        };
+        let bridge_listing = listed.bridged.unwrap_or_default();
         let before = self.noted.as_ref().and_then(|noted| noted.mended.as_ref());
         let mended = match self.state {
             RulesState::Missing => Some(Mended::again(before, "missing")),
             RulesState::Changed => Some(Mended::again(before, "changed")),
             RulesState::Loaded | RulesState::NotLoaded | RulesState::Outdated => before.cloned(),
         };
-        let loaded = LoadedRules { script: self.script.clone(), listing, within_bridges, mended };
-        loaded.write(run).map_err(|error| format!("cannot write to {}: {error}", run.display()))?;
+        let script = self.script.clone();
+        let loaded = LoadedRules { script, listing, bridge_listing, within_bridges, mended };
+        if self.noted.as_ref() != Some(&loaded) {
+            loaded.write(run).map_err(|error| format!("cannot write to {}: {error}", run.display()))?;
+        }
         Ok(loaded)
     }
 }
 
-/// `listing` is what the kernel has now, if it has the table.
-fn judge(noted: Option<&LoadedRules>, script: &str, listing: Option<&str>) -> RulesState {
-    match (noted, listing) {
-        (None, _) => RulesState::NotLoaded,
-        (Some(_), None) => RulesState::Missing,
-        (Some(noted), Some(listing)) if noted.listing != listing => RulesState::Changed,
-        (Some(noted), Some(_)) if noted.script != script => RulesState::Outdated,
-        (Some(_), Some(_)) => RulesState::Loaded,
+/// `listed` is what the kernel has now.
+fn judge(noted: Option<&LoadedRules>, script: &str, listed: &Listed) -> RulesState {
+    let Some(noted) = noted else { return RulesState::NotLoaded };
+    let (routed, bridged) = (listed.routed.as_ref(), listed.bridged.as_ref());
+    let is_missing = routed.is_none() || noted.within_bridges && bridged.is_none();
+    let has_bridge_changed = noted.within_bridges && bridged != Some(&noted.bridge_listing);
+    if is_missing {
+        RulesState::Missing
+    } else if routed != Some(&noted.listing) || has_bridge_changed {
+        RulesState::Changed
+    } else if noted.script != script {
+        RulesState::Outdated
+    } else {
+        RulesState::Loaded
     }
 }
 
-/// The rules in the kernel, without counters and the elements of sets. `None` if a table is missing.
-fn listing(within_bridges: bool) -> Result<Option<String>, String> {
-    let mut listing = String::new();
-    for table in [TABLE].into_iter().chain(within_bridges.then_some(BRIDGE_TABLE)) {
-        let words = ["-s", "-t", "list", "table"].into_iter().chain(table.split(' '));
-        let ended = nft(&words.collect::<Vec<_>>(), "")?;
-        if !ended.succeeded() && ended.err.contains("No such file or directory") {
-            return Ok(None);
-        }
-        listing += &succeeded(ended)?.out;
+/// Whether the table for routed packets is as it should be, whatever the other one is like.
+fn is_routed_whole(noted: &LoadedRules, script: &str, listed: &Listed) -> bool {
+    noted.script == script && listed.routed.as_ref() == Some(&noted.listing)
+}
+
+/// The tables in the kernel.
+fn listed(within_bridges: bool) -> Result<Listed, String> {
+    let bridged = if within_bridges { listing(BRIDGE_TABLE)? } else { None };
+    Ok(Listed { routed: listing(TABLE)?, bridged })
+}
+
+fn listing(table: &str) -> Result<Option<String>, String> {
+    let words = ["-s", "-t", "list", "table"].into_iter().chain(table.split(' '));
+    let ended = nft(&words.collect::<Vec<_>>(), "")?;
+    if !ended.succeeded() && ended.err.contains("No such file or directory") {
+        return Ok(None);
     }
-    Ok(Some(listing))
+    Ok(Some(succeeded(ended)?.out))
 }
 
 fn nft(arguments: &[&str], input: &str) -> Result<Ended, String> {
@@ -166,7 +202,34 @@ mod tests {
             (Some(&noted), "newer", Some("rules"), RulesState::Outdated),
             (Some(&noted), "new", Some("rules"), RulesState::Loaded),
         ] {
-            assert_eq!(judge(noted, script, listing), state, "{script} {listing:?}");
+            let listed = Listed { routed: listing.map(str::to_owned), bridged: None };
+            assert_eq!(judge(noted, script, &listed), state, "{script} {listing:?}");
+        }
+    }
+
+    #[test]
+    fn a13_the_table_with_the_connections_of_boxes_stays_if_only_the_other_one_is_not_right() {
+        let whole = LoadedRules {
+            script: "new".to_owned(),
+            listing: "rules".to_owned(),
+            bridge_listing: "bridges".to_owned(),
+            within_bridges: true,
+            ..LoadedRules::default()
+        };
+        let not_filtered =
+            LoadedRules { within_bridges: false, bridge_listing: String::new(), ..whole.clone() };
+        for (noted, script, routed, bridged, state, stays) in [
+            (&whole, "new", Some("rules"), Some("bridges"), RulesState::Loaded, true),
+            (&whole, "new", Some("rules"), Some("bri"), RulesState::Changed, true),
+            (&whole, "new", Some("rules"), None, RulesState::Missing, true),
+            (&not_filtered, "new", Some("rules"), None, RulesState::Loaded, true),
+            (&whole, "new", None, Some("bridges"), RulesState::Missing, false),
+            (&whole, "new", Some("ru"), Some("bridges"), RulesState::Changed, false),
+            (&whole, "newer", Some("rules"), Some("bridges"), RulesState::Outdated, false),
+        ] {
+            let listed = Listed { routed: routed.map(str::to_owned), bridged: bridged.map(str::to_owned) };
+            assert_eq!(judge(Some(noted), script, &listed), state, "{listed:?}");
+            assert_eq!(is_routed_whole(noted, script, &listed), stays, "{listed:?}");
         }
     }
 }

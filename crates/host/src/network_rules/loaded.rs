@@ -16,8 +16,10 @@ const FILE: &str = "network";
 pub struct LoadedRules {
     /// The input of nft(8).
     pub script: String,
-    /// How nft(8) listed the rules right after they were loaded.
+    /// How nft(8) listed the rules for routed packets right after they were loaded.
     pub listing: String,
+    /// The same for the rules within the bridges; empty if the kernel could not load them.
+    pub bridge_listing: String,
     /// Whether the kernel could also load the rules within the bridges.
     pub within_bridges: bool,
     /// When they were missing or changed and were loaded again; since boot.

@@ -57,6 +57,8 @@ struct Start<'a> {
     grace: Duration,
     /// The text that the init shows at the first login.
     welcome_text: String,
+    /// The limits of the account, as the note about them has them.
+    limits: String,
     /// Reports each step to the caller when it begins.
     progress: &'a Progress<'a>,
 }
@@ -119,16 +121,13 @@ pub async fn start(
         mount: &config.container.mount,
         grace: config.reap.grace.0,
         welcome_text: welcome_text(login.as_str(), &status_of_missing(&spec), idle_timeout.0),
+        limits: limits.changeable(),
         progress,
     };
     let event = tokio::time::timeout(START, advance_or_without_lxcfs(&start, spec, without_lxcfs))
         .await
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::TOO_SLOW, &error))??;
     runtime_dir.write_box_account(account_id).map_err(no_runtime_dir)?;
-    if matches!(event, Some((Event::BoxCreated | Event::BoxStarted, _))) {
-        // If this fails, the next recheck compares the limits with those that the engine has.
-        let _ = runtime_dir.write_applied_limits(&limits.changeable());
-    }
     Ok(RequestOutcome { reply: Fields::default().with("running", b""), event })
 }
 
@@ -307,6 +306,9 @@ async fn run(start: &Start<'_>, id: &str) -> Result<bool, Failure> {
     }
     // The start does not depend on it. After an error the user is told about the last stop once more.
     let _ = start.runtime_dir.mark_restarted();
+    // If this fails, the next recheck compares the limits with those that the engine has. A box that was only
+    // paused keeps its limits, and the note about them.
+    let _ = start.runtime_dir.write_applied_limits(&start.limits);
     Ok(true)
 }
 

@@ -34,6 +34,8 @@ pub async fn update(config: &Config, login: &Login) -> Result<RequestOutcome, Fa
             let io_weight = if has_io_weight() { wanted.io_weight } else { container.limits.io_weight };
             apply(&engine, &container, CgroupLimits { io_weight, ..wanted }).await
         }
+        // It keeps its limits when it goes on. Without a new note, the next recheck asks again.
+        Some(container) if container.state == ContainerState::Paused => return Ok(outcome(false)),
         _ => Ok(false),
     };
     // Also for a box that does not run, which gets these limits when it starts, and after a refusal: limits

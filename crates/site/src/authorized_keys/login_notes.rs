@@ -39,7 +39,7 @@ impl LoginNotes<'_> {
         let answer = match found {
             Ok(account) => self.accepted(account),
             Err(NoAccount::Refused(_)) => LoginAnswer::Refused,
-            Err(NoAccount::Unknown(_)) => return,
+            Err(NoAccount::Unknown(_) | NoAccount::Unreachable) => return,
         };
         if runtime_dir.has_login_answer() {
             // An error is in the journal. Sessions begin as after the answer before.

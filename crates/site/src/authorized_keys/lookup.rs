@@ -21,13 +21,17 @@ pub enum NoAccount {
     Refused(&'static str),
     /// There is no answer that serves.
     Unknown(&'static str),
+    /// The same, since the account source cannot be reached.
+    Unreachable,
 }
 
 impl NoAccount {
     /// The reason.
     pub fn reason(self) -> &'static str {
-        let (Self::Refused(reason) | Self::Unknown(reason)) = self;
-        reason
+        match self {
+            Self::Refused(reason) | Self::Unknown(reason) => reason,
+            Self::Unreachable => NO_ANSWER,
+        }
     }
 }
 
@@ -55,7 +59,7 @@ pub fn account(
         CacheDecision::Ask(cached) => {
             let serves = if cached.is_some() { "the cached account" } else { "nothing" };
             match (ask(config, login, cache, timeout, &now, serves), cached) {
-                (Err(NoAccount::Unknown(_)), Some(cached)) => Ok(*cached),
+                (Err(NoAccount::Unknown(_) | NoAccount::Unreachable), Some(cached)) => Ok(*cached),
                 (answer, _) => answer,
             }
         }
@@ -85,12 +89,13 @@ fn ask(
     let parsed = match reply {
         Ok(parsed) => parsed,
         Err(error) => {
+            let none = if error.is_outage() { NoAccount::Unreachable } else { NoAccount::Unknown(NO_ANSWER) };
             let error = chain(&error);
             let fields: [FieldValue<'_>; 3] =
                 [(Field::User, &login.as_str()), (Field::Error, &error), (Field::Serves, &serves)];
             log(PROGRAM, Event::AccountSourceFailed, &fields);
             log_failed_write(cache, login, cache.store_outcome(login, LookupOutcome::Failed, requested));
-            return Err(NoAccount::Unknown(NO_ANSWER));
+            return Err(none);
         }
     };
     let report = |event, reason: &str| {
