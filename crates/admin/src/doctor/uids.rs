@@ -31,15 +31,18 @@ struct HostUids {
 pub fn uids(doctor: &Doctor) -> Checked {
     let config = doctor.config()?;
     let read = |path: &str| fs::read(path).unwrap_or_default();
-    let mut others = accounts(&read("/etc/passwd"));
+    let mut others = accounts("local user", &read("/etc/passwd"));
+    if config.container.user == BoxUser::Own {
+        // Then the gid of a box is its uid.
+        let groups = accounts("local group", &read("/etc/group")).into_iter();
+        // Most users have a group of their own with the same number: one name is enough.
+        let own: Vec<_> = groups.filter(|group| !is_known(group.first, &others)).collect();
+        others.extend(own);
+    }
     for path in ["/etc/subuid", "/etc/subgid"] {
         others.extend(namespaces(path, &read(path)));
     }
     if config.container.user == BoxUser::Own {
-        let groups = groups(&read("/etc/group")).into_iter();
-        // Most users have a group of their own with the same number: one name is enough.
-        let own: Vec<_> = groups.filter(|group| !is_known(group.first, &others)).collect();
-        others.extend(own);
         others.extend(named_by_service(config.container.uids, &others));
     }
     Ok(judge_uids(config.container.user, config.container.uids, &others))
@@ -91,23 +94,14 @@ fn judge_uids(user: BoxUser, own: UidRange, others: &[HostUids]) -> CheckResult 
     }
 }
 
-/// The accounts in passwd(5).
-fn accounts(passwd: &[u8]) -> Vec<HostUids> {
-    numbers(passwd, "local user")
-}
-
-/// The groups in group(5).
-fn groups(group: &[u8]) -> Vec<HostUids> {
-    numbers(group, "local group")
-}
-
-fn numbers(file: &[u8], kind: &str) -> Vec<HostUids> {
+/// The accounts in passwd(5), or the groups in group(5): both have the number in the third field.
+fn accounts(kind: &str, text: &[u8]) -> Vec<HostUids> {
     let parse = |line: &str| {
         let mut fields = line.split(':');
-        let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
-        Some(HostUids { owner: format!("{kind} {name}"), first: uid, last: uid })
+        let (name, number) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        Some(HostUids { owner: format!("{kind} {name}"), first: number, last: number })
     };
-    String::from_utf8_lossy(file).lines().filter_map(parse).collect()
+    String::from_utf8_lossy(text).lines().filter_map(parse).collect()
 }
 
 /// The ranges in subuid(5) and subgid(5).
@@ -181,7 +175,7 @@ mod tests {
     const OWN: UidRange = UidRange { first: 1_700_000_000, last: 1_799_999_999 };
 
     fn judge(user: BoxUser, passwd: &str, subuid: &str) -> CheckResult {
-        let mut others = accounts(passwd.as_bytes());
+        let mut others = accounts("local user", passwd.as_bytes());
         others.extend(namespaces("/etc/subuid", subuid.as_bytes()));
         judge_uids(user, OWN, &others)
     }
@@ -208,20 +202,21 @@ mod tests {
             CheckState::Ok
         );
         assert_eq!(judge(fixed, "bob:x:1001:1000::/:\n", all).state, CheckState::Warn);
+        let groups = accounts("local group", b"root:x:0:\nstaff:x:1700000009:bob,carol\n");
+        let result = judge_uids(BoxUser::Own, OWN, &groups);
+        assert_eq!(result.state, CheckState::Fail);
+        assert!(result.finding.starts_with("local group staff has"), "{}", result.finding);
         let login = BoxUser::Fixed(UidGid { uid: UID_BASE + 5, gid: 1 });
         assert_eq!(judge(login, passwd, all).state, CheckState::Fail);
     }
 
     #[test]
-    fn a13_a_group_with_a_uid_of_boxes_is_reported() {
-        let found = groups(b"root:x:0:\nstaff:x:1700000001:alice\n");
-        let result = judge_uids(BoxUser::Own, OWN, &found);
-        assert!(result.finding.starts_with("local group staff has a uid or gid of the boxes"), "{}", result.finding);
-        // What the files name already is not asked for again, and nobody has the rest.
+    fn a13_the_name_service_tells_who_else_has_a_uid_of_boxes() {
         let roots = UidRange { first: 0, last: 0 };
-        assert_eq!(named_by_service(roots, &found), []);
         let root = named_by_service(roots, &[]);
         assert_eq!(root.first().map(|root| &*root.owner), Some("user root"));
+        // What the files name already is not asked for again.
+        assert_eq!(named_by_service(roots, &accounts("local user", b"root:x:0:\n")), []);
     }
 
     #[test]
