@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Longest output that is read, in bytes.
-const LONGEST: u64 = 4096;
+const LONGEST: u64 = 1 << 20;
 
 /// Time between two checks whether a program has ended.
 const POLL: Duration = Duration::from_millis(2);
