@@ -3,6 +3,7 @@
 //! change the directory, so a path in it stays what it was.
 
 use crate::error::DiskError;
+use host::quota::copy_name;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
@@ -20,9 +21,8 @@ use std::time::{Duration, Instant};
 /// Time between two attempts to lock a home.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// What an image is called while it is made, and while the home that it copies is in use.
+/// What an image is called while it is made.
 const NEW: &str = "new";
-const COPIED: &str = "copied";
 
 /// The files of one image.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl ImageFiles {
 
     /// Whether there is a complete copy of a home.
     pub fn copy_exists(&self) -> Result<bool, DiskError> {
-        self.is_file(&self.beside(COPIED))
+        self.is_file(&copy_name(&self.name))
     }
 
     fn is_file(&self, name: &str) -> Result<bool, DiskError> {
@@ -124,18 +124,18 @@ impl ImageFiles {
 
     /// The new image is a complete copy of a home.
     pub fn finish_copy(&self) -> Result<(), DiskError> {
-        self.remove(&self.beside(COPIED))?;
-        self.rename(&self.beside(NEW), &self.beside(COPIED))
+        self.remove(&copy_name(&self.name))?;
+        self.rename(&self.beside(NEW), &copy_name(&self.name))
     }
 
     /// The home that was copied has been moved aside: the copy becomes the image.
     pub fn use_copy(&self) -> Result<(), DiskError> {
-        self.rename(&self.beside(COPIED), &self.name)
+        self.rename(&copy_name(&self.name), &self.name)
     }
 
     /// Removes the copy of a home that is still in use. Nothing is lost: the home itself is there.
     pub fn discard_copy(&self) -> Result<(), DiskError> {
-        self.remove(&self.beside(COPIED))
+        self.remove(&copy_name(&self.name))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {

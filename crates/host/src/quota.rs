@@ -58,8 +58,28 @@ impl fmt::Display for Backend {
 /// Whether `sshbox-disk` must prepare the home of `login` before a box uses it.
 #[must_use]
 pub fn concerns(config: &Config, login: &Login) -> bool {
+    let home = config.container.home.fill(login);
+    let home = Path::new(&home);
     // Also with `quota = "none"`: a home that is in an image stays there.
-    Backend::of(config) != Backend::None || is_mount_point(Path::new(&config.container.home.fill(login)))
+    Backend::of(config) != Backend::None
+        || is_mount_point(home)
+        || (home.symlink_metadata().is_err() && has_image(config, login))
+}
+
+/// The name of a complete copy of a home, which becomes the image with this name.
+#[must_use]
+pub fn copy_name(image: &str) -> String {
+    format!(".{image}.copied")
+}
+
+/// Whether there is an image of the home of `login`, or a complete copy that becomes one.
+#[must_use]
+pub fn has_image(config: &Config, login: &Login) -> bool {
+    let image = config.disk.image.fill(login);
+    let image = Path::new(&image);
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    let copy = image.with_file_name(copy_name(&name));
+    [image, &copy].iter().any(|path| path.symlink_metadata().is_ok())
 }
 
 /// Whether this is the directory over which the image of a home is mounted, and nothing is mounted there:
@@ -141,6 +161,7 @@ impl FileSystem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_file_system_says_whether_it_enforces_projects() {
@@ -164,6 +185,26 @@ mod tests {
     fn every_16_kib_are_a_file_and_no_home_has_few() {
         assert_eq!(DiskLimit::of_bytes(50 << 30).files, 3_276_800);
         assert_eq!(DiskLimit::of_bytes(1 << 20).files, FILES_MIN);
+    }
+
+    #[test]
+    fn p5_a_home_is_in_its_image_although_its_mount_point_is_missing() {
+        let (dir, alice) = (tempfile::tempdir().unwrap(), Login::parse(b"alice").unwrap());
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let mut config = Config::default();
+        config.disk.quota = QuotaMode::None;
+        config.disk.image = path("{user}.img").parse().unwrap();
+        config.container.home = path("{user}").parse().unwrap();
+        assert!(!has_image(&config, &alice) && !concerns(&config, &alice));
+        for name in ["alice.img", ".alice.img.copied"] {
+            fs::write(path(name), "").unwrap();
+            assert!(has_image(&config, &alice) && concerns(&config, &alice), "{name}");
+            fs::remove_file(path(name)).unwrap();
+        }
+        // A home that is a directory stays one.
+        fs::create_dir(path("alice")).unwrap();
+        fs::write(path("alice.img"), "").unwrap();
+        assert!(!concerns(&config, &alice));
     }
 
     #[test]
