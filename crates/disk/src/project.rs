@@ -107,14 +107,21 @@ fn parse_id(line: &str) -> Option<u32> {
 fn set_limit(config: &Config, id: u32, limit: DiskLimit) -> Result<(), DiskError> {
     let homes = host::quota::homes(config);
     let found = FileSystem::of(&homes).ok_or(DiskError::NoFileSystem(homes))?;
+    if !found.enforces_projects {
+        return Err(DiskError::NotEnforced(found.mount_point));
+    }
     let arguments = setquota(id, limit, &found.mount_point);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = tools::run("setquota", &arguments, Some(DISK_PROGRAM)).and_then(tools::Ended::must_succeed);
     match result {
-        Err(_) if found.kind == "xfs" => {
+        Err(error) if found.kind == "xfs" => {
             let arguments = xfs_quota(id, limit, &found.mount_point);
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            tools::run("xfs_quota", &arguments, Some(DISK_PROGRAM))?.must_succeed().map(drop)
+            match tools::run("xfs_quota", &arguments, Some(DISK_PROGRAM)) {
+                // The first program is the one that an admin should have.
+                Err(DiskError::NotInstalled(..)) => Err(error),
+                ended => ended?.must_succeed().map(drop),
+            }
         }
         other => other.map(drop),
     }
