@@ -210,17 +210,29 @@ fn p5_f13_no_other_home_is_made_in_place_of_an_image() {
         let _none = Changed::config(QUOTA.1, "quota = \"none\"");
         assert!(refusal(&user).contains("no other home is made in its place"));
     }
+    // Neither the disk of the homes nor that of the images is mounted.
+    fs::remove_dir(user.home()).unwrap();
+    for quota in [QUOTA.0, "quota = \"none\"", QUOTA.1] {
+        let _quota = (quota != QUOTA.1).then(|| Changed::config(QUOTA.1, quota));
+        let said = refusal(&user);
+        assert!(said.contains("your home is missing on this host"), "{quota}: {said}");
+        assert!(!Path::new(&user.home()).exists() && !image.exists(), "{quota}");
+    }
     // Damage that needs an admin: no file system at all.
     fs::copy("/etc/passwd", &image).unwrap();
     assert!(refusal(&user).contains("the file system of your home is damaged"));
     fs::rename(&away, &image).unwrap();
 
     // A second home.
-    fs::remove_dir(user.home()).unwrap();
+    let _ = fs::remove_dir(user.home());
     fs::create_dir(user.home()).unwrap();
     assert!(refusal(&user).contains("two homes"));
     fs::remove_dir(user.home()).unwrap();
-    assert_eq!(user.says("cat note"), "mine\n");
+    {
+        // The mount point was on a disk that is not mounted: the home is in its image all the same.
+        let _none = Changed::config(QUOTA.1, "quota = \"none\"");
+        assert_eq!(user.says("cat note"), "mine\n");
+    }
 
     // Without the service the login says so.
     stop(&user);

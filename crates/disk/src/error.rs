@@ -22,6 +22,8 @@ pub enum DiskError {
     TwoHomes(PathBuf, PathBuf),
     /// A program cannot be started.
     Start(&'static str, io::Error),
+    /// A program is not on this host: its name, and the package that has it.
+    NotInstalled(&'static str, &'static str),
     /// A program failed: its name, its status, its last words.
     Program(&'static str, String, String),
     /// A program took too long and was killed.
@@ -36,6 +38,8 @@ pub enum DiskError {
     InUse(PathBuf),
     /// The file system of the homes is not known, so it cannot enforce a quota.
     NoFileSystem(PathBuf),
+    /// The file system is mounted without project quotas.
+    NotEnforced(PathBuf),
     /// Not enough space on the host: the path, and how many bytes are free and needed.
     NoSpace(PathBuf, u64, u64),
 }
@@ -58,6 +62,7 @@ impl DiskError {
             Self::Timeout(..) => (ExitStatus::TryAgain, texts::DISK_TOO_SLOW),
             Self::Damaged(_) => (ExitStatus::Unavailable, texts::DISK_DAMAGED),
             Self::RepairTooLong(_) => (ExitStatus::Unavailable, texts::DISK_REPAIR),
+            Self::NotInstalled(..) | Self::NotEnforced(_) => (ExitStatus::Config, texts::DISK_NOT_SET_UP),
             Self::ImageMissing(_) => (ExitStatus::Unavailable, texts::IMAGE_MISSING),
             Self::TwoHomes(..) => (ExitStatus::Unavailable, texts::TWO_HOMES),
             Self::Untrusted(_) => (ExitStatus::Config, texts::DISK_FAILED),
@@ -82,6 +87,9 @@ impl fmt::Display for DiskError {
                 write!(f, "both {} and {} exist; move one of them away", home.display(), image.display())
             }
             Self::Start(program, _) => write!(f, "cannot run {program}"),
+            Self::NotInstalled(program, package) => {
+                write!(f, "{program} is not installed; run apt install {package}")
+            }
             Self::Program(program, status, words) => write!(f, "{program}: {status}: {words}"),
             Self::Timeout(program, time) => write!(f, "{program} did not end within {time:?}"),
             Self::Damaged(image) => {
@@ -97,6 +105,9 @@ impl fmt::Display for DiskError {
             Self::Busy(path) => write!(f, "another program has locked {}", path.display()),
             Self::InUse(path) => write!(f, "{} is in use", path.display()),
             Self::NoFileSystem(path) => write!(f, "the file system of {} is not known", path.display()),
+            Self::NotEnforced(path) => {
+                write!(f, "{} enforces no project quotas; mount it with prjquota", path.display())
+            }
             Self::NoSpace(path, free, needed) => {
                 write!(f, "{} has {free} bytes free and {needed} are needed", path.display())
             }

@@ -3,7 +3,7 @@
 //! change the directory, so a path in it stays what it was.
 
 use crate::error::DiskError;
-use host::quota::COPIED;
+use host::quota::copy_name;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
@@ -82,7 +82,7 @@ impl ImageFiles {
 
     /// Whether there is a complete copy of a home.
     pub fn copy_exists(&self) -> Result<bool, DiskError> {
-        self.is_file(&self.beside(COPIED))
+        self.is_file(&copy_name(&self.name))
     }
 
     fn is_file(&self, name: &str) -> Result<bool, DiskError> {
@@ -130,18 +130,18 @@ impl ImageFiles {
 
     /// The new image is a complete copy of a home.
     pub fn finish_copy(&self) -> Result<(), DiskError> {
-        self.remove(&self.beside(COPIED))?;
-        self.rename(&self.beside(NEW), &self.beside(COPIED))
+        self.remove(&copy_name(&self.name))?;
+        self.rename(&self.beside(NEW), &copy_name(&self.name))
     }
 
     /// The home that was copied has been moved aside: the copy becomes the image.
     pub fn use_copy(&self) -> Result<(), DiskError> {
-        self.rename(&self.beside(COPIED), &self.name)
+        self.rename(&copy_name(&self.name), &self.name)
     }
 
     /// Removes the copy of a home that is still in use. Nothing is lost: the home itself is there.
     pub fn discard_copy(&self) -> Result<(), DiskError> {
-        self.remove(&self.beside(COPIED))
+        self.remove(&copy_name(&self.name))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {

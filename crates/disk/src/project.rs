@@ -3,6 +3,7 @@
 //!
 //! `/var/lib/sshbox/projects` says which id belongs to which user: one line each, `ID NAME`. The id on the
 //! directory does not, because the owner of a file can change its project (the filter of a box forbids that).
+//! If the file is lost, a home that alone has an id of ours keeps it, and no new home gets an id that a home has.
 
 use crate::error::DiskError;
 use crate::home_dir::{HomeDir, HomeKind};
@@ -14,8 +15,10 @@ use identity::Login;
 use nix::sys::stat::Mode;
 use session::atomic;
 use session::deadlines::DISK_PROGRAM;
+use session::presence::TEMPORARY_USER_PREFIX;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The directory and the file with the project ids.
@@ -24,6 +27,9 @@ const NOTE: &str = "projects";
 
 /// The first project id, above those that people choose by hand.
 const FIRST: u32 = 1_900_000_000;
+
+/// Most directories whose project one call of lsattr(1) prints.
+const AT_ONCE: usize = 1000;
 
 /// Prepares the home: a new one gets a project before its user owns it, one that has a project gets its
 /// limit, any other stays without.
@@ -34,10 +40,19 @@ pub fn prepare(
     kind: HomeKind,
     limit: DiskLimit,
 ) -> Result<Prepared, DiskError> {
-    let id = match (kind, noted(login)?) {
-        (HomeKind::Plain, None) => return Ok(Prepared::done(Backend::None)),
-        (_, Some(id)) => id,
-        (_, None) => allocate(login)?,
+    let id = match noted(login)? {
+        Some(id) => id,
+        None if kind != HomeKind::Plain => allocate(config, login)?,
+        None => {
+            let Some(found) = project_of(&home.path)?.filter(|id| *id >= FIRST) else {
+                return Ok(Prepared::done(Backend::None));
+            };
+            let Some(id) = note_again(config, login, found)? else {
+                let note = format!("another home has its project id {found}, too; sshbox quota gives it one");
+                return Ok(Prepared { backend: Backend::None, note: Some(note) });
+            };
+            id
+        }
     };
     if kind != HomeKind::Plain {
         // Closed and root's: `home::ensure` hands it over.
@@ -54,7 +69,7 @@ pub fn prepare(
 pub fn convert(config: &Config, login: &Login, home: &Path, limit: DiskLimit) -> Result<(), DiskError> {
     let id = match noted(login)? {
         Some(id) => id,
-        None => allocate(login)?,
+        None => allocate(config, login)?,
     };
     let (path, number) = (home.to_string_lossy(), id.to_string());
     // Links, FIFOs and sockets hold no data, and cannot be marked.
@@ -80,22 +95,33 @@ fn project_of(home: &Path) -> Result<Option<u32>, DiskError> {
 /// The project in a line of lsattr(1): ` 1900000000 --------------e----P-- /path`. `None` without inheritance,
 /// because then new files would not count.
 fn parse_project(line: &str) -> Option<u32> {
-    let mut words = line.split_whitespace();
-    let id = words.next()?.parse().ok()?;
-    words.next()?.contains('P').then_some(id)
+    let flags = line.split_whitespace().nth(1)?;
+    parse_id(line).filter(|_| flags.contains('P'))
+}
+
+/// The project in a line of lsattr(1), inherited or not.
+fn parse_id(line: &str) -> Option<u32> {
+    line.split_whitespace().next()?.parse().ok()
 }
 
 fn set_limit(config: &Config, id: u32, limit: DiskLimit) -> Result<(), DiskError> {
     let homes = host::quota::homes(config);
     let found = FileSystem::of(&homes).ok_or(DiskError::NoFileSystem(homes))?;
+    if !found.enforces_projects {
+        return Err(DiskError::NotEnforced(found.mount_point));
+    }
     let arguments = setquota(id, limit, &found.mount_point);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = tools::run("setquota", &arguments, Some(DISK_PROGRAM)).and_then(tools::Ended::must_succeed);
     match result {
-        Err(_) if found.kind == "xfs" => {
+        Err(error) if found.kind == "xfs" => {
             let arguments = xfs_quota(id, limit, &found.mount_point);
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            tools::run("xfs_quota", &arguments, Some(DISK_PROGRAM))?.must_succeed().map(drop)
+            match tools::run("xfs_quota", &arguments, Some(DISK_PROGRAM)) {
+                // The first program is the one that an admin should have.
+                Err(DiskError::NotInstalled(..)) => Err(error),
+                ended => ended?.must_succeed().map(drop),
+            }
         }
         other => other.map(drop),
     }
@@ -124,20 +150,59 @@ fn noted(login: &Login) -> Result<Option<u32>, DiskError> {
     Ok(find(&read()?, login))
 }
 
-/// Notes a new project id for a user. Only one process at a time does that.
-fn allocate(login: &Login) -> Result<u32, DiskError> {
+/// Notes a new project id for a user.
+fn allocate(config: &Config, login: &Login) -> Result<u32, DiskError> {
+    let id = note(login, |text| Ok(next(text, &on_homes(config)?)))?;
+    id.ok_or_else(|| DiskError::file("find a free project id in", note_path())(io::ErrorKind::StorageFull))
+}
+
+/// Notes the project id that the home of a user has, after the note was lost. `None` if it is not theirs alone.
+fn note_again(config: &Config, login: &Login, id: u32) -> Result<Option<u32>, DiskError> {
+    note(login, |text| Ok(is_theirs_alone(id, text, &on_homes(config)?).then_some(id)))
+}
+
+/// Notes the id that `choose` finds, unless the user has one. Only one process at a time does that.
+fn note(
+    login: &Login,
+    choose: impl FnOnce(&str) -> Result<Option<u32>, DiskError>,
+) -> Result<Option<u32>, DiskError> {
     let failed = || DiskError::file("write", note_path());
     let lock = fs::File::open(DIRECTORY).map_err(failed())?;
     lock.lock().map_err(failed())?;
     let text = read()?;
     if let Some(id) = find(&text, login) {
-        return Ok(id);
+        return Ok(Some(id));
     }
-    let id = next(&text);
+    let Some(id) = choose(&text)? else { return Ok(None) };
     let text = format!("{text}{id} {login}\n");
     let directory = atomic::directory(Path::new(DIRECTORY)).map_err(failed())?;
     atomic::replace(directory, NOTE, text.as_bytes(), 0o600, None).map_err(failed())?;
-    Ok(id)
+    Ok(Some(id))
+}
+
+/// The project ids of all directories beside the homes, each as often as it occurs. Enters none of them.
+fn on_homes(config: &Config) -> Result<Vec<u32>, DiskError> {
+    let homes = host::quota::homes(config);
+    let failed = || DiskError::file("list", homes.clone());
+    let device = fs::metadata(&homes).map_err(failed())?.dev();
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(&homes).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        // Does not follow a link. A directory on another file system has a project of that one.
+        let counts = entry.metadata().is_ok_and(|found| found.is_dir() && found.dev() == device);
+        let name = entry.file_name();
+        // The homes of the doctor's users have none, and go at any moment.
+        if counts && !name.to_string_lossy().starts_with(TEMPORARY_USER_PREFIX) {
+            paths.push(entry.path().to_string_lossy().into_owned());
+        }
+    }
+    let mut found = Vec::new();
+    for some in paths.chunks(AT_ONCE) {
+        let arguments: Vec<&str> = ["-p", "-d"].into_iter().chain(some.iter().map(String::as_str)).collect();
+        let listed = tools::run("lsattr", &arguments, Some(DISK_PROGRAM))?.must_succeed()?;
+        found.extend(listed.lines().filter_map(parse_id));
+    }
+    Ok(found)
 }
 
 fn note_path() -> PathBuf {
@@ -162,9 +227,17 @@ fn find(text: &str, login: &Login) -> Option<u32> {
     lines(text).find(|(_, name)| *name == login.as_str()).map(|(id, _)| id)
 }
 
-/// An id that no user has or had.
-fn next(text: &str) -> u32 {
-    lines(text).map(|(id, _)| id).max().map_or(FIRST, |id| id.saturating_add(1).max(FIRST))
+/// An id that no user has or had, and no home.
+fn next(text: &str, on_homes: &[u32]) -> Option<u32> {
+    let last = lines(text).map(|(id, _)| id).filter(|id| *id >= FIRST).max();
+    // The highest number means "no project".
+    let mut free = last.map_or(Some(FIRST), |id| id.checked_add(1))?..u32::MAX;
+    free.find(|id| !on_homes.contains(id))
+}
+
+/// Whether this id, which one home has, belongs to no other user and no other home.
+fn is_theirs_alone(id: u32, text: &str, on_homes: &[u32]) -> bool {
+    !lines(text).any(|(noted, _)| noted == id) && on_homes.iter().filter(|other| **other == id).count() == 1
 }
 
 #[cfg(test)]
@@ -177,9 +250,27 @@ mod tests {
         let text = "1900000000 alice\n1900000001 bob\n";
         assert_eq!(find(text, &login("bob")), Some(1_900_000_001));
         assert_eq!(find(text, &login("bo")), None);
-        assert_eq!((next(""), next(text)), (FIRST, 1_900_000_002));
+        assert_eq!((next("", &[]), next(text, &[])), (Some(FIRST), Some(1_900_000_002)));
         // A line that is cut short or was written by hand.
-        assert_eq!(next("7 carol\nnonsense\n19000"), FIRST);
+        assert_eq!(next("7 carol\nnonsense\n19000", &[]), Some(FIRST));
+        // No id is left.
+        assert_eq!(next("4294967295 zoe\n", &[]), None);
+    }
+
+    #[test]
+    fn a12_without_the_note_no_two_users_get_one_id() {
+        // The homes of earlier users are still there, and one has no project.
+        let homes = [FIRST, FIRST + 2, 0];
+        assert_eq!(next("", &homes), Some(FIRST + 1));
+        assert_eq!(next("1900000001 dora\n", &homes), Some(FIRST + 3));
+        // Their homes keep their ids.
+        assert!(is_theirs_alone(FIRST, "1900000001 dora\n", &homes));
+        // But not one that a new user or another home has.
+        assert!(!is_theirs_alone(FIRST, "1900000000 dora\n", &homes));
+        assert!(!is_theirs_alone(FIRST, "", &[FIRST, FIRST]));
+        // Inherited or not: the content of the home counts.
+        assert_eq!(parse_id(" 1900000000 --------------e------- /srv/alice\n"), Some(FIRST));
+        assert_eq!(parse_id("lsattr: Operation not supported"), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Longest output that is read, in bytes.
-const LONGEST: u64 = 4096;
+const LONGEST: u64 = 1 << 20;
 
 /// Time between two checks whether a program has ended.
 const POLL: Duration = Duration::from_millis(2);
@@ -59,7 +59,11 @@ pub fn run(name: &'static str, arguments: &[&str], deadline: Option<Duration>) -
     command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8");
     // Ctrl-C at the terminal of an admin must not end a program that moves data.
     command.process_group(0);
-    let mut child = command.stdin(Stdio::null()).stdout(share()?).stderr(share()?).spawn().map_err(failed)?;
+    let child = command.stdin(Stdio::null()).stdout(share()?).stderr(share()?).spawn();
+    let mut child = child.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => DiskError::NotInstalled(name, package(name)),
+        _ => failed(error),
+    })?;
     let status = wait(&mut child, deadline).map_err(failed)?;
     let Some(status) = status else {
         return Err(DiskError::Timeout(name, deadline.unwrap_or_default()));
@@ -68,6 +72,18 @@ pub fn run(name: &'static str, arguments: &[&str], deadline: Option<Duration>) -
     let mut output = output;
     output.rewind().and_then(|()| output.take(LONGEST).read_to_end(&mut text)).map_err(failed)?;
     Ok(Ended { name, status, output: String::from_utf8_lossy(&text).into_owned() })
+}
+
+/// The package that has a program.
+fn package(name: &str) -> &'static str {
+    match name {
+        "setquota" => "quota",
+        "xfs_quota" => "xfsprogs",
+        "losetup" => "mount",
+        "cp" => "coreutils",
+        "find" => "findutils",
+        _ => "e2fsprogs",
+    }
 }
 
 /// The status; `None` if the deadline passed and the program was killed.
@@ -101,6 +117,15 @@ mod tests {
         let began = Instant::now();
         let error = shell("exec sleep 60", Duration::from_millis(50)).unwrap_err();
         assert!(matches!(error, DiskError::Timeout("sh", _)) && began.elapsed() < second);
-        assert!(matches!(run("sshbox-no-such-program", &[], None), Err(DiskError::Start(..))));
+        assert!(matches!(run("/", &[], None), Err(DiskError::Start(..))));
+    }
+
+    #[test]
+    fn a_program_that_is_not_installed_is_named_with_its_package() {
+        let error = run("sshbox-no-such-program", &[], None).unwrap_err();
+        assert!(matches!(error, DiskError::NotInstalled(..)), "{error}");
+        let failure = DiskError::NotInstalled("setquota", package("setquota")).failure();
+        assert_eq!(failure.cause, "setquota is not installed; run apt install quota");
+        assert!(failure.advice.contains("sshbox doctor"), "{}", failure.advice);
     }
 }

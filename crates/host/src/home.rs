@@ -9,11 +9,13 @@ mod account_note;
 pub mod change_owner;
 mod create;
 mod error;
+mod known;
 mod owners;
 #[cfg(test)]
 mod tests;
 
 pub use error::HomeError;
+pub use known::{KNOWN_HOMES, is_lost, remember};
 pub use owners::owners;
 
 use crate::config::{Template, UidGid};

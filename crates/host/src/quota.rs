@@ -18,9 +18,6 @@ const BYTES_PER_FILE: u64 = 16 << 10;
 /// Fewest files that a home may have, whatever its size.
 const FILES_MIN: u64 = 1024;
 
-/// The end of the name of a complete copy of a home that is still in use.
-pub const COPIED: &str = "copied";
-
 /// What enforces the limit of a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,6 +63,12 @@ pub fn concerns(config: &Config, login: &Login) -> bool {
     Backend::of(config) != Backend::None || is_unmounted(config, login) || has_image(config, login)
 }
 
+/// The name of a complete copy of a home, which becomes the image with this name.
+#[must_use]
+pub fn copy_name(image: &str) -> String {
+    format!(".{image}.copied")
+}
+
 /// Whether the home is in an image and the image is not mounted.
 #[must_use]
 pub fn is_unmounted(config: &Config, login: &Login) -> bool {
@@ -75,10 +78,11 @@ pub fn is_unmounted(config: &Config, login: &Login) -> bool {
 
 /// Whether the home has an image, or a complete copy that becomes its image. An image that cannot be looked at
 /// counts: otherwise a new home could be made beside it.
-fn has_image(config: &Config, login: &Login) -> bool {
+#[must_use]
+pub fn has_image(config: &Config, login: &Login) -> bool {
     let image = PathBuf::from(config.disk.image.fill(login));
     let name = image.file_name().unwrap_or_default().to_string_lossy();
-    let copy = image.with_file_name(format!(".{name}.{COPIED}"));
+    let copy = image.with_file_name(copy_name(&name));
     [image, copy].iter().any(|path| !matches!(lstat(path), Err(Errno::ENOENT | Errno::ENOTDIR)))
 }
 
@@ -161,6 +165,7 @@ impl FileSystem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_file_system_says_whether_it_enforces_projects() {
@@ -184,6 +189,26 @@ mod tests {
     fn every_16_kib_are_a_file_and_no_home_has_few() {
         assert_eq!(DiskLimit::of_bytes(50 << 30).files, 3_276_800);
         assert_eq!(DiskLimit::of_bytes(1 << 20).files, FILES_MIN);
+    }
+
+    #[test]
+    fn p5_a_home_is_in_its_image_although_its_mount_point_is_missing() {
+        let (dir, alice) = (tempfile::tempdir().unwrap(), Login::parse(b"alice").unwrap());
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let mut config = Config::default();
+        config.disk.quota = QuotaMode::None;
+        config.disk.image = path("{user}.img").parse().unwrap();
+        config.container.home = path("{user}").parse().unwrap();
+        assert!(!has_image(&config, &alice) && !concerns(&config, &alice));
+        for name in ["alice.img", ".alice.img.copied"] {
+            fs::write(path(name), "").unwrap();
+            assert!(has_image(&config, &alice) && concerns(&config, &alice), "{name}");
+            fs::remove_file(path(name)).unwrap();
+        }
+        // A home that is a directory stays one.
+        fs::create_dir(path("alice")).unwrap();
+        fs::write(path("alice.img"), "").unwrap();
+        assert!(!concerns(&config, &alice));
     }
 
     #[test]

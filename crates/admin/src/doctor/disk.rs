@@ -47,14 +47,22 @@ pub fn disk(doctor: &Doctor) -> Checked {
         Backend::Image => lacking(&IMAGE_PROGRAMS),
     };
     if let Some(program) = problem {
-        let fix = "apt install e2fsprogs mount, and quota for project quotas";
-        return Ok(fail(format!("{program} is not installed"), fix));
+        return Ok(not_installed(program));
     }
     if !listens {
         let start = "systemctl restart sshbox-wake.socket";
         return Ok(fail(format!("nobody listens at {DISK_SOCKET}: no box can be started"), start));
     }
     Ok(judge(backend, &unlimited(config)))
+}
+
+fn not_installed(program: &str) -> CheckResult {
+    let package = match program {
+        "setquota" => "quota",
+        "losetup" => "mount",
+        _ => "e2fsprogs",
+    };
+    fail(format!("{program} is not installed"), format!("apt install {package}"))
 }
 
 fn judge(backend: Backend, unlimited: &[String]) -> CheckResult {
@@ -108,6 +116,8 @@ mod tests {
         let result = judge(Backend::Image, &names);
         assert_eq!(result.state, CheckState::Warn);
         assert_eq!(result.finding, "image for new homes; 4 from before have no limit: ada, bob, carol …");
+        let result = not_installed("setquota");
+        assert_eq!((result.state, result.fix.as_deref()), (CheckState::Fail, Some("apt install quota")));
         assert!(is_installed("sh") && !is_installed("sshbox-no-such-program"));
     }
 }

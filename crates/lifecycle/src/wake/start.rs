@@ -83,6 +83,7 @@ pub async fn start(
         box_user::claim(&config.container, login, &account, claims).map_err(|error| no_user(&error))?;
     let home = home::ensure(&config.container.home, login, account.id.as_deref(), user)
         .map_err(|error| no_home(&error, login))?;
+    disk::remember(login, &home);
     let is_limited = home::disk_usage(&home).is_some_and(|disk| disk.limit.is_some());
     runtime_dir.write_home_limited(is_limited).map_err(no_runtime_dir)?;
     // Images of earlier releases look names up in this file.

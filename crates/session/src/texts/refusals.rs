@@ -67,10 +67,14 @@ pub const DISK_TOO_SLOW: &str =
     "your home takes too long to prepare; try again in a minute, then tell your admin";
 pub const DISK_BUSY: &str = "your home is being worked on; try again in a minute";
 pub const DISK_FAILED: &str = "your home cannot be prepared; tell your admin";
+pub const DISK_NOT_SET_UP: &str =
+    "the host cannot limit your home, so your box does not start; tell your admin to run sshbox doctor";
 pub const DISK_DAMAGED: &str =
     "the file system of your home is damaged; your admin must repair it, so do not try again";
 pub const DISK_REPAIR: &str =
     "the file system of your home must be repaired, which takes a while; your admin must run sshbox quota";
+pub const HOME_MISSING: &str =
+    "your home is missing on this host, and no other home is made in its place; tell your admin";
 pub const IMAGE_MISSING: &str =
     "the image of your home is not on this host, and no other home is made in its place; tell your admin";
 pub const TWO_HOMES: &str =
@@ -252,8 +256,10 @@ mod tests {
             DISK_TOO_SLOW,
             DISK_BUSY,
             DISK_FAILED,
+            DISK_NOT_SET_UP,
             DISK_DAMAGED,
             DISK_REPAIR,
+            HOME_MISSING,
             IMAGE_MISSING,
             TWO_HOMES,
             NO_ENGINE,
@@ -309,8 +315,10 @@ mod tests {
         your home takes too long to prepare; try again in a minute, then tell your admin
         your home is being worked on; try again in a minute
         your home cannot be prepared; tell your admin
+        the host cannot limit your home, so your box does not start; tell your admin to run sshbox doctor
         the file system of your home is damaged; your admin must repair it, so do not try again
         the file system of your home must be repaired, which takes a while; your admin must run sshbox quota
+        your home is missing on this host, and no other home is made in its place; tell your admin
         the image of your home is not on this host, and no other home is made in its place; tell your admin
         this host has two homes for you, a directory and an image; your admin must decide which is yours
         the container engine does not run, so boxes cannot be started, stopped or shown; tell your admin
