@@ -205,10 +205,11 @@ mod tests {
             assert!(has_image(&config, &alice) && concerns(&config, &alice), "{name}");
             fs::remove_file(path(name)).unwrap();
         }
-        // A home that is a directory stays one.
+        // Beside a directory: `sshbox-disk` decides which of the two is the home.
         fs::create_dir(path("alice")).unwrap();
-        fs::write(path("alice.img"), "").unwrap();
         assert!(!concerns(&config, &alice));
+        fs::write(path("alice.img"), "").unwrap();
+        assert!(concerns(&config, &alice));
     }
 
     #[test]
