@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """tests/package/engine.py SOCKET OLDEST NEWEST: a fake Docker engine with one box, that of alice, which
-has exited just after it was listed.
+has an earlier name, and has exited just after it was listed.
 
 It supports the API versions from OLDEST to NEWEST (such as 1.44), rejects others with Docker's error
 messages, and treats a request without a version as NEWEST. It runs until its parent kills it.
@@ -12,10 +12,11 @@ import re
 import socketserver
 import sys
 
+LABELS = {"sshbox.user": "alice", "sshbox.id": "1", "sshbox.spec": "0"}
 ALICE = {
     "Id": "c1",
-    "Labels": {"sshbox.user": "alice"},
-    "Config": {"Labels": {"sshbox.user": "alice"}, "Image": "sshbox-user:latest"},
+    "Name": "/sshbox-alice",
+    "Config": {"Labels": LABELS, "Image": "sshbox-user:latest"},
     "State": {"Status": "exited", "StartedAt": "2026-01-01T00:00:00Z", "FinishedAt": "0001-01-01T00:00:00Z"},
 }
 
@@ -40,8 +41,8 @@ class Engine(http.server.BaseHTTPRequestHandler):
             self.reply(200, "OK")
         elif path == "/containers/json":
             # In this list, State is a string; in a container's details it is an object.
-            self.reply(200, [{"Id": "c1", "Labels": ALICE["Labels"], "State": "running"}])
-        elif path in ("/containers/c1/json", "/containers/sshbox-alice/json"):
+            self.reply(200, [{"Id": "c1", "Names": ["/sshbox-alice"], "Labels": LABELS, "State": "running"}])
+        elif path == "/containers/c1/json":
             self.reply(200, ALICE)
         else:
             self.reply(404, {"message": "page not found"})
