@@ -32,7 +32,7 @@ fn asyncssh() {
     record(
         "asyncssh",
         &version,
-        "run, exit status and signal, pty and resize, sftp, scp, 50 sessions at once over one connection",
+        "run, exit status and signal, pty and resize, sftp, scp, 30 sessions at once over one connection",
     );
 }
 

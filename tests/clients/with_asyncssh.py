@@ -29,11 +29,12 @@ async def main():
             await process.wait()
             assert process.exit_status == 5, process.exit_status
 
-        # Fifty concurrent sessions, each with its own output and status. They wait for each other, so
+        # Thirty concurrent sessions, of 32 that one connection may have, each with its own output and
+        # status. They wait for each other, so
         # that all of them are open at the same time.
-        command = "mkdir -p all; : >all/{0}; until [ $(ls all | wc -l) -ge 50 ]; do sleep 0.1; done; echo {0}; exit {0}"
-        results = await asyncio.gather(*(connection.run(command.format(number)) for number in range(50)))
-        assert [(r.stdout, r.exit_status) for r in results] == [(f"{n}\n", n) for n in range(50)]
+        command = "mkdir -p all; : >all/{0}; until [ $(ls all | wc -l) -ge 30 ]; do sleep 0.1; done; echo {0}; exit {0}"
+        results = await asyncio.gather(*(connection.run(command.format(number)) for number in range(30)))
+        assert [(r.stdout, r.exit_status) for r in results] == [(f"{n}\n", n) for n in range(30)]
 
         # Files.
         with open("file", "wb") as file:

@@ -67,9 +67,8 @@ fn f24_a_hundred_concurrent_boxes_all_work_and_the_reaper_decides_on_each() {
     let users: Vec<User> = User::many(&names).into_iter().map(|(user, _)| user).collect();
     let _boxes = ContainerCleanup(users.clone());
     let running = || {
-        let ids =
-            run("docker", &["ps", "-q", "--filter", "label=sshbox.user", "--filter", "name=^sshbox-box"]);
-        ids.lines().count()
+        let users = run("docker", &["ps", "--format", "{{.Label \"sshbox.user\"}}"]);
+        users.lines().filter(|user| user.starts_with("box")).count()
     };
 
     let began = Instant::now();

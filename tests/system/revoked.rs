@@ -134,14 +134,14 @@ fn p14_a_refused_user_is_disconnected_and_an_outage_disconnects_no_one() {
 fn p14_the_timer_asks_only_about_users_whose_answer_is_old() {
     let _world = world();
     let user = User::new("revisited");
-    let control = "/tmp/recent";
+    let control = "/tmp/revisited";
     let _connection = connection(&user, "key", control);
     assert_eq!(user.ssh_over(control).run("echo in").stdout, b"in\n");
     let table = run("/usr/sbin/sshbox", &["recheck"]);
-    assert!(table.lines().any(|line| line.starts_with("recent ")), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("revisited ")), "{table}");
     let asked = || {
         let log = fs::read_to_string(format!("{STATE}/access.log")).unwrap();
-        log.lines().filter(|line| line.contains("GET /sshbox/accounts/recent ")).count()
+        log.lines().filter(|line| line.contains("GET /sshbox/accounts/revisited ")).count()
     };
     let before = asked();
     run("/usr/sbin/sshbox", &["recheck"]);

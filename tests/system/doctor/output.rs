@@ -13,7 +13,7 @@ fn in_a_working_world_no_check_fails_and_nothing_is_left_behind() {
     let began = user.inspect("{{.State.StartedAt}}");
     let (found, status) = run_doctor(&[]);
     // Other tests of this world remove the rules for packets, which is reported until the next boot.
-    let to_know_of = ["updates", "box", "network-rules", "cgroups", "disk"];
+    let to_know_of = ["updates", "box", "network-rules", "cgroups", "disk", "homes-mount"];
     for one in &found {
         // No systemd runs in a world.
         let systemd = matches!(&*one.id, "sshd-service" | "reap-timer" | "recheck-timer");

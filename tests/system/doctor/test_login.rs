@@ -75,6 +75,6 @@ fn a_temporary_user_is_no_other_user_and_only_root_can_create_one() {
     assert!(Path::new(&registered.home()).exists());
     assert_eq!(registered.says("echo still in"), "still in\n");
     run("docker", &["rm", "--force", &registered.container()]);
-    let rest = "rm -r $(find /var/lib/sshbox /run/sshbox /var/cache/sshbox -name '*sshbox-doctor-00000002*')";
+    let rest = "rm -r $(find /var/lib/sshbox /run/sshbox /var/cache/sshbox -name '*sshbox-doctor-00000002*' -o -lname sshbox-doctor-00000002)";
     run("sh", &["-c", rest]);
 }
