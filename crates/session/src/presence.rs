@@ -25,6 +25,7 @@ pub const WAKE_SOCKET: &str = "/run/sshbox/wake.sock";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::soon::soon;
     use identity::Login;
     use std::fs;
     use std::path::Path;
@@ -38,5 +39,15 @@ mod tests {
         runtime_dir.prepare().unwrap();
         runtime_dir.prepare().unwrap();
         runtime_dir
+    }
+
+    /// `live.lock` as the reaper takes it, as soon as no session holds it.
+    pub fn locked_by_reaper(runtime_dir: &UserRuntimeDir) -> LockGuard {
+        let mut lock = None;
+        soon(|| {
+            lock = runtime_dir.try_lock_live().unwrap();
+            lock.is_some()
+        });
+        lock.unwrap()
     }
 }

@@ -17,8 +17,7 @@ impl UserRuntimeDir {
 
 #[cfg(test)]
 mod tests {
-    use crate::presence::tests::prepared;
-    use crate::soon::soon;
+    use crate::presence::tests::{locked_by_reaper, prepared};
     use std::time::Duration;
 
     #[test]
@@ -29,11 +28,7 @@ mod tests {
         let sessions = [(); 3].map(|()| runtime_dir.lock_live_shared(Duration::ZERO).unwrap());
         assert_eq!(runtime_dir.open_sessions().unwrap(), 3);
         drop(sessions);
-        let mut reaper = None;
-        soon(|| {
-            reaper = runtime_dir.try_lock_live().unwrap();
-            reaper.is_some()
-        });
+        let _reaper = locked_by_reaper(&runtime_dir);
         assert_eq!(runtime_dir.open_sessions().unwrap(), 0, "an exclusive lock is no session");
     }
 }
