@@ -1,6 +1,6 @@
 //! The terminal on the server's side: when a session gets one, its owner, its size and its modes.
 
-use crate::harness::{Terminal, run, text};
+use crate::harness::{PRINTS_SIZES, Terminal, run, text};
 use crate::protocol::{Channel, Message, string, uint32};
 use crate::subject::{LocalFolder, Sleep, subject};
 use std::thread;
@@ -116,18 +116,9 @@ fn f21_initial_sizes_of_zero_and_of_the_maximum_arrive() {
     }
 }
 
-/// A program that prints each new size. Not a shell script: bash loses a signal that arrives during its trap.
+/// A terminal in which a program prints each new size.
 fn size_printer() -> Terminal {
-    let program = "exec /usr/bin/python3 -c '
-import fcntl, signal, struct, termios
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
-print(\"ready\", flush=True)
-while True:
-    signal.sigwait({signal.SIGWINCH})
-    size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
-    print(\"%d %d\" % struct.unpack(\"4H\", size)[:2], flush=True)'";
-    let mut terminal = subject().ssh().terminal(24, 80, &[program]);
+    let mut terminal = subject().ssh().terminal(24, 80, &[PRINTS_SIZES]);
     terminal.shows("ready\r\n");
     terminal
 }

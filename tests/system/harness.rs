@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 mod running;
 #[path = "turns.rs"]
 mod turns;
-pub use running::{Running, Terminal, begun, to_the_end};
+pub use running::{PRINTS_SIZES, Running, Terminal, begun, to_the_end};
 pub use turns::{Alone, private_world, world, world_alone};
 
 pub const STATE: &str = "/run/sshbox-tests";

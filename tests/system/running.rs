@@ -175,6 +175,18 @@ impl Drop for Running {
     }
 }
 
+/// Prints "ready", then each new size of its terminal. Not a shell script: bash loses a signal that arrives
+/// while its trap ends.
+pub const PRINTS_SIZES: &str = "exec /usr/bin/python3 -c '
+import fcntl, signal, struct, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
+print(\"ready\", flush=True)
+while True:
+    signal.sigwait({signal.SIGWINCH})
+    size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
+    print(\"%d %d\" % struct.unpack(\"4H\", size)[:2], flush=True)'";
+
 /// A client with a terminal, as a person has it.
 pub struct Terminal {
     child: Running,

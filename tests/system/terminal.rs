@@ -1,6 +1,6 @@
 //! Sessions with a terminal, as an interactive user sees them.
 
-use crate::harness::{User, alice, signal, status_of, until, world};
+use crate::harness::{PRINTS_SIZES, User, alice, signal, status_of, until, world};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -17,8 +17,7 @@ fn the_initial_size_is_always_right() {
 #[test]
 fn f21_a_new_size_arrives_and_the_last_one_is_in_effect() {
     let _world = world();
-    let mut terminal =
-        alice().ssh().terminal(24, 80, &["trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done"]);
+    let mut terminal = alice().ssh().terminal(24, 80, &[PRINTS_SIZES]);
     terminal.shows("ready");
     terminal.resizes(50, 132);
     terminal.shows("50 132");

@@ -38,6 +38,7 @@ pub const DISK_SOCKET: &str = "/run/sshbox/disk.sock";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::soon::soon;
     use identity::Login;
     use std::fs;
     use std::path::Path;
@@ -51,5 +52,15 @@ mod tests {
         runtime_dir.prepare().unwrap();
         runtime_dir.prepare().unwrap();
         runtime_dir
+    }
+
+    /// `live.lock` as the reaper takes it, as soon as no session holds it.
+    pub fn locked_by_reaper(runtime_dir: &UserRuntimeDir) -> LockGuard {
+        let mut lock = None;
+        soon(|| {
+            lock = runtime_dir.try_lock_live().unwrap();
+            lock.is_some()
+        });
+        lock.unwrap()
     }
 }

@@ -234,7 +234,7 @@ pub(super) fn nofollow() -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::presence::tests::prepared;
+    use crate::presence::tests::{locked_by_reaper, prepared};
     use crate::soon::soon;
     use identity::Login;
 
@@ -250,11 +250,7 @@ mod tests {
         drop(first);
         assert!(runtime_dir.try_lock_live().unwrap().is_none());
         drop(second);
-        let mut reaper = None;
-        soon(|| {
-            reaper = runtime_dir.try_lock_live().unwrap();
-            reaper.is_some()
-        });
+        let reaper = locked_by_reaper(&runtime_dir);
         assert_eq!(runtime_dir.lock_live_shared(NOW).unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(reaper);
         soon(|| runtime_dir.lock_live_shared(NOW).is_ok());

@@ -38,7 +38,7 @@ impl Init {
         client
     }
 
-    /// These clients hang up, and the table shall see it.
+    /// Drops these clients, and waits until the table can see that they have hung up.
     fn hang_up<const N: usize>(&self, clients: [Socket; N]) {
         let hung_up = || self.table.open.iter().filter(|session| has_hung_up(&session.socket)).count();
         let before = hung_up();
