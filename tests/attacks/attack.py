@@ -80,6 +80,12 @@ def in_processes(count, work):
                 os._exit(0)
 
 
+def die_first(score=1000):
+    """If the box runs out of memory, the kernel chooses this process, so that others of the attack go on."""
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(score))
+
+
 # ---- what is shared by cgroup or disk
 
 
@@ -105,9 +111,7 @@ def memory():
         except OSError:
             continue
         if pid == 0:
-            # The kernel chooses this process, so that the attack goes on.
-            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-                file.write("1000")
+            die_first()
             grow()
         os.waitpid(pid, 0)
 
@@ -141,20 +145,23 @@ def files():
     """Make files where a box may, then write them full."""
     count = 0
     end = time.monotonic() + 2
-    while time.monotonic() < end:
+    while time.monotonic() < end and count < 100_000:
         try:
             os.close(os.open(f"/tmp/attack-{count}", os.O_CREAT | os.O_WRONLY, 0o600))
         except OSError:
             break
         count += 1
     for path in ("/dev/shm/attack", "/tmp/attack"):
-        # The kernel may kill the writer, since these files count as memory of the box.
+        # These files count as memory of the box: the kernel kills the writer, not this process.
         pid = os.fork()
         if pid == 0:
+            die_first()
             file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
             until_refused(lambda _, file=file: os.write(file, b"x" * (1 << 20)), most=1 << 12)
             os._exit(0)
         os.waitpid(pid, 0)
+    # A box without any memory ends the attack, and with it the test.
+    os.truncate("/dev/shm/attack", os.path.getsize("/dev/shm/attack") - (64 << 20))
     reached(f"files: {count} in /tmp, /tmp and /dev/shm full")
     rest()
 
@@ -296,9 +303,8 @@ def main(names):
     for name in names:
         if os.fork() == 0:
             os.close(0)
-            # If the box runs out of memory, the kernel chooses the attack, not the session.
-            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-                file.write("500")
+            # Before the session, after what the attack itself gives away.
+            die_first(500)
             try:
                 ATTACKS[name]()
             except BaseException as error:  # Whatever it is, the test must see it.
@@ -306,7 +312,7 @@ def main(names):
             os._exit(1)
     sys.stdin.read()
     # What is in memory as files stays when its maker ends.
-    for path in [*glob.glob("/tmp/attack*"), *glob.glob("/dev/shm/attack*"), *glob.glob("/dev/mqueue/attack*")]:
+    for path in [*glob.glob("/dev/shm/attack*"), *glob.glob("/tmp/attack*"), *glob.glob("/dev/mqueue/attack*")]:
         os.unlink(path)
     os.killpg(0, signal.SIGKILL)
 

@@ -15,8 +15,11 @@ const LIMIT: u64 = 256 << 20;
 /// Channels of a connection of the flood: as many as sshd allows (`MaxSessions`).
 const CHANNELS: usize = 32;
 
-/// As many connections would need twice the limit.
-const CONNECTIONS: usize = 6;
+/// Connections of one user: sessions of both are its cap (`limits.sessions`), so a third would add nothing.
+const CONNECTIONS: usize = 2;
+
+/// Users who flood, each up to its cap. Together they would need twice the limit.
+const FLOODERS: [&str; 4] = ["floods-1", "floods-2", "floods-3", "floods-4"];
 
 /// Channels that an editor has on one connection.
 const EDITOR: usize = 20;
@@ -89,10 +92,11 @@ impl Flood {
 #[test]
 fn a17_who_floods_sshd_loses_connections_and_nobody_else_does() {
     let _world = world_alone();
-    let (flooder, other) = (User::new("floods"), User::new("stays"));
-    let _boxes = ContainerCleanup(vec![flooder.clone(), other.clone()]);
-    flooder.says("true");
-    other.says("true");
+    let (flooders, other) = (FLOODERS.map(User::new), User::new("stays"));
+    let _boxes = ContainerCleanup(flooders.iter().chain([&other]).cloned().collect());
+    for user in flooders.iter().chain([&other]) {
+        user.says("true");
+    }
     let cgroup = MemoryCgroup::new();
     restart_sshd(Signal::SIGTERM);
     // After this test, a listener without a limit.
@@ -121,15 +125,21 @@ fn a17_who_floods_sshd_loses_connections_and_nobody_else_does() {
 
     let mut floods: Vec<Flood> = Vec::new();
     let (began, mut sizes) = (Instant::now(), Vec::new());
-    while floods.len() < CONNECTIONS && cgroup.kills() == 0 {
-        let before = memory_of_sshd();
-        let mut flood = Flood::begin(&flooder, floods.len(), CHANNELS);
-        let taken = flood.stuffs();
-        sizes.push((memory_of_sshd().saturating_sub(before) / 1024, taken >> 20));
-        floods.push(flood);
-        // Others do not notice, at the limit either.
-        assert_eq!(other.says("echo in"), "in\n");
+    for flooder in &flooders {
+        for _ in 0..CONNECTIONS {
+            let before = memory_of_sshd();
+            let mut flood = Flood::begin(flooder, floods.len(), CHANNELS);
+            let taken = flood.stuffs();
+            sizes.push((memory_of_sshd().saturating_sub(before) / 1024, taken >> 20));
+            floods.push(flood);
+            // Others do not notice, at the limit either.
+            assert_eq!(other.says("echo in"), "in\n");
+        }
+        if cgroup.kills() > 0 {
+            break;
+        }
     }
+    assert!(floods.len() > CONNECTIONS, "one user alone reaches the limit: {sizes:?}");
     until("the kernel ends a connection of the flood", || {
         floods.iter_mut().any(|flood| flood.connection.over().is_some())
     });
@@ -150,7 +160,7 @@ fn a17_who_floods_sshd_loses_connections_and_nobody_else_does() {
     assert_eq!(other.says("echo in"), "in\n");
     // The user of the flood may log in again once it is over.
     drop(floods);
-    let output = flooder.ssh().run("echo in");
+    let output = flooders[0].ssh().run("echo in");
     assert_eq!(text(&output.stdout), "in\n", "{output:?}");
     // For the largest connection sshd needs less than its comment says.
     assert!(sizes[0].0 > 10 && sizes[0].0 < 100, "{sizes:?}");

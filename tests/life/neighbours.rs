@@ -39,14 +39,15 @@ impl<'a> Attack<'a> {
         let mut session = user.ssh().begin(&[&format!("exec python3 attack.py {names}")]);
         let taken: Vec<String> = names.split(' ').map(|_| session.line()).collect();
         let began = taken.iter().all(|line| line.contains(": ") && !line.contains("ended"));
-        assert!(began, "{taken:?}");
+        assert!(began, "{taken:?}: {:?}", session.output_within(Duration::from_secs(1)));
         Self { user, session, taken }
     }
 
     /// Ends it. The box of the attacker must work after that, if need be after a restart.
     fn ends(mut self) -> &'static str {
         self.session.closes_input();
-        let end = Instant::now() + Duration::from_secs(10);
+        // It deletes a hundred thousand files.
+        let end = Instant::now() + Duration::from_secs(30);
         while self.session.over().is_none() && Instant::now() < end {
             thread::sleep(Duration::from_millis(20));
         }
