@@ -44,6 +44,8 @@ pub struct ListedBox {
     pub user: String,
     /// Name of the container.
     pub name: String,
+    /// Names of the networks that it is on.
+    pub networks: Vec<String>,
 }
 
 impl Engine {
@@ -217,7 +219,9 @@ impl Engine {
             let names = container.names.unwrap_or_default();
             let mut names = names.iter().filter_map(|name| name.strip_prefix('/'));
             let name = names.find(|name| !name.contains('/')).unwrap_or_default().to_owned();
-            Some(ListedBox { id: container.id?, user, name })
+            let networks = container.network_settings.and_then(|settings| settings.networks);
+            let networks = networks.unwrap_or_default().into_keys().collect();
+            Some(ListedBox { id: container.id?, user, name, networks })
         });
         Ok(listed.collect())
     }

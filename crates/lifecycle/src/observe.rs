@@ -286,7 +286,7 @@ impl<'a> Observer<'a> {
     }
 }
 
-fn unknown(ListedBox { id, user, name }: ListedBox) -> ObservedBox {
+fn unknown(ListedBox { id, user, name, networks: _ }: ListedBox) -> ObservedBox {
     let status = BoxStatus { name, state: "unknown".to_owned(), ..BoxStatus::default() };
     ObservedBox { user, status, container: Some(id), ..ObservedBox::default() }
 }

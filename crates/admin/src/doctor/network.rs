@@ -23,10 +23,18 @@ pub fn network(doctor: &Doctor) -> Checked {
             doctor.wait(engine.network(name)).map_err(|error| fail(chain(&error), "see check docker"))?;
         found.push((name, network));
     }
-    Ok(judge_networks(&found))
+    let running =
+        doctor.wait(engine.running_boxes()).map_err(|error| fail(chain(&error), "see check docker"))?;
+    let elsewhere: Vec<_> = running
+        .into_iter()
+        .filter(|listed| !listed.networks.iter().all(|name| is_filtered(name)))
+        .map(|listed| listed.user)
+        .collect();
+    Ok(judge_networks(&found, &elsewhere))
 }
 
-fn judge_networks(found: &[(&str, Option<ContainerNetwork>)]) -> CheckResult {
+/// `elsewhere`: users whose running box is on a network that is not filtered.
+fn judge_networks(found: &[(&str, Option<ContainerNetwork>)], elsewhere: &[String]) -> CheckResult {
     for (name, network) in found {
         let Some(network) = network else { continue };
         if is_filtered(name) && network.bridge.as_deref() != Some(name) {
@@ -45,6 +53,14 @@ fn judge_networks(found: &[(&str, Option<ContainerNetwork>)]) -> CheckResult {
                 "boxes on {name} reach the host, private networks and metadata services: it is not filtered"
             ),
             format!("set box.network = \"{OPEN_NETWORK}\"; boxes change at their next cold start"),
+        ),
+        Some(_) if !elsewhere.is_empty() => warn(
+            format!(
+                "{} running boxes are on a network that is not filtered until their next cold start: {}",
+                elsewhere.len(),
+                elsewhere.join(" ")
+            ),
+            "sshbox restart USER, when it suits the user",
         ),
         Some((name, None)) => ok(format!("{name} is not there yet: the first box creates it")),
         Some((name, Some(_))) => ok(format!("{name}, with a bridge of that name")),
@@ -115,10 +131,21 @@ mod tests {
                 "sshbox1",
             ),
         ] {
-            let result = judge_networks(&found);
+            let result = judge_networks(&found, &[]);
             assert_eq!(result.state, state, "{result:?}");
             assert!(result.finding.contains(says), "{result:?}");
         }
+    }
+
+    #[test]
+    fn a13_running_boxes_on_another_network_are_named() {
+        let found = [(OPEN_NETWORK, None), (CLOSED_NETWORK, None)];
+        let result = judge_networks(&found, &["alice".to_owned(), "bob".to_owned()]);
+        assert_eq!(result.state, CheckState::Warn);
+        assert!(
+            result.finding.starts_with("2 running boxes") && result.finding.ends_with("alice bob"),
+            "{result:?}"
+        );
     }
 
     #[test]
