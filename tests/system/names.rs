@@ -224,6 +224,9 @@ fn a9_an_account_may_name_only_an_image_that_the_configuration_allows() {
     until("the journal has the refusal", || {
         journal().contains("the account names image lab/course:4, which box.images does not allow")
     });
+    // Now that the configuration allows none again.
+    let doctor = text(&Command::new("/usr/sbin/sshbox").args(["doctor", "image"]).output().unwrap().stdout);
+    assert!(doctor.contains("box.images does not allow: imagines (lab/course:4)"), "{doctor}");
     fs::write("/etc/sshbox/bad.toml", "[box]\nimages = ['lab /*']\n").unwrap();
     let check = ["--config", "/etc/sshbox/bad.toml", "config", "check"];
     let refused = Command::new("/usr/sbin/sshbox").args(check).output().unwrap();

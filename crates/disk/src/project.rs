@@ -180,7 +180,7 @@ fn note(
     Ok(Some(id))
 }
 
-/// The project ids of all directories beside the homes, each as often as it occurs. Enters none of them.
+/// The project ids of all homes and of what is beside them, each as often as it occurs. Enters none of them.
 fn on_homes(config: &Config) -> Result<Vec<u32>, DiskError> {
     let homes = host::quota::homes(config);
     let failed = || DiskError::file("list", homes.clone());
@@ -188,12 +188,12 @@ fn on_homes(config: &Config) -> Result<Vec<u32>, DiskError> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(&homes).map_err(failed())? {
         let entry = entry.map_err(failed())?;
+        let home = host::quota::home_in(entry.path(), config);
         // Does not follow a link. A directory on another file system has a project of that one.
-        let counts = entry.metadata().is_ok_and(|found| found.is_dir() && found.dev() == device);
-        let name = entry.file_name();
+        let counts = fs::symlink_metadata(&home).is_ok_and(|found| found.is_dir() && found.dev() == device);
         // The homes of the doctor's users have none, and go at any moment.
-        if counts && !name.to_string_lossy().starts_with(TEMPORARY_USER_PREFIX) {
-            paths.push(entry.path().to_string_lossy().into_owned());
+        if counts && !entry.file_name().to_string_lossy().contains(TEMPORARY_USER_PREFIX) {
+            paths.push(home.to_string_lossy().into_owned());
         }
     }
     let mut found = Vec::new();

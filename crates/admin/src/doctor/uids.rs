@@ -116,7 +116,8 @@ fn namespaces(path: &str, text: &[u8]) -> Vec<HostUids> {
     String::from_utf8_lossy(text).lines().filter_map(parse).collect()
 }
 
-fn named(names: &[String]) -> String {
+/// The first of these, and how many more there are.
+pub fn named(names: &[String]) -> String {
     let shown = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     match names.len().checked_sub(MAX_NAMED) {
         Some(more) if more > 0 => format!("{shown} and {more} more"),
