@@ -35,19 +35,18 @@ impl Internet {
         run("sh", &["-c", &script]);
         let server = "
 import http.server, socket, threading
-def names():
-    # A name server that knows one address.
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(('10.77.0.53', 53))
-    while True:
-        query, client = server.recvfrom(999)
-        end = query.index(b'\\0', 12) + 5
-        is_a = query[end - 4:end - 2] == b'\\0\\1'
-        answer = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\1\\0\\4' + socket.inet_aton('203.0.113.10') if is_a else b''
-        server.sendto(query[:2] + b'\\x81\\x80\\0\\1\\0' + bytes([is_a]) + b'\\0\\0\\0\\0' + query[12:end] + answer, client)
-threading.Thread(target=names, daemon=True).start()
+# A name server that knows one address.
+names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+names.bind(('10.77.0.53', 53))
+pages = http.server.HTTPServer(('203.0.113.10', 80), http.server.BaseHTTPRequestHandler)
+threading.Thread(target=pages.serve_forever, daemon=True).start()
 print('ready', flush=True)
-http.server.HTTPServer(('203.0.113.10', 80), http.server.BaseHTTPRequestHandler).serve_forever()
+while True:
+    query, client = names.recvfrom(999)
+    end = query.index(b'\\0', 12) + 5
+    is_a = query[end - 4:end - 2] == b'\\0\\1'
+    answer = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\1\\0\\4' + socket.inet_aton('203.0.113.10') if is_a else b''
+    names.sendto(query[:2] + b'\\x81\\x80\\0\\1\\0' + bytes([is_a]) + b'\\0\\0\\0\\0' + query[12:end] + answer, client)
 ";
         let mut command = Command::new("ip");
         command.args(["netns", "exec", name, "/usr/bin/python3", "-c", server]);
