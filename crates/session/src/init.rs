@@ -3,6 +3,7 @@
 //! image's user, without any capability, and knows nothing about the host. One thread, one `poll`, no
 //! configuration. The container's SSH server runs the same program for each of its sessions.
 
+mod agent_socket;
 mod container_user;
 mod environment;
 mod filter;

@@ -3,6 +3,7 @@
 //! nothing else; another program starts the container.
 
 mod admission;
+mod agent;
 mod audit;
 mod client_request;
 mod connect;
@@ -102,12 +103,19 @@ fn session(
         return Err(Failure::new(ExitStatus::Usage, advice));
     }
     admission::wait_for_turn(runtime_dir)?;
-    let Connection { presence, init, master } = connect::connect(login, runtime_dir, request, sessions_max)?;
+    let Connection { presence, init, fds } = connect::connect(login, runtime_dir, request, sessions_max)?;
     let began = clock::boottime();
-    if master.is_some() && request.run == Run::Shell {
+    let to_a_person = fds.master.is_some() && request.run == Run::Shell;
+    if to_a_person {
         tell_last_stop(runtime_dir, began);
     }
-    let relay_end = match &master {
+    if request.agent {
+        let served = fds.agent.is_some_and(|listener| agent::serve(listener).is_ok());
+        if to_a_person && !served {
+            let _ = writeln!(io::stderr(), "{}", texts::NO_AGENT);
+        }
+    }
+    let relay_end = match &fds.master {
         Some(master) => relay::run(&init, master, audit)?,
         None => pipes::wait(&init)?,
     };

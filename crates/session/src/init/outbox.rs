@@ -24,8 +24,8 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Waiting {
     reply: Reply,
-    /// The master of a terminal, which travels beside the reply.
-    master: Option<OwnedFd>,
+    /// These travel beside the reply.
+    fds: Vec<OwnedFd>,
     /// Waits no longer than this.
     until: Instant,
 }
@@ -43,9 +43,9 @@ pub enum Delivery {
 
 impl Outbox {
     /// Adds a reply, and sends what can be sent.
-    pub fn send(&mut self, socket: &Socket, reply: Reply, master: Option<OwnedFd>) -> Delivery {
+    pub fn send(&mut self, socket: &Socket, reply: Reply, fds: Vec<OwnedFd>) -> Delivery {
         let until = later(Instant::now(), RESEND);
-        self.waiting.push_back(Waiting { reply, master, until });
+        self.waiting.push_back(Waiting { reply, fds, until });
         self.flush(socket)
     }
 
@@ -57,7 +57,7 @@ impl Outbox {
         }
         self.again = None;
         while let Some(first) = self.waiting.front() {
-            let fds: Vec<BorrowedFd<'_>> = first.master.iter().map(OwnedFd::as_fd).collect();
+            let fds: Vec<BorrowedFd<'_>> = first.fds.iter().map(OwnedFd::as_fd).collect();
             match socket.send(&(&first.reply).into(), &fds) {
                 Ok(()) => drop(self.waiting.pop_front()),
                 Err(error) if is_gone(&error) => self.waiting.clear(),
@@ -127,8 +127,8 @@ mod tests {
         let mut outbox = Outbox::default();
         // Longer than what is left of the buffer.
         let long = Reply::Failed("y".repeat(60_000));
-        assert_eq!(outbox.send(&init, long.clone(), None), Delivery::Waits);
-        assert_eq!(outbox.send(&init, reply(7), None), Delivery::Waits);
+        assert_eq!(outbox.send(&init, long.clone(), Vec::new()), Delivery::Waits);
+        assert_eq!(outbox.send(&init, reply(7), Vec::new()), Delivery::Waits);
         let due = outbox.due().unwrap();
         assert!(due <= Instant::now() + PAUSE);
         for _ in 0..count {
@@ -146,10 +146,10 @@ mod tests {
         fill(&init);
         let mut outbox = Outbox::default();
         let long = Reply::Failed("y".repeat(60_000));
-        assert_eq!(outbox.send(&init, long.clone(), None), Delivery::Waits);
+        assert_eq!(outbox.send(&init, long.clone(), Vec::new()), Delivery::Waits);
         outbox.expire();
         assert_eq!((outbox.flush(&init), outbox.due()), (Delivery::GivenUp(long.clone()), None));
-        assert_eq!(outbox.send(&init, long, None), Delivery::Waits);
+        assert_eq!(outbox.send(&init, long, Vec::new()), Delivery::Waits);
         drop(client);
         outbox.again = None;
         crate::soon::soon(|| {

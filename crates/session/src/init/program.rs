@@ -1,5 +1,6 @@
 //! The program of a session: which one, and how it starts on a terminal or on the client's pipes.
 
+use super::agent_socket::{self, AgentSocket};
 use super::container_user::ContainerUser;
 use super::environment::Environment;
 use super::home_space;
@@ -29,17 +30,32 @@ const SFTP_SERVERS: [&str; 4] = [
     "/usr/libexec/sftp-server",
 ];
 
-/// Starts the program of a request; returns its pid, and the master of its terminal. An error is a text
-/// for the user.
+/// The program of a session.
+pub struct Started {
+    /// Its pid.
+    pub pid: Pid,
+    /// The master of its terminal.
+    pub master: Option<OwnedFd>,
+    /// The socket for the client's agent, and the listening end of it.
+    pub agent: Option<(AgentSocket, OwnedFd)>,
+}
+
+/// Starts the program of a request. An error is a text for the user.
 pub fn start(
     request: &Request,
     fds: Vec<OwnedFd>,
     user: &ContainerUser,
     limits: Limits,
-) -> Result<(Pid, Option<OwnedFd>), String> {
+) -> Result<Started, String> {
     let environment = Environment::new(std::env::vars_os(), &request.environment, user);
     let mut command = command(&request.run, &environment, user)?;
     command.env_clear().envs(&environment.variables);
+    // A session without an agent is better than none. `sshbox-shell` tells the user.
+    let agent =
+        request.agent.then(|| AgentSocket::listen(Path::new(agent_socket::FOLDER))).and_then(Result::ok);
+    if let Some((socket, _)) = &agent {
+        command.env("SSH_AUTH_SOCK", socket.path());
+    }
     let home = rustix::fs::access(&user.home, rustix::fs::Access::EXEC_OK).is_ok();
     command.current_dir(if home { &user.home } else { Path::new("/") });
     let started = match &request.terminal {
@@ -50,7 +66,8 @@ pub fn start(
         }
         None => on_pipes(&mut command, fds, limits),
     };
-    started.map_err(|error| start_failure(&error, command.get_program()))
+    let (pid, master) = started.map_err(|error| start_failure(&error, command.get_program()))?;
+    Ok(Started { pid, master, agent })
 }
 
 /// Why a terminal could not be opened, for the user. The kernel gives one error for two limits: that of the

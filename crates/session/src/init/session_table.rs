@@ -1,12 +1,13 @@
 //! The sessions of a container: one connection each, from the request to the exit status, and what a
 //! vanished client leaves.
 
+use super::agent_socket::AgentSocket;
 use super::container_user::ContainerUser;
 use super::hang_up::{hang_up, kill_session};
 use super::limits::Limits;
 use super::outbox::{Delivery, Outbox};
 use super::own_cgroup::oom_kills;
-use super::program;
+use super::program::{self, Started};
 use crate::deadlines::{GREETING, HANG_UP};
 use crate::texts;
 use crate::times::later;
@@ -61,6 +62,8 @@ struct Session {
     socket: Socket,
     outbox: Outbox,
     phase: Phase,
+    /// Removed with the session.
+    agent: Option<AgentSocket>,
 }
 
 #[derive(Debug)]
@@ -146,7 +149,8 @@ impl SessionTable {
                 && socket.send(&hello(self.user.name.as_bytes()), &[]).is_ok();
             if greeted {
                 let by = later(Instant::now(), GREETING);
-                self.open.push(Session { socket, outbox: Outbox::default(), phase: Phase::Greeting(by) });
+                let (outbox, phase) = (Outbox::default(), Phase::Greeting(by));
+                self.open.push(Session { socket, outbox, phase, agent: None });
             }
         }
     }
@@ -172,7 +176,7 @@ impl SessionTable {
         }
         // A vanished client does not read it, and does not say goodbye either. What is not sent now is sent
         // by `serve`.
-        session.outbox.send(&session.socket, reply, None);
+        session.outbox.send(&session.socket, reply, Vec::new());
         session.phase = Phase::Reported(pid);
     }
 
@@ -192,8 +196,9 @@ impl SessionTable {
             if let Phase::Greeting(by) = session.phase {
                 let first;
                 (session.phase, first) = greet(&session.socket, by, &self.user, self.limits, shutting_down);
-                if let Some((reply, master)) = first {
-                    delivery = session.outbox.send(&session.socket, reply, master);
+                if let Some(First { reply, fds, agent }) = first {
+                    session.agent = agent;
+                    delivery = session.outbox.send(&session.socket, reply, fds);
                 }
             }
             if let Delivery::GivenUp(reply) = delivery {
@@ -202,9 +207,9 @@ impl SessionTable {
                     _ => Phase::Over,
                 };
                 // This one has no file descriptor beside it.
-                if reply == Reply::Started {
+                if matches!(reply, Reply::Started { .. }) {
                     let failed = Reply::Failed(texts::TOO_MANY_IN_FLIGHT.to_owned());
-                    session.outbox.send(&session.socket, failed, None);
+                    session.outbox.send(&session.socket, failed, Vec::new());
                     session.phase = Phase::Refused;
                 }
             }
@@ -237,15 +242,22 @@ impl SessionTable {
     }
 }
 
-/// Reads the request of a new connection and starts its program. Returns the first reply, with the master
-/// of the program's terminal.
+/// The first reply to a client.
+struct First {
+    reply: Reply,
+    /// The master of the program's terminal, and the socket for the agent.
+    fds: Vec<OwnedFd>,
+    agent: Option<AgentSocket>,
+}
+
+/// Reads the request of a new connection and starts its program. Returns the first reply.
 fn greet(
     socket: &Socket,
     by: Instant,
     user: &ContainerUser,
     limits: Limits,
     shutting_down: bool,
-) -> (Phase, Option<(Reply, Option<OwnedFd>)>) {
+) -> (Phase, Option<First>) {
     let (request, fds) = match socket.receive() {
         Ok(Some((fields, fds))) => (Request::parse(&fields), fds),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < by => {
@@ -259,8 +271,15 @@ fn greet(
     };
     let kills_before = oom_kills();
     match program::start(&request, fds, user, limits) {
-        Ok((pid, master)) => (Phase::Running(pid, kills_before), Some((Reply::Started, master))),
-        Err(reason) => (Phase::Refused, Some((Reply::Failed(reason), None))),
+        Ok(Started { pid, master, agent }) => {
+            let (agent, listener) = agent.unzip();
+            let reply = Reply::Started { agent: agent.is_some() };
+            let fds = master.into_iter().chain(listener).collect();
+            (Phase::Running(pid, kills_before), Some(First { reply, fds, agent }))
+        }
+        Err(reason) => {
+            (Phase::Refused, Some(First { reply: Reply::Failed(reason), fds: Vec::new(), agent: None }))
+        }
     }
 }
 

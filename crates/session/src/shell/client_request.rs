@@ -1,5 +1,6 @@
 //! What the client requests: sshd passes its command, its variables and its terminal.
 
+use super::agent;
 use super::special_commands::{self, Parsed, SpecialCommand};
 use crate::exit::Failure;
 use crate::texts;
@@ -43,7 +44,8 @@ pub(super) fn read(original: Option<OsString>) -> Result<ClientRequest, Failure>
         let size = tty::size(stdin.as_fd()).unwrap_or_default();
         (size, tty::modes(stdin.as_fd()).unwrap_or_default())
     });
-    Ok(ClientRequest::Session(Request { run, environment, terminal }))
+    let agent = agent::is_forwarded(&run);
+    Ok(ClientRequest::Session(Request { run, environment, terminal, agent }))
 }
 
 /// Why a request does not fit into a packet; `None` if it fits. A command alone always fits: sshd cannot
@@ -65,7 +67,12 @@ mod tests {
         let of = |command: usize, variables: &[usize]| {
             let environment =
                 variables.iter().map(|length| (b"LC_X".to_vec(), vec![b'x'; *length])).collect();
-            too_long(&Request { run: Run::Command(vec![b'x'; command]), environment, terminal: None })
+            too_long(&Request {
+                run: Run::Command(vec![b'x'; command]),
+                environment,
+                terminal: None,
+                agent: false,
+            })
         };
         assert_eq!(of(131_071, &[]), None);
         assert_eq!(of(1, &[131_000, 60_000]), None);

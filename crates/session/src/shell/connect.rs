@@ -30,8 +30,16 @@ pub(super) struct Connection {
     pub(super) presence: LockGuard,
     /// The connection to the init.
     pub(super) init: Socket,
+    /// What the init has sent for the session.
+    pub(super) fds: SessionFds,
+}
+
+/// The file descriptors of a session that has started.
+pub(super) struct SessionFds {
     /// The master of the terminal in the container.
     pub(super) master: Option<OwnedFd>,
+    /// The socket in the container that programs connect to for the agent.
+    pub(super) agent: Option<OwnedFd>,
 }
 
 /// Starts the session, and the container first if it does not run. Fails if the user has `sessions_max`
@@ -68,21 +76,21 @@ pub(super) fn connect(
         };
         take_slot(&presence, runtime_dir, sessions_max)?;
         let _ = presence.record_presence(clock::boottime());
-        if let Some((init, master)) = try_session()? {
-            return Ok(Connection { presence, init, master });
+        if let Some((init, fds)) = try_session()? {
+            return Ok(Connection { presence, init, fds });
         }
         waiting = waiting.or_else(show_start);
         // One session of a user at a time requests a start; one that has waited for that tries first.
         let turn = runtime_dir.turn_to_wake(TURN).map_err(|error| lock_failed(&error))?;
         if turn.waited
-            && let Some((init, master)) = try_session()?
+            && let Some((init, fds)) = try_session()?
         {
-            return Ok(Connection { presence, init, master });
+            return Ok(Connection { presence, init, fds });
         }
         ask(login, Verb::Wake, waiting.as_ref())?;
         drop(turn);
-        if let Some((init, master)) = start_session(runtime_dir, request)? {
-            return Ok(Connection { presence, init, master });
+        if let Some((init, fds)) = start_session(runtime_dir, request)? {
+            return Ok(Connection { presence, init, fds });
         }
     }
     Err(Failure::new(ExitStatus::TryAgain, texts::STOPPED_AGAIN))
@@ -129,7 +137,7 @@ pub(super) fn greeted_init(runtime_dir: &UserRuntimeDir) -> Option<(Socket, Vec<
 fn start_session(
     runtime_dir: &UserRuntimeDir,
     request: &Request,
-) -> Result<Option<(Socket, Option<OwnedFd>)>, Failure> {
+) -> Result<Option<(Socket, SessionFds)>, Failure> {
     let Some((init, _)) = greeted_init(runtime_dir) else {
         return Ok(None);
     };
@@ -151,14 +159,27 @@ fn start_session(
         }
         Ok(None) | Err(_) => return Ok(None),
     };
-    let master = received.into_iter().next();
     match Reply::parse(&fields) {
-        Some(Reply::Started) if with_terminal == master.is_some() => Ok(Some((init, master))),
+        Some(Reply::Started { agent }) => {
+            match session_fds(received, with_terminal, agent && request.agent) {
+                Some(fds) => Ok(Some((init, fds))),
+                None => Err(invalid_reply()),
+            }
+        }
         Some(Reply::Failed(reason)) => {
             Err(Failure::new(ExitStatus::Unavailable, printable(reason.as_bytes())))
         }
         _ => Err(invalid_reply()),
     }
+}
+
+/// The file descriptors of a session by their purpose; `None` if the terminal is missing, or a session without one
+/// gets more than the socket for the agent.
+fn session_fds(received: Vec<OwnedFd>, terminal: bool, agent: bool) -> Option<SessionFds> {
+    let mut received = received.into_iter();
+    let master = if terminal { Some(received.next()?) } else { None };
+    let agent = if agent { received.next() } else { None };
+    (terminal || received.next().is_none()).then_some(SessionFds { master, agent })
 }
 
 pub(super) fn invalid_reply() -> Failure {

@@ -52,14 +52,17 @@ You type these in place of a command, as in: ssh -p {port} {login}@{host} @statu
   @sshd     what those lines call: an SSH server inside your box
   @help     this text
 
-Port forwarding (-L, -R, -D), your agent (-A), X11 (-X) and editors such as VS Code need
-an SSH server inside your box. Once, on your own machine:
+Your agent (-A) and port forwarding (-L, -R, -D) need no set-up. They end in your box, and
+your admin can switch them off. X11 (-X) and forwarding of unix sockets need an SSH server
+inside your box. Once, on your own machine:
 
   ssh -p {port} {login}@{host} @config >> ~/.ssh/config
 
 From then on:
 
   ssh {login}-box
+
+Tunnel devices (-w) are not available.
 "
     )
 }
@@ -174,14 +177,17 @@ mod tests {
           @sshd     what those lines call: an SSH server inside your box
           @help     this text
 
-        Port forwarding (-L, -R, -D), your agent (-A), X11 (-X) and editors such as VS Code need
-        an SSH server inside your box. Once, on your own machine:
+        Your agent (-A) and port forwarding (-L, -R, -D) need no set-up. They end in your box, and
+        your admin can switch them off. X11 (-X) and forwarding of unix sockets need an SSH server
+        inside your box. Once, on your own machine:
 
           ssh -p 2200 alice@box.example.org @config >> ~/.ssh/config
 
         From then on:
 
           ssh alice-box
+
+        Tunnel devices (-w) are not available.
         ");
         assert_snapshot!(config("alice", "user", SERVER), @"
         # sshbox: into alice's box with forwarding, agent, X11 and editors: ssh alice-box

@@ -40,6 +40,10 @@ fn to_do(percent: u64) -> &'static str {
     if percent < NEARLY_FULL { "" } else { ": delete files, or ask your admin for a larger home" }
 }
 
+/// The client forwards its agent, but programs in the box cannot reach it. Shown before a shell.
+pub const NO_AGENT: &str = "sshbox: this session does not reach your agent (-A): /tmp of your box is full, or your box \
+     was started before the last update. Free some space, or run @restart, and log in again";
+
 /// Resets what a full-screen program has set in a terminal when its box stops: the alternate screen,
 /// the hidden cursor, bracketed paste, mouse, colours, keypad. xterm's control sequences; each does
 /// nothing in a terminal where the mode is not set.
@@ -53,6 +57,11 @@ pub const RESET_TERMINAL: &str = concat!(
 mod tests {
     use super::*;
     use insta::assert_snapshot;
+
+    #[test]
+    fn an_agent_that_is_not_reached() {
+        assert_snapshot!(NO_AGENT, @"sshbox: this session does not reach your agent (-A): /tmp of your box is full, or your box was started before the last update. Free some space, or run @restart, and log in again");
+    }
 
     #[test]
     fn a_home_that_fills() {

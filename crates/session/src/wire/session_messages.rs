@@ -31,6 +31,8 @@ pub struct Request {
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     /// The terminal, if the client has one: its size and its modes, as `tty` writes them.
     pub terminal: Option<(String, String)>,
+    /// Whether the session gets a socket for the agent of the client.
+    pub agent: bool,
 }
 
 /// What a session runs.
@@ -77,6 +79,9 @@ impl From<&Request> for Fields {
         if let Some((size, modes)) = &request.terminal {
             fields = fields.with("size", size.as_bytes()).with("modes", modes.as_bytes());
         }
+        if request.agent {
+            fields = fields.with("agent", b"");
+        }
         for (name, value) in &request.environment {
             fields = fields.with("env", &[name, &b"="[..], value].concat());
         }
@@ -103,7 +108,8 @@ impl Request {
         let terminal = fields
             .text("size")
             .map(|size| (size.to_owned(), fields.text("modes").unwrap_or_default().to_owned()));
-        Some(Self { run, environment: environment.collect(), terminal })
+        let agent = fields.get("agent").is_some();
+        Some(Self { run, environment: environment.collect(), terminal, agent })
     }
 }
 
@@ -111,7 +117,11 @@ impl Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The program has started. The master of its terminal travels beside it.
-    Started,
+    Started {
+        /// Whether the socket for the agent travels beside it as well, after the master. It listens, and each
+        /// connection to it is one to the agent.
+        agent: bool,
+    },
     /// The program exited with this status.
     Exited(u8),
     /// This signal killed the program.
@@ -125,7 +135,8 @@ pub enum Reply {
 impl From<&Reply> for Fields {
     fn from(reply: &Reply) -> Self {
         match reply {
-            Reply::Started => Self::default().with("started", b""),
+            Reply::Started { agent: false } => Self::default().with("started", b""),
+            Reply::Started { agent: true } => Self::default().with("started", b"").with("agent", b""),
             Reply::Exited(status) => Self::default().with("exited", status.to_string().as_bytes()),
             Reply::Killed(signal) => Self::default().with("killed", signal.to_string().as_bytes()),
             Reply::OutOfMemory => Self::default().with("killed", b"9").with("memory", b""),
@@ -139,7 +150,7 @@ impl Reply {
     #[must_use]
     pub fn parse(fields: &Fields) -> Option<Self> {
         match fields.iter().next()?.0 {
-            b"started" => Some(Self::Started),
+            b"started" => Some(Self::Started { agent: fields.get("agent").is_some() }),
             b"exited" => fields.parse("exited").map(Self::Exited),
             b"killed" if fields.get("memory").is_some() => Some(Self::OutOfMemory),
             b"killed" => fields.parse("killed").map(Self::Killed),
@@ -160,20 +171,22 @@ mod tests {
     #[test]
     fn requests_survive_with_every_byte_that_can_occur() {
         let every: Vec<u8> = (1..=255).collect();
-        round_trip(&Request { run: Run::Sftp, environment: vec![], terminal: None });
+        round_trip(&Request { run: Run::Sftp, environment: vec![], terminal: None, agent: false });
         let key = "ssh-ed25519 AAAA".to_owned();
-        round_trip(&Request { run: Run::Sshd(key), environment: vec![], terminal: None });
+        round_trip(&Request { run: Run::Sshd(key), environment: vec![], terminal: None, agent: false });
         round_trip(&Request {
             run: Run::Command(every.clone()),
             environment: vec![(b"LC_ALL".to_vec(), every), (b"LANG".to_vec(), vec![])],
             terminal: Some(("24:80:0:0".to_owned(), "1:2:3:4:5".to_owned())),
+            agent: true,
         });
     }
 
     #[test]
     fn replies_survive() {
         for reply in [
-            Reply::Started,
+            Reply::Started { agent: false },
+            Reply::Started { agent: true },
             Reply::Exited(255),
             Reply::Killed(9),
             Reply::OutOfMemory,
@@ -181,6 +194,18 @@ mod tests {
         ] {
             assert_eq!(Reply::parse(&Fields::from(&reply)), Some(reply));
         }
+    }
+
+    #[test]
+    fn programs_that_know_no_agent_understand_those_that_do() {
+        // As earlier releases sent them.
+        let request = Request::parse(&Fields::from_bytes(b"sshbox=1\0ask=shell\0".to_vec())).unwrap();
+        assert!(!request.agent);
+        let started = Reply::parse(&Fields::from_bytes(b"started=\0".to_vec()));
+        assert_eq!(started, Some(Reply::Started { agent: false }));
+        // Earlier releases look at the first field of a reply only, and skip fields of a request.
+        let reply = Fields::from(&Reply::Started { agent: true });
+        assert_eq!(reply.iter().next().unwrap().0, b"started");
     }
 
     #[test]

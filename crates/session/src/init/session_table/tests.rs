@@ -52,7 +52,7 @@ impl Init {
         let null = File::options().read(true).write(true).open("/dev/null").unwrap();
         client.send(&(&request(command)).into(), &[null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
         self.table.serve();
-        assert_eq!(reply(&client), Some(Reply::Started));
+        assert_eq!(reply(&client), Some(Reply::Started { agent: false }));
         let phase = self.table.open.iter().rev().find_map(|session| match session.phase {
             Phase::Running(pid, _) => Some(pid),
             _ => None,
@@ -62,7 +62,7 @@ impl Init {
 }
 
 fn request(command: &str) -> Request {
-    Request { run: Run::Command(command.into()), environment: vec![], terminal: None }
+    Request { run: Run::Command(command.into()), environment: vec![], terminal: None, agent: false }
 }
 
 fn reply(client: &Socket) -> Option<Reply> {
