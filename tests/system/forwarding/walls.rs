@@ -2,7 +2,7 @@
 
 use super::{Canary, INSIDE, free_port, serve, through};
 use crate::harness::{
-    Changed, Undo, User, private_world, processes, run, status_of, text, until, world, world_alone,
+    Changed, Undo, User, journal, private_world, processes, run, status_of, text, until, world, world_alone,
 };
 use std::fs;
 use std::process::Command;
@@ -224,7 +224,8 @@ fn a6_each_sshd_of_a_connection_is_in_the_network_of_the_box_or_in_none() {
     assert_eq!(client.line(), "up");
     assert!(networks().iter().all(|network| *network != boxed));
     let refused = through(user.ssh(), "127.0.0.1:22");
-    assert!(text(&refused.stderr).contains("administratively prohibited"), "{refused:?}");
+    assert!(text(&refused.stderr).contains("stdio forwarding failed"), "{refused:?}");
+    assert!(journal().contains("to connect to host 127.0.0.1 port 22, but the request was denied"));
     assert!(user.says("@help").contains("(-L, -R, -D, -W) are not forwarded: your admin"));
     client.kill();
 }
