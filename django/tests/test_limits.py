@@ -24,7 +24,7 @@ class Limits(TestCase):
         self.check("cpus", [2, 0.01, 1.5, 4096], wrong)
 
     def test_pids_and_sessions(self):
-        for name in ("pids", "sessions"):
+        for name in ("pids", "sessions", "connections"):
             self.check(name, [0, 1, 512, 2**32 - 1], [-1, 2**32, 512.0, True, "512", Decimal(512)])
 
     def test_weights(self):

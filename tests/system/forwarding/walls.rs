@@ -56,6 +56,15 @@ fn a6_the_host_is_not_reached_in_any_state_of_the_box() {
     let user = User::new("knocks");
     hostile_sshd();
     until("sshd listens again", || user.ssh().status("true") == 0);
+    // A configuration that would not use the module is refused before sshd reads it.
+    let without_pam = fs::read_to_string(SSHD_CONFIG).unwrap().replace("UsePAM yes", "UsePAM no");
+    {
+        let _changed = Changed::file(SSHD_CONFIG, "UsePAM yes", "UsePAM no");
+        assert_eq!(fs::read_to_string(SSHD_CONFIG).unwrap(), without_pam);
+        let refused = Command::new("packaging/demo/without-systemd").arg("reload").output().unwrap();
+        let error = text(&refused.stderr);
+        assert!(!refused.status.success() && error.contains("must contain UsePAM yes"), "{error}");
+    }
     knocks(&user, &canary, "running");
     for (state, words) in [
         ("stopped", &["stop", "-t", "0"][..]),
@@ -151,7 +160,7 @@ fn a6_the_host_is_not_reached_while_the_box_starts_and_stops() {
     assert!(outcomes.len() >= number / 4 * 4 && outcomes.iter().all(String::is_empty), "{outcomes:?}");
     canary.assert_not_reached("the box starts and stops");
     eprintln!(
-        "forwarding: {} connections while the box started and stopped, 0 reached the host",
+        "life: forwards: {} connections while the box started and stopped, 0 reached the host",
         outcomes.len()
     );
 }
