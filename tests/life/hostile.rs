@@ -2,6 +2,7 @@
 //! init sends. The session always ends in time with one clear line, or lasts until its user ends it. No
 //! unescaped byte reaches the terminal, and the end of the client frees everything on the host.
 
+mod agent;
 mod end;
 mod flood;
 mod start;

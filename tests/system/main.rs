@@ -13,6 +13,7 @@
 mod accounts;
 mod admin;
 mod adopt;
+mod agent;
 mod audit;
 mod description;
 mod doctor;
@@ -20,6 +21,7 @@ mod engine;
 mod environment;
 mod escape;
 mod files;
+mod forwarding;
 mod harness;
 mod host;
 mod host_changes;

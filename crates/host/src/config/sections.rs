@@ -7,6 +7,7 @@ use super::values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, Quo
 use crate::limits::{Limits, deserialize_ceilings};
 use crate::networks::OPEN_NETWORK;
 use serde::{Deserialize, Serialize};
+use session::authorized_key::Forwarding;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub container: ContainerConfig,
     /// Limits of the homes on the disk.
     pub disk: DiskConfig,
+    /// What users may forward over SSH.
+    pub forward: ForwardConfig,
     /// What containers may reach.
     pub network: NetworkConfig,
     /// Stopping idle containers.
@@ -162,6 +165,33 @@ impl ContainerConfig {
     }
 }
 
+/// `[forward]`: what users may forward over SSH. What they forward starts and ends in their container.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardConfig {
+    /// Whether users may forward TCP ports.
+    pub enabled: bool,
+    /// How long a connection waits for the start of the container to forward into it. Then it goes on without.
+    pub wait: TimeSpan,
+    /// Whether users may forward their SSH agent.
+    pub agent: bool,
+}
+
+impl Default for ForwardConfig {
+    fn default() -> Self {
+        Self { enabled: true, wait: TimeSpan::seconds(3), agent: true }
+    }
+}
+
+impl ForwardConfig {
+    /// What the keys of an account may forward whose own switch is this.
+    #[must_use]
+    pub fn of(&self, account: Option<bool>) -> Forwarding {
+        let allowed = account.unwrap_or(true);
+        Forwarding { ports: allowed && self.enabled, agent: allowed && self.agent }
+    }
+}
+
 /// `[network]`: what containers may reach, on the networks that sshbox filters.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -222,5 +252,20 @@ pub struct ReapConfig {
 impl Default for ReapConfig {
     fn default() -> Self {
         Self { idle_timeout: IdleTimeout(Some(Duration::from_secs(30 * 60))), grace: TimeSpan::seconds(10) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_forwards_what_both_configuration_and_account_allow() {
+        let all = ForwardConfig::default();
+        let (both, nothing) = (Forwarding { ports: true, agent: true }, Forwarding::default());
+        assert_eq!([None, Some(true), Some(false)].map(|account| all.of(account)), [both, both, nothing]);
+        let agent_only = ForwardConfig { enabled: false, ..all };
+        assert_eq!(agent_only.of(None), Forwarding { ports: false, agent: true });
+        assert_eq!(agent_only.of(Some(false)), nothing);
     }
 }

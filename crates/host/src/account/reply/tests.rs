@@ -22,14 +22,14 @@ fn an_account_as_the_contract_shows_it() {
     let account = known(&format!(
         r#"{{"user":"alice","id":42,"active":true,"keys":["{KEY} laptop"],
             "limits":{{"cpus":2,"memory":"8GiB","pids":512,"disk":"50GiB","sessions":20}},
-            "idle_timeout":"30m","image":"x:y","uid":1700000007,"internet":false,"later":[1]}}"#
+            "idle_timeout":"30m","image":"x:y","uid":1700000007,"internet":false,"forward":false,"later":[1]}}"#
     ));
     assert_eq!(account.id.as_deref(), Some("42"));
     assert_eq!(account.keys, [format!("{KEY} laptop")]);
     assert_eq!(account.limits.memory, Some(Size(8 << 30)));
     assert_eq!(account.uid, Some(1_700_000_007));
     assert_eq!(account.idle_timeout.unwrap().0.unwrap().as_secs(), 1800);
-    assert_eq!(account.internet, Some(false));
+    assert_eq!((account.internet, account.forward), (Some(false), Some(false)));
     // What the cache writes is read again by the same rule.
     assert_eq!(known(&serde_json::to_string(&account).unwrap()), account);
 }
@@ -134,6 +134,10 @@ fn p3_an_invalid_value_is_left_out_and_the_rest_is_used() {
     assert_eq!(without_internet.ignored, ["internet: expected true or false; counts as false"]);
     let AccountReply::Known(account) = without_internet.reply else { panic!("refused") };
     assert_eq!(account.internet, Some(false));
+    let without_forwarding = json(&format!(r#"{{"user":"alice","keys":["{KEY}"],"forward":1}}"#)).unwrap();
+    assert_eq!(without_forwarding.ignored, ["forward: expected true or false; counts as false"]);
+    let AccountReply::Known(account) = without_forwarding.reply else { panic!("refused") };
+    assert_eq!((account.internet, account.forward), (None, Some(false)));
     // The other limits count.
     let parsed = json(&format!(
         r#"{{"user":"alice","keys":["{KEY}"],"limits":{{"cpus":0,"pids":7,"tmp":"0","memory":"1GiB"}}}}"#
