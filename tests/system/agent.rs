@@ -47,7 +47,7 @@ fn fingerprint() -> String {
     run("ssh-keygen", &["-lf", &format!("{STATE}/key.pub")]).split(' ').nth(1).unwrap().to_owned()
 }
 
-fn is_shell(pid: &i32) -> bool {
+fn is_shell(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sshbox-shell")
 }
 
@@ -110,7 +110,7 @@ fn each_session_has_its_own_socket_which_ends_with_it() {
     until("the socket of a killed session is gone", || sockets(&user) == [second.clone()]);
     assert!(user.says(&format!("SSH_AUTH_SOCK={second} ssh-add -l")).contains(&fingerprint()));
     // sshbox-shell is killed.
-    let shells = user.host_processes().into_iter().filter(is_shell);
+    let shells = user.host_processes().into_iter().filter(|pid| is_shell(*pid));
     shells.for_each(|pid| signal(pid, Signal::SIGKILL));
     until("the socket of a killed shell is gone", || sockets(&user) == [""; 0]);
     other.kill();
@@ -128,7 +128,7 @@ fn a7_no_other_login_reaches_the_sockets_of_sshd() {
     let agent = Agent::new(&user);
     let mut session = agent.ssh(&user).begin(&["echo up; exec sleep 600"]);
     session.line();
-    let shell = user.host_processes().into_iter().find(is_shell).unwrap();
+    let shell = user.host_processes().into_iter().find(|pid| is_shell(*pid)).unwrap();
     let environment = fs::read(format!("/proc/{shell}/environ")).unwrap();
     let variable = environment.split(|byte| *byte == 0).find_map(|line| line.strip_prefix(b"SSH_AUTH_SOCK="));
     let path = PathBuf::from(text(variable.unwrap()));

@@ -1,7 +1,7 @@
 //! The socket for the agent of a hostile init: no socket, another one, or one that misbehaves. The session goes on and
 //! ends as its init says.
 
-use super::{Connection, HostileInit, MEMORY_LIMIT, STEP_LIMIT, largest_shell, wait_until_free};
+use super::{Behaviour, Connection, HostileInit, MEMORY_LIMIT, STEP_LIMIT, largest_shell, wait_until_free};
 use crate::harness::{STATE, User, world};
 use crate::numbers::ContainerCleanup;
 use session::wire::Socket;
@@ -17,6 +17,7 @@ fn start_with_agent(session: &Connection, listener: Option<OwnedFd>) {
     session.handshake();
     let fds: Vec<_> = listener.iter().map(AsFd::as_fd).collect();
     session.send_packet(b"started=\0agent=\0", &fds);
+    drop(listener);
     thread::sleep(Duration::from_millis(300));
     session.send_packet(b"exited=3\0", &[]);
     session.wait_for_close();
@@ -39,21 +40,19 @@ fn flood(session: &Connection) {
     while Instant::now() < end && !session.is_closed() {
         let client = UnixStream::connect(&path).unwrap();
         client.set_nonblocking(true).unwrap();
-        let _ = std::io::Write::write(&mut &client, &[b'x'; 65536]);
+        let _ = rustix::io::write(&client, &[b'x'; 4096]);
         open.push(client);
         if open.len() > 64 {
             open.clear();
         }
         // It takes connections away, so that accept(2) of sshbox-shell finds none.
         let _ = listener.accept();
-        listener.set_nonblocking(open.len() % 2 == 0).unwrap();
+        listener.set_nonblocking(false).unwrap();
         listener.set_nonblocking(true).unwrap();
     }
     session.send_packet(b"exited=3\0", &[]);
     session.wait_for_close();
 }
-
-type Behaviour = fn(&Connection);
 
 const BEHAVIOURS: [(&str, Behaviour); 8] = [
     ("no socket", |session| start_with_agent(session, None)),

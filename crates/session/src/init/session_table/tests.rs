@@ -290,3 +290,25 @@ fn a20_programs_get_their_own_limit_on_open_files() {
     assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 0));
     drop(client);
 }
+
+#[test]
+fn a_session_has_a_socket_for_the_agent_until_its_client_is_gone() {
+    let mut init = Init::new();
+    let client = init.client();
+    let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+    let asked = Request { agent: true, ..request("echo $SSH_AUTH_SOCK > path; exec sleep 600") };
+    client.send(&(&asked).into(), &[null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
+    init.table.serve();
+    let (fields, fds) = client.receive().unwrap().unwrap();
+    assert_eq!((Reply::parse(&fields), fds.len()), (Some(Reply::Started { agent: true }), 1));
+    let said = || std::fs::read_to_string(init.dir.path().join("path")).unwrap_or_default();
+    soon(|| said().ends_with('\n'));
+    let path = said().trim().to_owned();
+    let listener = std::os::unix::net::UnixListener::from(fds.into_iter().next().unwrap());
+    let program = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    listener.accept().unwrap();
+    drop(program);
+    init.hang_up([client]);
+    init.table.serve();
+    assert!(!std::path::Path::new(&path).parent().unwrap().exists());
+}

@@ -93,10 +93,10 @@ fn a_program_that_has_sent_its_last_request_gets_the_reply() {
 fn a_program_that_is_killed_frees_its_connection_and_its_last_bytes_arrive() {
     let session = Session::new();
     let mut program = session.program();
-    program.write_all(&[7; 50_000]).unwrap();
+    program.write_all(&vec![7; 50_000]).unwrap();
     drop(program);
     let mut agent = session.accepted();
-    assert_eq!(read(&mut agent, 50_000), [7; 50_000]);
+    assert_eq!(read(&mut agent, 50_000), vec![7; 50_000]);
     assert!(is_closed(&mut agent));
     // Also one that waits for a reply, and one that does not want to send any more.
     let (waiting, half) = (session.program(), session.program());
