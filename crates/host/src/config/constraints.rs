@@ -20,8 +20,9 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     if !image.is_absolute() || image.components().any(|part| part == Component::ParentDir) {
         return Err("disk.image must be an absolute path without '..'");
     }
-    if image == home {
-        return Err("disk.image must be another path than box.home");
+    // There, the home of a user "bob.img" would be the image of another.
+    if image.parent() == home.parent() {
+        return Err("disk.image must be in another directory than box.home");
     }
     if !config.container.mount.is_absolute() || config.container.mount == Path::new("/") {
         return Err("box.mount must be an absolute path below /");
