@@ -73,7 +73,7 @@ fn judge_networks(found: &[(&str, Option<ContainerNetwork>)], elsewhere: &[Strin
 pub fn rules(doctor: &Doctor) -> Checked {
     let rules = Rules::wanted(&doctor.config()?.network)
         .compared(Path::new(RUN))
-        .map_err(|error| fail(error, "apt install nftables; then sshbox network apply"))?;
+        .map_err(|error| fail(error, "apt install nftables; then sshbox network apply; if it is installed, this kernel lacks nf_tables"))?;
     Ok(judge_rules(&rules, bridges_are_filtered()))
 }
 
