@@ -156,7 +156,7 @@ fn judge_owners(refused: &[String], without_account: &[String]) -> Option<CheckR
     if !refused.is_empty() {
         return Some(fail(
             format!("homes that belong to another uid than their box: {}", named(refused)),
-            "these users cannot log in; run sshbox chown for each",
+            "these users cannot log in; run sshbox chown for each (see: uids and homes, in operate.md)",
         ));
     }
     (!without_account.is_empty()).then(|| {

@@ -13,7 +13,6 @@ use nix::unistd::{Uid, User};
 use session::authorized_key::AuthorizedKey;
 use session::clock;
 use session::exit::{ExitStatus, Failure, chain};
-use session::presence::is_reserved;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -54,9 +53,6 @@ pub fn run(request: &ExplainRequest<'_>) -> ExitCode {
 fn explain_request(request: &ExplainRequest<'_>) -> Result<Explanation, Failure> {
     let login = Login::parse(request.user.as_bytes())
         .map_err(|error| Failure::because(ExitStatus::Usage, "", &error))?;
-    if is_reserved(&login) {
-        return Err(Failure { cause: super::RESERVED.to_owned(), ..Failure::new(ExitStatus::Usage, "") });
-    }
     let config =
         config::load(request.config).map_err(|error| Failure::because(ExitStatus::Config, "", &error))?;
     let mut accounts = super::account_source(&config, &login);
