@@ -200,6 +200,10 @@ fn a9_an_account_may_name_only_an_image_that_the_configuration_allows() {
     let _gone = Undo(|| {
         run("sh", &["-c", &format!("docker rm -f {}; docker rmi lab/course:4", user.container())]);
     });
+    // Elsewhere, so that the doctor of other tests does not find the user.
+    fs::create_dir_all("/var/lib/sshbox/imagined").unwrap();
+    let _no_home = Undo(|| drop(fs::remove_dir_all("/var/lib/sshbox/imagined")));
+    let _home = Changed::config("/var/lib/sshbox/homes/{user}", "/var/lib/sshbox/imagined/{user}");
     let url = web_app("imagines", r#""image":"lab/course:4""#);
     let _url = Changed::config(
         "url = \"http://127.0.0.1:8000/sshbox/accounts/{user}\"",
@@ -224,6 +228,9 @@ fn a9_an_account_may_name_only_an_image_that_the_configuration_allows() {
     until("the journal has the refusal", || {
         journal().contains("the account names image lab/course:4, which box.images does not allow")
     });
+    // Now that the configuration allows none again.
+    let doctor = text(&Command::new("/usr/sbin/sshbox").args(["doctor", "image"]).output().unwrap().stdout);
+    assert!(doctor.contains("box.images does not allow: imagines (lab/course:4)"), "{doctor}");
     fs::write("/etc/sshbox/bad.toml", "[box]\nimages = ['lab /*']\n").unwrap();
     let check = ["--config", "/etc/sshbox/bad.toml", "config", "check"];
     let refused = Command::new("/usr/sbin/sshbox").args(check).output().unwrap();

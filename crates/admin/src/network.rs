@@ -54,7 +54,7 @@ const FAILURE: &str = "network.failure";
 
 /// What the kernel lacks if it cannot load the rules within the bridges.
 const NOT_WITHIN_BRIDGES: &str = "this kernel cannot filter within a bridge (nft_meta_bridge): boxes are kept \
-                                  apart while net.bridge.bridge-nf-call-iptables is 1";
+                                  apart while net.bridge.bridge-nf-call-iptables and -ip6tables are 1";
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {

@@ -15,7 +15,8 @@ use identity::Login;
 use nix::sys::stat::Mode;
 use session::atomic;
 use session::deadlines::DISK_PROGRAM;
-use session::presence::TEMPORARY_USER_PREFIX;
+use session::deadlines::DISK_TURN;
+use session::presence::{RUN, TEMPORARY_USER_PREFIX, projects_lock};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -133,7 +134,7 @@ fn setquota(id: u32, limit: DiskLimit, mount_point: &Path) -> [String; 7] {
         "-P".to_owned(),
         id.to_string(),
         "0".to_owned(),
-        (limit.bytes / 1024).to_string(),
+        limit.bytes.div_ceil(1024).to_string(),
         "0".to_owned(),
         limit.files.to_string(),
         mount_point.display().to_string(),
@@ -141,7 +142,7 @@ fn setquota(id: u32, limit: DiskLimit, mount_point: &Path) -> [String; 7] {
 }
 
 fn xfs_quota(id: u32, limit: DiskLimit, mount_point: &Path) -> [String; 4] {
-    let command = format!("limit -p bhard={}k ihard={} {id}", limit.bytes / 1024, limit.files);
+    let command = format!("limit -p bhard={}k ihard={} {id}", limit.bytes.div_ceil(1024), limit.files);
     ["-x".to_owned(), "-c".to_owned(), command, mount_point.display().to_string()]
 }
 
@@ -167,8 +168,7 @@ fn note(
     choose: impl FnOnce(&str) -> Result<Option<u32>, DiskError>,
 ) -> Result<Option<u32>, DiskError> {
     let failed = || DiskError::file("write", note_path());
-    let lock = fs::File::open(DIRECTORY).map_err(failed())?;
-    lock.lock().map_err(failed())?;
+    let _lock = projects_lock(Path::new(RUN), DISK_TURN).map_err(failed())?;
     let text = read()?;
     if let Some(id) = find(&text, login) {
         return Ok(Some(id));
@@ -180,7 +180,7 @@ fn note(
     Ok(Some(id))
 }
 
-/// The project ids of all directories beside the homes, each as often as it occurs. Enters none of them.
+/// The project ids of all homes and of what is beside them, each as often as it occurs. Enters none of them.
 fn on_homes(config: &Config) -> Result<Vec<u32>, DiskError> {
     let homes = host::quota::homes(config);
     let failed = || DiskError::file("list", homes.clone());
@@ -188,12 +188,12 @@ fn on_homes(config: &Config) -> Result<Vec<u32>, DiskError> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(&homes).map_err(failed())? {
         let entry = entry.map_err(failed())?;
+        let home = host::quota::home_in(entry.path(), config);
         // Does not follow a link. A directory on another file system has a project of that one.
-        let counts = entry.metadata().is_ok_and(|found| found.is_dir() && found.dev() == device);
-        let name = entry.file_name();
+        let counts = fs::symlink_metadata(&home).is_ok_and(|found| found.is_dir() && found.dev() == device);
         // The homes of the doctor's users have none, and go at any moment.
-        if counts && !name.to_string_lossy().starts_with(TEMPORARY_USER_PREFIX) {
-            paths.push(entry.path().to_string_lossy().into_owned());
+        if counts && !entry.file_name().to_string_lossy().contains(TEMPORARY_USER_PREFIX) {
+            paths.push(home.to_string_lossy().into_owned());
         }
     }
     let mut found = Vec::new();
@@ -280,6 +280,10 @@ mod tests {
         assert_eq!(words.join(" "), "-P 1900000000 0 52428800 0 3276800 /srv");
         let words = xfs_quota(1_900_000_000, limit, Path::new("/srv"));
         assert_eq!(words.join("|"), "-x|-c|limit -p bhard=52428800k ihard=3276800 1900000000|/srv");
+        // Zero would be no limit.
+        let least = DiskLimit { bytes: 1, files: 1 };
+        assert_eq!(setquota(7, least, Path::new("/srv")).join(" "), "-P 7 0 1 0 1 /srv");
+        assert!(xfs_quota(7, least, Path::new("/srv")).join(" ").contains("bhard=1k"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 pub const TABLE: &str = "inet sshbox";
 
 /// The table that keeps boxes apart within a bridge. A kernel without the module `nft_meta_bridge` cannot load
-/// it; then the first table does the same while `net.bridge.bridge-nf-call-iptables` is 1.
+/// it; then the first table does the same while `net.bridge.bridge-nf-call-iptables` and `…-ip6tables` are 1.
 pub const BRIDGE_TABLE: &str = "bridge sshbox";
 
 /// Addresses of IPv4 that no box reaches: this host, private and link-local networks, those of carriers (RFC

@@ -123,11 +123,22 @@ impl DiskLimit {
     }
 }
 
-/// The directory of the homes.
+/// The directory of the homes: what stands before the last slash before `{user}`.
 #[must_use]
 pub fn homes(config: &Config) -> PathBuf {
-    // The constraints of the configuration make the path absolute, so it has a parent.
-    Path::new(config.container.home.as_str()).parent().unwrap_or(Path::new("/")).to_owned()
+    let (before, _) = config.container.home.parts();
+    // The constraints of the configuration make the path absolute, so it has a slash.
+    PathBuf::from(before.rsplit_once('/').map_or("/", |(dir, _)| if dir.is_empty() { "/" } else { dir }))
+}
+
+/// Where the home is in an entry of [`homes`], which most often is the home.
+#[must_use]
+pub fn home_in(entry: PathBuf, config: &Config) -> PathBuf {
+    let (_, after) = config.container.home.parts();
+    match after.split_once('/') {
+        Some((_, rest)) => entry.join(rest),
+        None => entry,
+    }
 }
 
 /// The file system that holds a directory.
@@ -210,6 +221,20 @@ mod tests {
         assert!(!concerns(&config, &alice));
         fs::write(path("alice.img"), "").unwrap();
         assert!(concerns(&config, &alice));
+    }
+
+    #[test]
+    fn homes_are_found_wherever_the_login_name_stands_in_their_path() {
+        let mut config = Config::default();
+        for (template, dir, entry) in [
+            ("/srv/homes/{user}", "/srv/homes", "/srv/homes/x"),
+            ("/srv/homes/u-{user}/home", "/srv/homes", "/srv/homes/x/home"),
+            ("/{user}", "/", "/x"),
+        ] {
+            config.container.home = template.parse().unwrap();
+            assert_eq!(homes(&config), Path::new(dir));
+            assert_eq!(home_in(homes(&config).join("x"), &config), Path::new(entry));
+        }
     }
 
     #[test]

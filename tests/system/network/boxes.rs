@@ -35,19 +35,18 @@ impl Internet {
         run("sh", &["-c", &script]);
         let server = "
 import http.server, socket, threading
-def names():
-    # A name server that knows one address.
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(('10.77.0.53', 53))
-    while True:
-        query, client = server.recvfrom(999)
-        end = query.index(b'\\0', 12) + 5
-        is_a = query[end - 4:end - 2] == b'\\0\\1'
-        answer = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\1\\0\\4' + socket.inet_aton('203.0.113.10') if is_a else b''
-        server.sendto(query[:2] + b'\\x81\\x80\\0\\1\\0' + bytes([is_a]) + b'\\0\\0\\0\\0' + query[12:end] + answer, client)
-threading.Thread(target=names, daemon=True).start()
+# A name server that knows one address.
+names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+names.bind(('10.77.0.53', 53))
+pages = http.server.HTTPServer(('203.0.113.10', 80), http.server.BaseHTTPRequestHandler)
+threading.Thread(target=pages.serve_forever, daemon=True).start()
 print('ready', flush=True)
-http.server.HTTPServer(('203.0.113.10', 80), http.server.BaseHTTPRequestHandler).serve_forever()
+while True:
+    query, client = names.recvfrom(999)
+    end = query.index(b'\\0', 12) + 5
+    is_a = query[end - 4:end - 2] == b'\\0\\1'
+    answer = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\1\\0\\4' + socket.inet_aton('203.0.113.10') if is_a else b''
+    names.sendto(query[:2] + b'\\x81\\x80\\0\\1\\0' + bytes([is_a]) + b'\\0\\0\\0\\0' + query[12:end] + answer, client)
 ";
         let mut command = Command::new("ip");
         command.args(["netns", "exec", name, "/usr/bin/python3", "-c", server]);
@@ -248,10 +247,12 @@ fn a13_rules_hold_for_boxes_with_ipv6() {
     server.kill();
 }
 
-/// Opens 100 connections to the gateway's port 2200 and keeps them half-open.
+/// A session that waits for a line, then opens 100 connections to the gateway's port 2200 and keeps them half-open.
 fn half_open(user: &User, gateway: &str) -> Running {
     let script = format!(
         "import socket, time
+print(\"began\", flush=True)
+input()
 kept = []
 for _ in range(100):
     client = socket.socket()
@@ -263,7 +264,7 @@ print(\"held\", flush=True)
 time.sleep(60)"
     );
     let mut attack = user.ssh().begin(&[&format!("exec python3 -c '{script}'")]);
-    assert_eq!(attack.line(), "held");
+    assert_eq!(attack.line(), "began");
     attack
 }
 
@@ -277,7 +278,11 @@ fn a23_half_open_connections_of_boxes_keep_nobody_out() {
     let (alice, gateway) = (alice(), gateway_of("sshbox0"));
     // Together they can use up MaxStartups.
     let logins_under_attack = || {
-        let held: Vec<_> = attackers.iter().map(|user| half_open(user, &gateway)).collect();
+        let mut held: Vec<_> = attackers.iter().map(|user| half_open(user, &gateway)).collect();
+        for attack in &mut held {
+            attack.write(b"\n");
+            assert_eq!(attack.line(), "held");
+        }
         let logins = (0..8).filter(|_| alice.ssh().run("true").status.success()).count();
         for mut attack in held {
             attack.kill();

@@ -5,10 +5,8 @@ use super::{Checked, Doctor};
 use host::config::Config;
 use host::home;
 use host::quota::{Backend, FileSystem, homes, is_mount_point};
-use identity::Login;
 use session::presence::{DISK_SOCKET, TEMPORARY_USER_PREFIX};
 use session::procfs;
-use std::fs;
 use std::path::Path;
 
 /// Most homes that are looked at.
@@ -80,11 +78,10 @@ fn judge(backend: Backend, unlimited: &[String]) -> CheckResult {
 
 /// The users whose homes have no limit. Looks into no home.
 fn unlimited(config: &Config) -> Vec<String> {
-    let entries = fs::read_dir(homes(config)).into_iter().flatten().take(MOST);
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let logins = names.filter(|name| !name.starts_with(TEMPORARY_USER_PREFIX));
+    let owners = home::owners(&config.container.home).unwrap_or_default();
+    let logins = owners.into_iter().map(|(login, _)| login).take(MOST);
     let mut found: Vec<String> = logins
-        .filter_map(|name| Login::parse(name.as_bytes()).ok())
+        .filter(|login| !login.as_str().starts_with(TEMPORARY_USER_PREFIX))
         .filter(|login| {
             let home = config.container.home.fill(login);
             let home = Path::new(&home);

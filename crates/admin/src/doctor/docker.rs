@@ -2,7 +2,11 @@
 //! they survive its restart.
 
 use super::report::{CheckResult, fail, ok, warn};
+use super::uids::named;
 use super::{Checked, Doctor};
+use host::cache::Cache;
+use host::config::Config;
+use host::home;
 use host::sys::cgroup;
 use lifecycle::engine::{EngineError, advice};
 use session::exit::chain;
@@ -62,13 +66,33 @@ pub fn image(doctor: &Doctor) -> Checked {
     let (config, engine) = (doctor.config()?, doctor.engine()?);
     let image = &config.container.image;
     let id = doctor.wait(engine.image_id(image)).map_err(|error| fail(chain(&error), "see check docker"))?;
-    Ok(match id {
-        Some(id) => ok(format!("{image}, {}", id.chars().take(SHORT_ID).collect::<String>())),
-        None => fail(
+    let Some(id) = id else {
+        return Ok(fail(
             format!("{image} is not on this host, and sshbox pulls no image"),
             "build it (packaging/image/build), pull it by hand, or set box.image",
-        ),
+        ));
+    };
+    let not_allowed = not_allowed(config);
+    Ok(if not_allowed.is_empty() {
+        ok(format!("{image}, {}", id.chars().take(SHORT_ID).collect::<String>()))
+    } else {
+        fail(
+            format!("accounts name images that box.images does not allow: {}", named(&not_allowed)),
+            "add these images to box.images: these users cannot start a box",
+        )
     })
+}
+
+/// The users with a home whose account names an image that is not allowed, each with the image.
+fn not_allowed(config: &Config) -> Vec<String> {
+    let cache = Cache::new(&config.accounts.cache);
+    let users = home::owners(&config.container.home).unwrap_or_default().into_iter().map(|(login, _)| login);
+    let refused = users.filter_map(|login| {
+        let image = cache.read(&login)?.account.image;
+        let refused = config.container.image_for(image.as_deref()).err()?;
+        Some(format!("{login} ({refused})"))
+    });
+    refused.collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use lifecycle::container::ContainerNetwork;
 use lifecycle::engine::advice;
 use session::exit::chain;
 use session::presence::RUN;
+use std::fs;
 use std::path::Path;
 
 const APPLY: Remedy = Remedy::Run(&["sshbox", "network", "apply"]);
@@ -68,15 +69,28 @@ fn judge_networks(found: &[(&str, Option<ContainerNetwork>)], elsewhere: &[Strin
     }
 }
 
+/// What to do where nft(8) cannot list the rules.
+const NO_NFT: &str =
+    "apt install nftables; then sshbox network apply; if it is installed, this kernel lacks nf_tables";
+
 /// `network-rules`: are the rules for packets loaded?
 pub fn rules(doctor: &Doctor) -> Checked {
     let rules = Rules::wanted(&doctor.config()?.network)
         .compared(Path::new(RUN))
-        .map_err(|error| fail(error, "apt install nftables; then sshbox network apply"))?;
-    Ok(judge_rules(&rules))
+        .map_err(|error| fail(error, NO_NFT))?;
+    Ok(judge_rules(&rules, bridges_are_filtered()))
 }
 
-fn judge_rules(rules: &Rules) -> CheckResult {
+/// Whether the kernel shows the packets of a bridge to the rules for the host, IPv4 and IPv6.
+fn bridges_are_filtered() -> bool {
+    ["iptables", "ip6tables"].iter().all(|table| {
+        let path = format!("/proc/sys/net/bridge/bridge-nf-call-{table}");
+        // Not there without the module br_netfilter.
+        fs::read_to_string(path).is_ok_and(|value| value.trim() == "1")
+    })
+}
+
+fn judge_rules(rules: &Rules, bridges_are_filtered: bool) -> CheckResult {
     let noted = rules.noted.clone().unwrap_or_default();
     let bad = |finding: &str| mend(finding, vec![APPLY]);
     match rules.state {
@@ -91,10 +105,16 @@ fn judge_rules(rules: &Rules) -> CheckResult {
             "find out which program removes them (nft flush ruleset, a restart of nftables.service): until the \
              next repair boxes are not filtered",
         ),
-        RulesState::Loaded if !noted.within_bridges => ok(
-            "loaded; this kernel cannot filter within a bridge, so the container engine's own rule keeps boxes apart",
+        RulesState::Loaded if noted.within_bridges => ok("loaded and unchanged since boot"),
+        RulesState::Loaded if bridges_are_filtered => {
+            ok("loaded; this kernel cannot filter within a bridge, so the rules of the host keep boxes apart")
+        }
+        RulesState::Loaded => fail(
+            "boxes reach each other: this kernel cannot filter within a bridge (nft_meta_bridge), and shows packets \
+             within a bridge to no other rules",
+            "modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 \
+             net.bridge.bridge-nf-call-ip6tables=1, and the same in /etc/modules-load.d and /etc/sysctl.d",
         ),
-        RulesState::Loaded => ok("loaded and unchanged since boot"),
     }
 }
 
@@ -150,15 +170,12 @@ mod tests {
 
     #[test]
     fn a13_rules_that_are_not_loaded_fail_and_repairs_are_reported() {
-        let judged = |state, noted: LoadedRules| {
-            judge_rules(&Rules {
-                state,
-                script: String::new(),
-                resolvers: Vec::new(),
-                noted: Some(noted),
-                is_routed_whole: false,
-            })
+        let judged_where = |state, noted: LoadedRules, bridges_are_filtered| {
+            let (script, resolvers) = (String::new(), Vec::new());
+            let rules = Rules { state, script, resolvers, noted: Some(noted), is_routed_whole: false };
+            judge_rules(&rules, bridges_are_filtered)
         };
+        let judged = |state, noted| judged_where(state, noted, true);
         let whole = LoadedRules { within_bridges: true, ..LoadedRules::default() };
         for state in [RulesState::NotLoaded, RulesState::Missing, RulesState::Changed, RulesState::Outdated] {
             let result = judged(state, whole.clone());
@@ -166,6 +183,8 @@ mod tests {
         }
         assert_eq!(judged(RulesState::Loaded, whole.clone()).state, CheckState::Ok);
         assert_eq!(judged(RulesState::Loaded, LoadedRules::default()).state, CheckState::Ok);
+        let apart = |noted| judged_where(RulesState::Loaded, noted, false).state;
+        assert_eq!((apart(whole.clone()), apart(LoadedRules::default())), (CheckState::Ok, CheckState::Fail));
         let mended = Some(Mended { times: 1, last: 1_800_000_000, found: "missing".to_owned() });
         let result = judged(RulesState::Loaded, LoadedRules { mended, ..whole });
         assert_eq!(
