@@ -251,6 +251,13 @@ static void sockets(void) {
     };
     for (unsigned at = 0; at < sizeof kinds / sizeof *kinds; at++)
         TRY(kinds[at].what, kinds[at].error, socket(kinds[at].family, kinds[at].kind, kinds[at].protocol));
+    int four = socket(AF_INET, SOCK_DGRAM, 0), six = socket(AF_INET6, SOCK_DGRAM, 0), on = 1;
+    TRY("an address of another, IP_FREEBIND", EPERM, setsockopt(four, 0, 15, &on, sizeof on));
+    TRY("an address of another, IP_FREEBIND on IPv6", EPERM, setsockopt(six, 0, 15, &on, sizeof on));
+    TRY("an address of another, IPV6_FREEBIND", EPERM, setsockopt(six, 41, 78, &on, sizeof on));
+    TRY("an address of another, IP_TRANSPARENT", EPERM, setsockopt(four, 0, 19, &on, sizeof on));
+    TRY("an address of another, IPV6_TRANSPARENT", EPERM, setsockopt(six, 41, 75, &on, sizeof on));
+    TRY("allowed: IPV6_V6ONLY", 0, setsockopt(six, 41, 26, &on, sizeof on));
     TRY("a pair of sockets of another family", EAFNOSUPPORT, socketpair(30, SOCK_SEQPACKET, 0, (int[2]){0}));
 }
 

@@ -218,6 +218,11 @@ fn the_effective_configuration_of_sshd_is_as_documented() {
         "maxstartups 150:30:300",
         "persourcemaxstartups 100",
         "persourcenetblocksize 32:64",
+        "maxsessions 32",
+        "clientaliveinterval 3600",
+        "clientalivecountmax 1",
+        "tcpkeepalive no",
+        "unusedconnectiontimeout 3900",
     ] {
         assert!(effective.lines().any(|found| found == line), "{line}");
     }

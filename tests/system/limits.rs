@@ -20,7 +20,7 @@ fn limits_are_visible_in_the_box() {
     let quota = user.says("cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us 2>/dev/null || cat /sys/fs/cgroup/cpu.max");
     let quota: Vec<u64> = quota.split_whitespace().map(|number| number.parse().unwrap()).collect();
     assert_eq!(quota[0], 2 * quota[1]);
-    assert_eq!(user.inspect("{{.HostConfig.MemorySwap}}"), (8_u64 << 30).to_string());
+    assert_eq!(user.inspect("{{.HostConfig.MemorySwap}}"), ((8_u64 << 30) + 4096).to_string());
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn f5_a_box_wakes_from_every_state() {
     let init = "-v /usr/lib/sshbox/sshbox-init:/sbin/sshbox-init:ro -v /run/sshbox/boxes/woken:/run/sshbox:ro \
          -v /run/sshbox/boxes/woken/etc-passwd:/etc/passwd:ro";
     let home = format!("-v {}:/home/user", user.home());
-    let limits = "--cpus 2 --memory 8g --memory-swap 8g --pids-limit 512 --cpu-shares 1024";
+    let limits = "--cpus 2 --memory 8g --memory-swap 8589938688 --pids-limit 512 --cpu-shares 1024";
     let create = format!(
         "docker create --name {} --user {uid}:{uid} {limits} {labels} {init} {home} --entrypoint /sbin/sshbox-init sshbox-user:latest",
         user.container(),

@@ -45,7 +45,7 @@ use temporary_users::TemporaryUsers;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Correct what is safe to correct: owners and modes of sshbox's own files, its users,
-    /// directories, timer and socket
+    /// directories, timer and socket, and the rules for packets
     #[arg(long)]
     fix: bool,
     /// Print JSON

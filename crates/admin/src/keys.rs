@@ -10,7 +10,8 @@ use host::explanation::{CachedAnswer, Explanation, FailedLookup, KeySource, Prin
 use identity::Login;
 use serde::Serialize;
 use session::escape::{printable, visible};
-use session::exit::Failure;
+use session::exit::{ExitStatus, Failure};
+use session::presence::{TEMPORARY_USER_PREFIX, is_reserved};
 use session::times::short_duration;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -52,6 +53,10 @@ struct NameResolution {
 
 /// The subcommand.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
+    if is_reserved(&arguments.user) {
+        let cause = format!("names that begin with {TEMPORARY_USER_PREFIX} are reserved for sshbox doctor");
+        return Err(Failure { cause, ..Failure::new(ExitStatus::Refused, "nobody can log in with them") });
+    }
     let (no_options, no_interrupt) = (&[], None);
     let explanation = explain::explain(config, &arguments.user, no_options, no_interrupt)?;
     let report = KeysReport { resolution: resolve(&arguments.user), explanation };

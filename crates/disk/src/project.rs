@@ -15,7 +15,8 @@ use identity::Login;
 use nix::sys::stat::Mode;
 use session::atomic;
 use session::deadlines::DISK_PROGRAM;
-use session::presence::TEMPORARY_USER_PREFIX;
+use session::deadlines::DISK_TURN;
+use session::presence::{RUN, TEMPORARY_USER_PREFIX, projects_lock};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -133,7 +134,7 @@ fn setquota(id: u32, limit: DiskLimit, mount_point: &Path) -> [String; 7] {
         "-P".to_owned(),
         id.to_string(),
         "0".to_owned(),
-        (limit.bytes / 1024).to_string(),
+        limit.bytes.div_ceil(1024).to_string(),
         "0".to_owned(),
         limit.files.to_string(),
         mount_point.display().to_string(),
@@ -141,7 +142,7 @@ fn setquota(id: u32, limit: DiskLimit, mount_point: &Path) -> [String; 7] {
 }
 
 fn xfs_quota(id: u32, limit: DiskLimit, mount_point: &Path) -> [String; 4] {
-    let command = format!("limit -p bhard={}k ihard={} {id}", limit.bytes / 1024, limit.files);
+    let command = format!("limit -p bhard={}k ihard={} {id}", limit.bytes.div_ceil(1024), limit.files);
     ["-x".to_owned(), "-c".to_owned(), command, mount_point.display().to_string()]
 }
 
@@ -167,8 +168,7 @@ fn note(
     choose: impl FnOnce(&str) -> Result<Option<u32>, DiskError>,
 ) -> Result<Option<u32>, DiskError> {
     let failed = || DiskError::file("write", note_path());
-    let lock = fs::File::open(DIRECTORY).map_err(failed())?;
-    lock.lock().map_err(failed())?;
+    let _lock = projects_lock(Path::new(RUN), DISK_TURN).map_err(failed())?;
     let text = read()?;
     if let Some(id) = find(&text, login) {
         return Ok(Some(id));
@@ -280,6 +280,10 @@ mod tests {
         assert_eq!(words.join(" "), "-P 1900000000 0 52428800 0 3276800 /srv");
         let words = xfs_quota(1_900_000_000, limit, Path::new("/srv"));
         assert_eq!(words.join("|"), "-x|-c|limit -p bhard=52428800k ihard=3276800 1900000000|/srv");
+        // Zero would be no limit.
+        let least = DiskLimit { bytes: 1, files: 1 };
+        assert_eq!(setquota(7, least, Path::new("/srv")).join(" "), "-P 7 0 1 0 1 /srv");
+        assert!(xfs_quota(7, least, Path::new("/srv")).join(" ").contains("bhard=1k"));
     }
 
     #[test]

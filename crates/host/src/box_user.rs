@@ -40,6 +40,8 @@ pub enum BoxUserError {
     },
     /// A user or a group of the host has this uid.
     OfHost(u32, String),
+    /// Whether the host has this uid is not known.
+    NoNameService(u32, io::Error),
     /// All uids are taken.
     NoneLeft(UidRange),
     /// Reading or writing this path failed.
@@ -64,6 +66,9 @@ impl fmt::Display for BoxUserError {
                     "uid {uid} belongs to {owner} of this host; set box.uids to numbers that nobody has"
                 )
             }
+            Self::NoNameService(uid, _) => {
+                write!(f, "the name service of this host does not say whether somebody has uid {uid}")
+            }
             Self::NoneLeft(range) => write!(f, "all uids of box.uids ({range}) are taken"),
             Self::Io(path, _) => write!(f, "cannot read or write {}", path.display()),
         }
@@ -73,7 +78,7 @@ impl fmt::Display for BoxUserError {
 impl std::error::Error for BoxUserError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io(_, error) => Some(error),
+            Self::Io(_, error) | Self::NoNameService(_, error) => Some(error),
             _ => None,
         }
     }

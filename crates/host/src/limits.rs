@@ -26,7 +26,7 @@ const PTYS_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add((1 << 20) - 1);
 pub struct Limits {
     /// CPU time, in cores.
     pub cpus: Cpus,
-    /// Memory. The container gets no swap.
+    /// Memory. The container gets a page of swap.
     pub memory: Size,
     /// Tasks: processes and threads.
     pub pids: u32,

@@ -252,6 +252,14 @@ fn mount(destination: &Path, kind: &str, source: &Path, options: &str) -> Mount 
     }
 }
 
+/// The limit on memory and swap together of a container with this limit on memory: one page of swap. With none at all,
+/// runc before 1.2 does not tell systemd, and the next `systemctl daemon-reload` would lift the limit on swap.
+#[must_use]
+pub fn with_swap(memory: i64) -> i64 {
+    const PAGE: i64 = 4096;
+    memory.saturating_add(PAGE)
+}
+
 fn linux(limits: &ContainerLimits, features: &HostFeatures) -> Linux {
     let memory = limits.cgroup.memory.signed();
     // Programs try ::1 first for `localhost`, and an engine may switch it off where the network has no
@@ -260,8 +268,7 @@ fn linux(limits: &ContainerLimits, features: &HostFeatures) -> Linux {
     Linux {
         namespaces: NAMESPACES.map(|kind| Namespace { kind: kind.to_owned() }).into(),
         resources: Resources {
-            // No swap.
-            memory: Memory { limit: memory, swap: memory },
+            memory: Memory { limit: memory, swap: with_swap(memory) },
             cpu: Cpu {
                 shares: limits.cgroup.cpu_weight.cpu_shares(),
                 quota: limits.cgroup.cpus.nano() / NANO_PER_QUOTA,

@@ -18,7 +18,8 @@ mod temporary_user;
 
 pub use account_note::AccountNoteError;
 pub use locks::{
-    LockGuard, WakeTurn, doctor_lock, host_lock, network_lock, reaper_at_work, reaper_lock, recheck_lock,
+    LockGuard, WakeTurn, doctor_lock, host_lock, network_lock, projects_lock, reaper_at_work, reaper_lock,
+    recheck_lock,
 };
 pub use login_answer::LoginAnswer;
 pub use network_note::BoxNetwork;
@@ -28,7 +29,7 @@ pub use session_slots::{
     CONNECTIONS_DEFAULT, CONNECTIONS_MAX, ConnectionRecord, SESSIONS_DEFAULT, SESSIONS_MAX, Slot,
 };
 pub use stop_record::StopRecord;
-pub use temporary_user::{TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, temporary_user_key};
+pub use temporary_user::{TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, is_reserved, temporary_user_key};
 
 /// The runtime directory of sshbox.
 pub const RUN: &str = "/run/sshbox";

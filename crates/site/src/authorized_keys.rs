@@ -19,7 +19,7 @@ use lookup::NoAccount;
 use session::authorized_key::AuthorizedKey;
 use session::exit::{self, ExitStatus, chain};
 use session::journal::{Event, Field, FieldValue, log};
-use session::presence::temporary_user_key;
+use session::presence::{is_reserved, temporary_user_key};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -32,6 +32,7 @@ const PROGRAM: &str = "sshbox-keys";
 
 // Reasons for the journal.
 const NOT_THEIRS: &str = "the key is not one of this user's";
+const RESERVED: &str = "names that begin with sshbox-doctor- are reserved for sshbox doctor";
 const NO_DESCRIPTORS: &str = "no file descriptor is left to read the cached answer";
 
 /// Prints the authorized key of a user whose fingerprint sshd asks for.
@@ -108,6 +109,9 @@ impl KeyRequest {
             Ok(login) => login,
             Err(error) => return self.refuse(&format!("the name is {error}")),
         };
+        if is_reserved(&login) {
+            return self.refuse(RESERVED);
+        }
         let config = match load_config(config) {
             Ok(config) => config,
             Err(status) => return status,

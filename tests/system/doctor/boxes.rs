@@ -11,6 +11,11 @@ fn a_login_that_cannot_start_a_box() {
     {
         let _mode = mode("/run/sshbox/wake.sock", 0o600);
         check("wake-socket").says("fail", "with mode 0600", "systemctl restart sshbox-wake.socket");
+    }
+    {
+        let (socket, aside) = ("/run/sshbox/wake.sock", "/run/sshbox/wake.aside");
+        std::fs::rename(socket, aside).unwrap();
+        let _back = Undo(|| std::fs::rename(aside, socket).unwrap());
         check("login").says("fail", "(ref ", "journalctl --grep");
         check("sftp").says("skip", "see check login", "");
     }

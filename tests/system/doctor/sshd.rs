@@ -13,7 +13,7 @@ use std::thread;
 fn an_sshd_with_a_wrong_configuration() {
     let _world = world_alone();
     {
-        let _changed = Changed::file(SSHD_CONFIG, "UsePAM no", "UsePAM no\nNonsense yes");
+        let _changed = Changed::file(SSHD_CONFIG, "UsePAM yes", "UsePAM yes\nNonsense yes");
         check("sshd-config").says("fail", "Nonsense", "sshd_config(5)");
     }
     {

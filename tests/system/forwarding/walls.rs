@@ -192,12 +192,12 @@ fn a6_without_the_right_to_change_the_network_no_connection_works() {
 #[test]
 fn a6_each_sshd_of_a_connection_is_in_the_network_of_the_box_or_in_none() {
     let _world = private_world();
-    let user = User::new("moved");
+    let user = User::new("taken-along");
     let host = namespace_of("self").unwrap();
     let servers = || {
         let is_server = |pid: &i32| {
             let name = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            text(&name).contains(": moved")
+            text(&name).contains(": taken-along")
         };
         processes().into_iter().filter(is_server).collect::<Vec<_>>()
     };
@@ -234,7 +234,7 @@ fn a6_each_sshd_of_a_connection_is_in_the_network_of_the_box_or_in_none() {
     assert!(networks().iter().all(|network| *network != boxed));
     let refused = through(user.ssh(), "127.0.0.1:22");
     assert!(text(&refused.stderr).contains("stdio forwarding failed"), "{refused:?}");
-    assert!(journal().contains("to connect to host 127.0.0.1 port 22, but the request was denied"));
+    assert!(journal().contains("refused local port forward: "));
     assert!(user.says("@help").contains("(-L, -R, -D, -W) are not forwarded: your admin"));
     client.kill();
 }

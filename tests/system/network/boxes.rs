@@ -247,10 +247,12 @@ fn a13_rules_hold_for_boxes_with_ipv6() {
     server.kill();
 }
 
-/// Opens 100 connections to the gateway's port 2200 and keeps them half-open.
+/// A session that waits for a line, then opens 100 connections to the gateway's port 2200 and keeps them half-open.
 fn half_open(user: &User, gateway: &str) -> Running {
     let script = format!(
         "import socket, time
+print(\"began\", flush=True)
+input()
 kept = []
 for _ in range(100):
     client = socket.socket()
@@ -262,7 +264,7 @@ print(\"held\", flush=True)
 time.sleep(60)"
     );
     let mut attack = user.ssh().begin(&[&format!("exec python3 -c '{script}'")]);
-    assert_eq!(attack.line(), "held");
+    assert_eq!(attack.line(), "began");
     attack
 }
 
@@ -276,7 +278,11 @@ fn a23_half_open_connections_of_boxes_keep_nobody_out() {
     let (alice, gateway) = (alice(), gateway_of("sshbox0"));
     // Together they can use up MaxStartups.
     let logins_under_attack = || {
-        let held: Vec<_> = attackers.iter().map(|user| half_open(user, &gateway)).collect();
+        let mut held: Vec<_> = attackers.iter().map(|user| half_open(user, &gateway)).collect();
+        for attack in &mut held {
+            attack.write(b"\n");
+            assert_eq!(attack.line(), "held");
+        }
         let logins = (0..8).filter(|_| alice.ssh().run("true").status.success()).count();
         for mut attack in held {
             attack.kill();

@@ -167,6 +167,8 @@ fn restart_and_stop_ask_on_a_terminal() {
 #[test]
 fn keys_lists_the_keys_of_the_account_and_where_they_are_managed() {
     let _world = private_world();
+    // Otherwise each connection starts the box.
+    let _config = Changed::config("enabled = true", "enabled = false");
     let user = User::new("lister");
     let second = format!("{}/second-of-lister", crate::harness::STATE);
     run("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "", "-C", "old desk", "-f", &second]);

@@ -1,6 +1,6 @@
 //! Special commands of one user do not affect the boxes of others.
 
-use crate::harness::{User, alice, run, world, world_alone};
+use crate::harness::{Changed, User, alice, run, world, world_alone};
 
 #[test]
 fn a8_users_cannot_stop_or_inspect_boxes_of_others() {
@@ -28,6 +28,7 @@ fn a8_users_cannot_stop_or_inspect_boxes_of_others() {
 #[test]
 fn a8_many_special_commands_of_one_user_do_not_block_others() {
     let _world = world_alone();
+    let _config = Changed::config("\nconnections = 20\n", "\nconnections = 50\n");
     let (flooder, other) = (User::new("flooder"), User::new("unblocked"));
     flooder.says("true");
     let words: Vec<_> = (0..40).map(|_| flooder.ssh().begin(&["@status"])).collect();

@@ -69,11 +69,15 @@ fn judge_networks(found: &[(&str, Option<ContainerNetwork>)], elsewhere: &[Strin
     }
 }
 
+/// What to do where nft(8) cannot list the rules.
+const NO_NFT: &str =
+    "apt install nftables; then sshbox network apply; if it is installed, this kernel lacks nf_tables";
+
 /// `network-rules`: are the rules for packets loaded?
 pub fn rules(doctor: &Doctor) -> Checked {
     let rules = Rules::wanted(&doctor.config()?.network)
         .compared(Path::new(RUN))
-        .map_err(|error| fail(error, "apt install nftables; then sshbox network apply"))?;
+        .map_err(|error| fail(error, NO_NFT))?;
     Ok(judge_rules(&rules, bridges_are_filtered()))
 }
 

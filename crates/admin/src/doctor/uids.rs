@@ -54,7 +54,7 @@ fn named_by_service(range: UidRange, known: &[HostUids]) -> Vec<HostUids> {
     let claimed = box_user::claimed(Path::new(box_user::DIRECTORY)).unwrap_or_default();
     let claimed = claimed.into_iter().filter(|uid| range.contains(*uid)).take(MAX_ASKED);
     let asked: BTreeSet<u32> = [range.first, range.last].into_iter().chain(claimed).collect();
-    let named = |uid| Some(HostUids { owner: box_user::host_owner(uid)?, first: uid, last: uid });
+    let named = |uid| Some(HostUids { owner: box_user::host_owner(uid).ok()??, first: uid, last: uid });
     asked.into_iter().filter(|uid| !is_known(*uid, known)).filter_map(named).collect()
 }
 
@@ -156,7 +156,7 @@ fn judge_owners(refused: &[String], without_account: &[String]) -> Option<CheckR
     if !refused.is_empty() {
         return Some(fail(
             format!("homes that belong to another uid than their box: {}", named(refused)),
-            "these users cannot log in; run sshbox chown for each",
+            "these users cannot log in; run sshbox chown for each (see: uids and homes, in operate.md)",
         ));
     }
     (!without_account.is_empty()).then(|| {

@@ -43,7 +43,7 @@ impl Claims<'_> {
             if let Some((other, _)) = owners.find(|(other, owner)| *owner == uid && other != login) {
                 return Err(taken(other.to_string()));
             }
-            if let Some(owner) = (self.host_owner)(uid) {
+            if let Some(owner) = self.host_owner(uid)? {
                 return Err(BoxUserError::OfHost(uid, printable(owner.as_bytes())));
             }
             if self.link(login, &path)? {
@@ -66,7 +66,7 @@ impl Claims<'_> {
         taken.extend(names.iter().filter_map(|path| uid_of(path)));
         let mut skipped = 0;
         for uid in (range.first..=range.last).rev().filter(|uid| !taken.contains(uid)) {
-            if let Some(owner) = (self.host_owner)(uid) {
+            if let Some(owner) = self.host_owner(uid)? {
                 skipped += 1;
                 if skipped > MAX_SKIPPED {
                     return Err(BoxUserError::OfHost(uid, printable(owner.as_bytes())));
@@ -97,6 +97,10 @@ impl Claims<'_> {
 
     fn owners(&self) -> Result<Vec<(Login, u32)>, BoxUserError> {
         home::owners(self.homes).map_err(|error| BoxUserError::Io(self.homes.as_str().into(), error))
+    }
+
+    fn host_owner(&self, uid: u32) -> Result<Option<String>, BoxUserError> {
+        (self.host_owner)(uid).map_err(|error| BoxUserError::NoNameService(uid, error))
     }
 
     fn failed(&self, error: io::Error) -> BoxUserError {

@@ -22,7 +22,7 @@ fn claim(
     account: &Account,
     claims: &Path,
 ) -> Result<UidGid, BoxUserError> {
-    let host_owner = |uid| (900..=950).contains(&uid).then(|| format!("user u{uid}"));
+    let host_owner = |uid| Ok((900..=950).contains(&uid).then(|| format!("user u{uid}")));
     claim_beside(config, login, account, claims, host_owner)
 }
 

@@ -20,8 +20,9 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     if !image.is_absolute() || image.components().any(|part| part == Component::ParentDir) {
         return Err("disk.image must be an absolute path without '..'");
     }
-    if image == home {
-        return Err("disk.image must be another path than box.home");
+    // There, the home of a user "bob.img" would be the image of another.
+    if image.parent() == home.parent() {
+        return Err("disk.image must be in another directory than box.home");
     }
     if !config.container.mount.is_absolute() || config.container.mount == Path::new("/") {
         return Err("box.mount must be an absolute path below /");
@@ -37,7 +38,7 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
         return Err("accounts.timeout must be between 1ms and 20s: sshd waits that long in each login");
     }
     if config.accounts.recheck.0 < RECHECK_MIN {
-        return Err("accounts.recheck must be 1m at least: so often sshbox-recheck.timer starts the check");
+        return Err("accounts.recheck must be 1m at least, because the timer runs every minute");
     }
     if config.reap.grace.0 > deadlines::GRACE_MAX {
         return Err("reap.grace must be 30s at most: logins wait while a box is stopped");

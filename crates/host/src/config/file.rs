@@ -226,8 +226,8 @@ mod tests {
             ("[reap]\nidle_timeout = 30", "line 2"),
             ("[disk]\nquota = 'soon'", "line 2, column 9"),
             ("[disk]\nquota = 'soon'", "`image`"),
+            ("[disk]\nimage = '/var/lib/sshbox/homes/{user}.img'", "disk.image must be in another directory"),
             ("[disk]\nimage = 'x/{user}'", "line 2, column 1: disk.image must be an absolute path"),
-            ("[disk]\nimage = '/var/lib/sshbox/homes/{user}'", "another path than box.home"),
             ("[box.limits]\ndisk = '50%'", "expected a size like"),
             ("[nonsense]", "nonsense"),
         ] {

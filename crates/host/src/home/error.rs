@@ -45,7 +45,11 @@ impl fmt::Display for HomeError {
             Self::Open(path, _) => write!(f, "cannot open the home {} as a directory", path.display()),
             Self::Note(path, _) => write!(f, "cannot read or write {}", path.display()),
             Self::OtherAccount { home, was, now } => {
-                write!(f, "home {} belongs to account {was}, not to account {now}", home.display())
+                write!(
+                    f,
+                    "home {} belongs to account {was}, not to account {now}; see \"Replace or remove a user\" in operate.md",
+                    home.display()
+                )
             }
             Self::OtherOwner { home, owner: (uid, gid), expected } => {
                 write!(f, "home {} belongs to {uid}:{gid}, not to {expected}", home.display())

@@ -35,7 +35,12 @@ fn a18_a_later_account_of_the_same_name_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     ensure(&template(dir.path()), &alice(), Some("42"), me()).unwrap();
     let error = ensure(&template(dir.path()), &alice(), Some("43"), me()).unwrap_err();
-    assert!(error.to_string().ends_with("belongs to account 42, not to account 43"), "{error}");
+    assert!(
+        error.to_string().ends_with(
+            "belongs to account 42, not to account 43; see \"Replace or remove a user\" in operate.md"
+        ),
+        "{error}"
+    );
 }
 
 #[test]

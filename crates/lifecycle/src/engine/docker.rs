@@ -9,7 +9,7 @@ use crate::container::{
     LABEL_SPEC, LABEL_USER,
 };
 use crate::oci;
-use crate::spec::BoxSpec;
+use crate::spec::{BoxSpec, with_swap};
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody, HostConfig,
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountPoint, MountType, NetworkCreateRequest,
@@ -107,12 +107,11 @@ pub fn create_body(spec: &BoxSpec) -> ContainerCreateBody {
 /// The request that changes the limits that differ. Docker leaves alone what a request does not name.
 pub fn update_body(wanted: CgroupLimits, current: CgroupLimits) -> ContainerUpdateBody {
     let CgroupLimits { cpus, memory, pids, cpu_weight, io_weight } = wanted;
-    // No swap, as at the creation.
     let memory = (memory != current.memory).then(|| memory.signed());
     ContainerUpdateBody {
         nano_cpus: (cpus != current.cpus).then(|| cpus.nano()),
         memory,
-        memory_swap: memory,
+        memory_swap: memory.map(with_swap),
         pids_limit: (pids != current.pids).then(|| i64::from(pids)),
         cpu_shares: (cpu_weight != current.cpu_weight)
             .then(|| i64::try_from(cpu_weight.cpu_shares()).unwrap_or(i64::MAX)),

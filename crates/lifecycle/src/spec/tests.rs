@@ -131,7 +131,7 @@ fn the_description_of_a_box() {
           "resources": {
             "memory": {
               "limit": 8589934592,
-              "swap": 8589934592
+              "swap": 8589938688
             },
             "cpu": {
               "shares": 1024,

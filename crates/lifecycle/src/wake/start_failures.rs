@@ -14,7 +14,9 @@ pub fn no_user(error: &BoxUserError) -> Failure {
         BoxUserError::OutOfRange(..) => (ExitStatus::Refused, texts::UID_NOT_FOR_BOXES),
         BoxUserError::Taken { .. } => (ExitStatus::Refused, texts::UID_TAKEN),
         BoxUserError::OfHost(..) => (ExitStatus::Refused, texts::UID_OF_HOST),
-        BoxUserError::NoneLeft(_) | BoxUserError::Io(..) => (ExitStatus::Unavailable, texts::NO_UID),
+        BoxUserError::NoneLeft(_) | BoxUserError::Io(..) | BoxUserError::NoNameService(..) => {
+            (ExitStatus::Unavailable, texts::NO_UID)
+        }
     };
     Failure::because(status, advice, error)
 }

@@ -129,6 +129,10 @@ const IOCTLS: [u32; 6] = [
     0x5423,
 ];
 
+/// Level and option of setsockopt(2) that let a program send from any address.
+const FREE_BINDS: [(i32, i32); 2] =
+    [(libc::IPPROTO_IP, libc::IP_FREEBIND), (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND)];
+
 /// The values for personality(2) that the engines allow: Linux, with the kernel's own version or 2.6, on a
 /// machine with 64 or 32 bits; and the question which value is set.
 const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, u32::MAX];
@@ -213,6 +217,10 @@ fn rules() -> Vec<Rule> {
     rules.extend(IOCTLS.map(|request| forbidden(libc::SYS_ioctl, vec![Is(1, request)])));
     let other_personality = PERSONALITIES.map(|value| IsNot(0, value)).to_vec();
     rules.push(forbidden(libc::SYS_personality, other_personality));
+    // A packet with the address of another box would count as that box's.
+    rules.extend(FREE_BINDS.map(|(level, option)| {
+        forbidden(libc::SYS_setsockopt, vec![Is(1, level.cast_unsigned()), Is(2, option.cast_unsigned())])
+    }));
     // The limits of PID 1 itself, which shares its user id with all programs.
     rules.push(forbidden(libc::SYS_prlimit64, vec![Is(0, 1), IsPointer(2)]));
     for (call, families) in [(libc::SYS_socket, &FAMILIES[..]), (libc::SYS_socketpair, &[libc::AF_UNIX])] {

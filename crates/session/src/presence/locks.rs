@@ -7,12 +7,15 @@
 
 use super::UserRuntimeDir;
 use crate::times::later;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Longest text of a moment in `live.lock`.
+const MOMENT_MAX: u64 = 64;
 
 /// Time between two attempts to take a lock.
 const RETRY: Duration = Duration::from_millis(5);
@@ -90,7 +93,9 @@ impl UserRuntimeDir {
     /// # Errors
     /// The I/O error.
     pub fn last_presence(&self) -> io::Result<Option<Duration>> {
-        let text = fs::read_to_string(self.live_lock())?;
+        // The user's own program can write to it.
+        let mut text = String::new();
+        File::open(self.live_lock())?.take(MOMENT_MAX).read_to_string(&mut text)?;
         Ok(text.strip_suffix('\n').and_then(|text| text.parse().ok()).map(Duration::from_millis))
     }
 
@@ -135,6 +140,16 @@ pub fn host_lock(run: &Path, patience: Duration) -> io::Result<LockGuard> {
 /// `TimedOut`, or the error of the system call.
 pub fn network_lock(run: &Path, patience: Duration) -> io::Result<LockGuard> {
     let file = open_lock_file(&run.join("network.lock"))?;
+    retry(patience, || file.try_lock())?;
+    Ok(LockGuard(file))
+}
+
+/// Lets one process on the host at a time choose a project id for a home.
+///
+/// # Errors
+/// `TimedOut`, or the error of the system call.
+pub fn projects_lock(run: &Path, patience: Duration) -> io::Result<LockGuard> {
+    let file = open_lock_file(&run.join("projects.lock"))?;
     retry(patience, || file.try_lock())?;
     Ok(LockGuard(file))
 }
@@ -237,6 +252,7 @@ mod tests {
     use crate::presence::tests::{locked_by_reaper, prepared};
     use crate::soon::soon;
     use identity::Login;
+    use std::fs;
 
     const NOW: Duration = Duration::ZERO;
 

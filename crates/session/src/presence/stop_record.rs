@@ -7,14 +7,17 @@ use crate::atomic;
 use crate::box_status::LastStop;
 use identity::GID;
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Name of the file.
 const FILE: &str = "ended";
+
+/// Longest record.
+const LONGEST: u64 = 4096;
 
 /// One stop of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +69,10 @@ impl UserRuntimeDir {
     /// The last stop; `None` once its user has read the reason.
     #[must_use]
     pub fn stop_record(&self) -> Option<StopRecord> {
-        StopRecord::parse(&fs::read_to_string(self.stop_file()).ok()?)
+        // The user's own program can write to it.
+        let mut text = String::new();
+        File::open(self.stop_file()).ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
+        StopRecord::parse(&text)
     }
 
     /// The last stop, as `@status` shows it.
@@ -99,6 +105,7 @@ impl UserRuntimeDir {
 mod tests {
     use super::*;
     use crate::presence::tests::prepared;
+    use std::fs;
     use std::os::unix::fs::MetadataExt as _;
 
     #[test]

@@ -11,6 +11,12 @@ pub const TEMPORARY_USER_PREFIX: &str = "sshbox-doctor-";
 /// that a killed doctor did not remove.
 pub const TEMPORARY_USER_KEYS: &str = "/var/lib/sshbox/doctor";
 
+/// Whether nobody may log in with this name: only a temporary user that exists now has such a one.
+#[must_use]
+pub fn is_reserved(login: &Login) -> bool {
+    login.as_str().starts_with(TEMPORARY_USER_PREFIX) && temporary_user_key(login).is_none()
+}
+
 /// The key file of this login, if it is a temporary user that exists now.
 #[must_use]
 pub fn temporary_user_key(login: &Login) -> Option<PathBuf> {

@@ -58,7 +58,7 @@ fn a_box_as_docker_creates_it() {
           "Type": "none"
         },
         "Memory": 8589934592,
-        "MemorySwap": 8589934592,
+        "MemorySwap": 8589938688,
         "Mounts": null,
         "NanoCpus": 2000000000,
         "NetworkMode": "sshbox0",
@@ -111,7 +111,8 @@ fn f9_an_update_names_only_what_changes() {
     let wanted = CgroupLimits { pids: 99, ..current };
     assert_eq!(json(wanted), serde_json::json!({"PidsLimit": 99}));
     let wanted = CgroupLimits::from_engine(1_500_000_000, 1 << 30, 512);
-    let expected = serde_json::json!({"NanoCpus": 1_500_000_000, "Memory": 1 << 30, "MemorySwap": 1 << 30});
+    let expected =
+        serde_json::json!({"NanoCpus": 1_500_000_000, "Memory": 1 << 30, "MemorySwap": (1 << 30) + 4096});
     assert_eq!(json(wanted), expected);
 }
 

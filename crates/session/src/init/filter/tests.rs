@@ -60,7 +60,7 @@ fn a9_calls_without_a_condition_always_fail_and_all_others_pass() {
     }
     let with_conditions = [libc::SYS_socket, libc::SYS_socketpair];
     for call in (0..600).filter(|call| ![UNKNOWN, FORBIDDEN].concat().contains(call)) {
-        // socket(0, …) is forbidden.
+        // socket(0, …) is forbidden; all other conditions are of other values.
         assert_eq!(native(call, &[]).is_ok(), !with_conditions.contains(&call), "{call}");
     }
 }
@@ -141,6 +141,20 @@ fn a9_sockets_are_local_or_of_the_internet() {
     }
     for protocol in 0..32 {
         assert_eq!(socket(libc::AF_NETLINK, protocol).is_ok(), NETLINK.contains(&protocol), "{protocol}");
+    }
+}
+
+#[test]
+fn a9_a23_no_socket_sends_from_an_address_that_the_box_has_not() {
+    let set = |level: u64, option: u64| native(libc::SYS_setsockopt, &[3, level, option]);
+    for (level, option) in FREE_BINDS {
+        let (level, option) = (u64::from(level.cast_unsigned()), u64::from(option.cast_unsigned()));
+        assert_eq!(set(level, option), Err(libc::EPERM));
+        assert_eq!(set(level | 1 << 32, option | 1 << 33), Err(libc::EPERM));
+    }
+    // SO_REUSEADDR, IP_TOS, IPV6_V6ONLY, TCP_NODELAY
+    for (level, option) in [(1, 2), (0, 1), (41, 26), (6, 1), (6, 15), (1, 15), (0, 78), (41, 15)] {
+        assert_eq!(set(level, option), Ok(()), "{level} {option}");
     }
 }
 
