@@ -17,4 +17,4 @@ mod ffi;
 mod network;
 
 /// The name in log entries.
-const PROGRAM: &str = "pam_sshbox";
+const PROGRAM: &str = "sshbox-pam";

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 /// The syslog identifiers of the sshbox programs.
-pub const PROGRAMS: [&str; 5] = ["sshbox-keys", "sshbox-shell", "sshbox-wake", "sshbox-reap", "sshbox"];
+pub const PROGRAMS: [&str; 6] =
+    ["sshbox-keys", "sshbox-pam", "sshbox-shell", "sshbox-wake", "sshbox-reap", "sshbox"];
 
 /// The unit of sshbox's sshd; entries have no unit without systemd.
 const UNIT: &str = "sshbox-sshd.service";
@@ -316,9 +317,13 @@ mod tests {
     fn entries_forged_by_other_users_are_left_out() {
         let fields = [("SSHBOX_USER", "alice")];
         let bob = Login::parse(b"bob").unwrap().uid();
-        for (program, uid) in
-            [("sshbox-shell", 1000), ("sshbox-shell", bob), ("sshbox-wake", alice()), ("sshbox-keys", 1000)]
-        {
+        for (program, uid) in [
+            ("sshbox-shell", 1000),
+            ("sshbox-shell", bob),
+            ("sshbox-wake", alice()),
+            ("sshbox-keys", 1000),
+            ("sshbox-pam", alice()),
+        ] {
             assert_eq!(printed(&mut view("alice"), vec![entry(program, 1, uid, "forged", &fields)]), [""; 0]);
         }
         let other = [("_SYSTEMD_UNIT", "ssh.service")];
