@@ -7,6 +7,7 @@ use host::config;
 use host::features::HostFeatures;
 use lifecycle::container::{Container, ContainerState};
 use lifecycle::engine::{Engine, EngineError};
+use lifecycle::image_accounts::ImageAccounts;
 use lifecycle::spec::{BoxSpec, HostSide};
 use std::path::Path;
 use std::time::Duration;
@@ -138,6 +139,14 @@ async fn everything(fake: &FakeEngine) -> Result<Container, EngineError> {
     let archives = engine.files_of_image("sha256:01", paths, 7).await?;
     assert_eq!(archives, [Some(b"archive".to_vec()), None]);
     assert_eq!(engine.files_of_image("sha256:01", paths, 6).await?, [None, None]);
+    let run = tempfile::tempdir().unwrap();
+    let asked = fake.asked().len();
+    let accounts = ImageAccounts::of(&engine, "sha256:01", run.path()).await.unwrap();
+    assert!(fake.asked().len() > asked);
+    // The second box of this image asks for nothing.
+    let asked = fake.asked().len();
+    assert_eq!(ImageAccounts::of(&engine, "sha256:01", run.path()).await.unwrap(), accounts);
+    assert_eq!(fake.asked().len(), asked);
     assert_eq!(engine.create(&spec).await?, "c1");
     engine.start("c1").await?;
     engine.signal_init("c1").await?;

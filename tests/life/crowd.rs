@@ -21,6 +21,8 @@ fn two_hundred_concurrent_sessions_in_one_box_all_work() {
     let _box = ContainerCleanup(vec![user.clone()]);
     user.says("true");
     let before = user.box_processes().len();
+    // A connection of an earlier test may still be open, if its client keeps it for later commands.
+    let others = session_processes();
     let began = Instant::now();
     let controls: Vec<String> = (0..SESSIONS / PER_CONNECTION).map(|n| format!("/tmp/crowded-{n}")).collect();
     let _connections: Vec<Running> = controls.iter().map(|control| user.connects(control)).collect();
@@ -38,7 +40,8 @@ fn two_hundred_concurrent_sessions_in_one_box_all_work() {
     // Every session has a program of its own, and no session uses a further connection.
     assert_eq!(processes_named("sshbox-shell").len(), SESSIONS);
     assert_eq!(user.box_processes().len(), before + SESSIONS);
-    assert_eq!(session_processes().len(), SESSIONS + 2 * controls.len());
+    let ours = session_processes().into_iter().filter(|pid| !others.contains(pid));
+    assert_eq!(ours.count(), SESSIONS + 2 * controls.len());
     assert_eq!(user.says("echo one more"), "one more\n");
     for (n, session) in sessions.iter_mut().enumerate().rev() {
         session.write(format!("here{n}\n").as_bytes());

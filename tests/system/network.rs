@@ -7,7 +7,9 @@ mod matrix;
 mod restored;
 
 use crate::harness::{Undo, run, to_the_end};
-use std::fs::File;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
@@ -80,14 +82,19 @@ impl Drop for Spaces {
     }
 }
 
+/// Nothing loads the rules by itself until this is dropped.
+pub fn rules_left_alone() -> Undo<impl Fn()> {
+    let file = fs::read_to_string("/run/sshbox-by-hand/network.pid").unwrap();
+    let pid = Pid::from_raw(file.split_whitespace().next().unwrap().parse().unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    // It may have begun to load them.
+    File::options().append(true).open("/run/sshbox/network.lock").unwrap().lock().unwrap();
+    Undo(move || kill(pid, Signal::SIGCONT).unwrap())
+}
+
 /// Removes the rules of the world until this is dropped.
-fn without_rules() -> Undo<impl Fn()> {
-    // What restores them every 30 seconds waits for this lock.
-    let lock = File::options().append(true).open("/run/sshbox/network.lock").unwrap();
-    lock.lock().unwrap();
+fn without_rules() -> (Undo<impl Fn()>, Undo<impl Fn()>) {
+    let alone = rules_left_alone();
     run("nft", &["delete", "table", "inet", "sshbox"]);
-    Undo(move || {
-        lock.unlock().unwrap();
-        run("sshbox", &["network", "apply"]);
-    })
+    (Undo(|| drop(run("sshbox", &["network", "apply"]))), alone)
 }

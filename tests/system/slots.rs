@@ -5,7 +5,7 @@ use crate::harness::{
 };
 use nix::sys::signal::Signal;
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -108,6 +108,37 @@ input()'"]);
     // Its end frees the locks.
     locks.kill();
     run("docker", &["rm", "-f", &user.container()]);
+}
+
+#[test]
+fn a17_a_flood_of_sessions_slows_itself_and_not_others() {
+    // 300 sessions may begin at once, then 20 a second.
+    const SESSIONS: usize = 400;
+    let _world = world();
+    let (flooder, user) = (User::new("rushing"), User::new("unrushed"));
+    let control = "/tmp/rushing";
+    let _connection = flooder.connects(control);
+    flooder.says("true");
+    user.says("true");
+    let (count, flood) = (AtomicUsize::new(0), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                while count.fetch_add(1, Ordering::Relaxed) < SESSIONS {
+                    // All come to their turn: a session that would wait for more than 20 seconds is refused.
+                    assert!(flooder.ssh_over(control).run("true").status.success());
+                }
+            });
+        }
+        for _ in 0..3 {
+            user.says("@stop");
+            let began = Instant::now();
+            user.says("true");
+            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        }
+    });
+    let (took, least) = (flood.elapsed(), Duration::from_millis(50) * 95);
+    assert!(took > least, "{SESSIONS} sessions took {took:?}");
 }
 
 #[test]

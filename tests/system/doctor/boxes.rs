@@ -2,6 +2,7 @@
 
 use super::{check, mode, traces};
 use crate::harness::{Changed, Undo, run, until, user_without, world_alone};
+use crate::network::rules_left_alone;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -58,6 +59,7 @@ fn a_network_on_which_boxes_reach_each_other() {
 #[test]
 fn a13_network_rules_that_are_missing_are_loaded_by_fix() {
     let _world = world_alone();
+    let _alone = rules_left_alone();
     run("nft", &["delete", "table", "inet", "sshbox"]);
     check("network-rules").says("fail", "nft flush ruleset", "sshbox network apply");
     let found = super::run_doctor(&["--fix", "network-rules"]).0.remove(0);

@@ -1,6 +1,6 @@
 //! Real boxes on the container engine's bridges.
 
-use super::without_rules;
+use super::{rules_left_alone, without_rules};
 use crate::harness::{Changed, Running, STATE, Undo, User, alice, run, text, until, world_alone};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -190,6 +190,7 @@ fn a13_no_box_starts_before_the_rules_are_loaded_or_on_another_bridge() {
         text(&output.stderr)
     };
     {
+        let _alone = rules_left_alone();
         fs::rename("/run/sshbox/network", "/run/sshbox/network.aside").unwrap();
         let _back = Undo(|| fs::rename("/run/sshbox/network.aside", "/run/sshbox/network").unwrap());
         let said = refused();

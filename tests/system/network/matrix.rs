@@ -159,6 +159,23 @@ fn a13_the_matrix_of_what_boxes_reach() {
 }
 
 #[test]
+fn a13_link_local_addresses_lead_to_no_box_and_not_to_the_host() {
+    let _world = world();
+    let mut spaces = Spaces::new("linklocal");
+    spaces.serve("host", &["fe80::1%sshbox0 22 2200".to_owned()]);
+    spaces.serve("b", &["fe80::3%eth0 3000".to_owned()]);
+    let cells = ["fe80::1%eth0 22", "fe80::1%eth0 2200", "fe80::3%eth0 3000"];
+    let targets: Vec<_> =
+        cells.iter().flat_map(|cell| ["tcp", "udp"].map(|kind| format!("{kind} {cell}"))).collect();
+    let targets =
+        [targets, ["icmp fe80::1%eth0 0", "icmp fe80::3%eth0 0"].map(str::to_owned).into()].concat();
+    assert_eq!(spaces.probe("a", &targets), ["open"; 8]);
+    spaces.load(SETTINGS);
+    let results = spaces.probe("a", &targets);
+    assert!(results.iter().all(|result| result != "open"), "{results:?}");
+}
+
+#[test]
 fn a13_nothing_outside_opens_a_connection_to_a_box_but_the_host_does() {
     let _world = world();
     let mut spaces = Spaces::new("inward");

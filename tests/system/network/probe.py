@@ -28,7 +28,7 @@ def answers_echo(family, address, number):
     protocol = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
     with socket.socket(family, socket.SOCK_RAW, protocol) as raw:
         raw.settimeout(PATIENCE)
-        raw.sendto(echo(number, family == socket.AF_INET6), (address, 0))
+        raw.sendto(echo(number, family == socket.AF_INET6), socket.getaddrinfo(address, 0)[0][4])
         while True:
             data, _ = raw.recvfrom(999)
             if family == socket.AF_INET:
@@ -52,7 +52,7 @@ def attempt(numbered):
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         with socket.socket(family, kind) as client:
             client.settimeout(PATIENCE)
-            client.connect((address, int(port)))
+            client.connect(socket.getaddrinfo(address, int(port))[0][4])
             if protocol == "udp":
                 client.send(b"x")
                 client.recv(9)

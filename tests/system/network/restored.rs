@@ -1,5 +1,6 @@
 //! The rules stay, whatever other programs do to the host's firewall, or come back.
 
+use super::rules_left_alone;
 use crate::harness::{Undo, User, alice, journal, run, to_the_end, until, world_alone};
 use serde_json::Value;
 use std::process::Command;
@@ -27,6 +28,7 @@ fn a13_rules_that_are_removed_or_changed_are_noticed_and_loaded_again() {
     assert_eq!(apply(), "the rules are loaded");
     assert_eq!(show()["state"], "loaded");
     assert!(!reaches_host(&user));
+    let alone = rules_left_alone();
     let restored = || show()["restored"].as_u64().unwrap();
     let before = restored();
     for (command, state, said) in [
@@ -63,6 +65,7 @@ fn a13_rules_that_are_removed_or_changed_are_noticed_and_loaded_again() {
     assert!(entries.contains("network rules restored reason=\"missing\""), "{entries}");
     // The service without systemd, like the timer, does it by itself.
     run("nft", &["flush", "ruleset"]);
+    drop(alone);
     until("the rules are back", || show()["state"] == "loaded");
     // The flush also removed the engine's rules; they come back when it starts.
     run("tests/system/engine", &["stop"]);

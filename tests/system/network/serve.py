@@ -18,7 +18,8 @@ for line in sys.stdin:
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             server = socket.socket(family, kind)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind((address, port))
+            # A link-local address has its interface after a percent sign.
+            server.bind(socket.getaddrinfo(address, port)[0][4])
             if kind == socket.SOCK_STREAM:
                 server.listen(4096)
             server.setblocking(False)
