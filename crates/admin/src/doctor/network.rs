@@ -70,7 +70,7 @@ fn judge_networks(found: &[(&str, Option<ContainerNetwork>)], elsewhere: &[Strin
 
 /// `network-rules`: are the rules for packets loaded?
 pub fn rules(doctor: &Doctor) -> Checked {
-    let rules = Rules::wanted(&doctor.config()?.network)
+    let rules = Rules::wanted(&doctor.config()?.network, Path::new(RUN))
         .compared(Path::new(RUN))
         .map_err(|error| fail(error, "apt install nftables; then sshbox network apply"))?;
     Ok(judge_rules(&rules))
