@@ -33,8 +33,9 @@ help: ## Show this list
 
 .PHONY: build
 build: export RUSTFLAGS = $(NAMELESS)
-build: ## Build all programs and the NSS module
+build: ## Build all programs and the modules for NSS and PAM
 	cargo build --profile $(PROFILE) --locked --package sshbox-nss
+	cargo build --profile $(PROFILE) --locked --package sshbox-pam
 	cargo build --profile $(PROFILE) --locked --package sshbox-site --package sshbox-lifecycle --package sshbox-disk --package sshbox \
 		--package sshbox-completions
 	# These two run where a C library is not guaranteed.
@@ -57,6 +58,9 @@ pack:
 	# The same directory name as in the package.
 	mkdir -p target/nss/$(MULTIARCH)
 	strip --remove-section=.comment -o target/nss/$(MULTIARCH)/libnss_sshbox.so.2 target/$(PROFILE)/libnss_sshbox.so
+	rm -rf target/pam
+	mkdir -p target/pam
+	strip --remove-section=.comment -o target/pam/pam_sshbox.so target/$(PROFILE)/libpam_sshbox.so
 	SOURCE_DATE_EPOCH=$(BUILT_AT) cargo deb --no-build --strip --profile $(PROFILE) --output $(DEB)
 
 .PHONY: wheel

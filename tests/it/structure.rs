@@ -37,6 +37,9 @@ fn each_program_links_only_what_it_may() {
     // sshbox-shell and sshbox-init run as the user and in the container.
     lacks("sshbox-session", &WEB_CLIENT_AND_TLS);
     lacks("sshbox-session", &ENGINE_CLIENT);
+    // pam_sshbox runs as root in sshd.
+    lacks("sshbox-pam", &WEB_CLIENT_AND_TLS);
+    lacks("sshbox-pam", &ENGINE_CLIENT);
     // sshbox-keys asks the web app. It parses HTTP, so `http` is its own.
     lacks("sshbox-site", &ENGINE_CLIENT[..4]);
     // sshbox-disk mounts, as root.
@@ -56,6 +59,7 @@ fn each_crate_uses_only_the_crates_below_it() {
         ("sshbox-identity", &[][..]),
         ("sshbox-nss", &["identity"]),
         ("sshbox-session", &["identity"]),
+        ("sshbox-pam", &["identity", "session"]),
         ("sshbox-host", &["identity", "session"]),
         ("sshbox-site", &["host", "identity", "session"]),
         ("sshbox-lifecycle", &["host", "identity", "session"]),
@@ -139,7 +143,7 @@ fn named(module: &[String], source: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn no_modules_depend_on_each_other_in_a_circle() {
-    for name in ["session", "host", "site", "disk", "lifecycle", "admin"] {
+    for name in ["session", "pam", "host", "site", "disk", "lifecycle", "admin"] {
         let modules = modules(name);
         assert!(modules.len() > 2, "{name}");
         let mut uses: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
@@ -193,7 +197,7 @@ fn each_outside_party_is_known_in_one_place() {
     only("format!(\"/proc/net", &["crates/session/src/procfs"]);
     only("read_to_string(\"/proc", &["crates/session/src/procfs"]);
     only("read_dir(\"/proc", &["crates/session/src/procfs"]);
-    only("unsafe {", &["crates/session/src/process", "crates/nss/src/ffi"]);
+    only("unsafe {", &["crates/session/src/process", "crates/nss/src/ffi", "crates/pam/src/ffi"]);
 }
 
 /// Longer than 400 lines, each with its reason.

@@ -179,7 +179,10 @@ mod tests {
 
     fn report(answer: SourceAnswer, cache: Option<CachedAnswer>, serves: KeySource) -> KeysReport {
         let user = parse_login("alice").unwrap();
-        let key = PrintedKey { fingerprint: FINGERPRINT.to_owned(), line: format!("restrict,pty {KEY}") };
+        let key = PrintedKey {
+            fingerprint: FINGERPRINT.to_owned(),
+            line: format!("restrict,pty,port-forwarding,agent-forwarding {KEY}"),
+        };
         let explanation = Explanation {
             user: user.to_string(),
             config: "/etc/sshbox/sshbox.toml".into(),
@@ -219,7 +222,7 @@ mod tests {
                  left out: key 2: not 'type base64 [comment]' (options are not taken)
         uses     the answer; a login would write it to the cache
         prints   for SHA256:/wqoxesgZdYhWspI+0Zta65yzER0nk0AyJ32fjuf1gs
-                 restrict,pty ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI
+                 restrict,pty,port-forwarding,agent-forwarding ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI
         ");
     }
 
@@ -236,7 +239,7 @@ mod tests {
         answer   none: the web app cannot be asked: \x1b[31mrefused (after 12 ms)
         uses     the answer in the cache
         prints   for SHA256:/wqoxesgZdYhWspI+0Zta65yzER0nk0AyJ32fjuf1gs
-                 restrict,pty ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI
+                 restrict,pty,port-forwarding,agent-forwarding ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI
         ");
         let refused = text(&report(nothing(), Some(cached(false)), KeySource::Nothing));
         assert!(refused.contains("id 42, 1 key; too old to be used\n"), "{refused}");

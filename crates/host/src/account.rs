@@ -39,6 +39,9 @@ pub struct Account {
     /// Whether the container may reach the internet, unless the configuration forbids it to all.
     #[serde(default)]
     pub internet: Option<bool>,
+    /// Whether the user may forward over SSH, unless the configuration forbids it to all.
+    #[serde(default)]
+    pub forward: Option<bool>,
 }
 
 impl Account {

@@ -10,7 +10,7 @@ pub use values::{Cpus, OpenFiles, Size, TmpfsSize};
 pub use weight::Weight;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use session::presence::{SESSIONS_DEFAULT, SESSIONS_MAX};
+use session::presence::{CONNECTIONS_DEFAULT, CONNECTIONS_MAX, SESSIONS_DEFAULT, SESSIONS_MAX};
 use std::fmt;
 use std::num::NonZeroU32;
 
@@ -32,6 +32,8 @@ pub struct Limits {
     pub pids: u32,
     /// Sessions of a user that are open at once.
     pub sessions: u32,
+    /// SSH connections of a user that are open at once.
+    pub connections: u32,
     /// Size of `/dev/shm`. Its contents count as memory.
     pub shm: TmpfsSize,
     /// Size of `/tmp`, and of `/var/tmp`. Their contents count as memory.
@@ -64,6 +66,7 @@ impl Default for Limits {
             memory: Size(8 << 30),
             pids: 512,
             sessions: SESSIONS_DEFAULT,
+            connections: CONNECTIONS_DEFAULT,
             shm: TmpfsSize::PercentOfMemory(50),
             tmp: TmpfsSize::Bytes(Size(1 << 30)),
             cpu_weight: Weight::default(),
@@ -83,6 +86,7 @@ struct Ceilings {
     memory: Size,
     pids: u32,
     sessions: u32,
+    connections: u32,
     shm: TmpfsSize,
     tmp: TmpfsSize,
     cpu_weight: Weight,
@@ -113,6 +117,8 @@ pub struct RequestedLimits {
     pub pids: Option<u32>,
     /// Sessions that are open at once.
     pub sessions: Option<u32>,
+    /// SSH connections that are open at once.
+    pub connections: Option<u32>,
     /// Size of `/dev/shm`.
     pub shm: Option<TmpfsSize>,
     /// Size of `/tmp`, and of `/var/tmp`.
@@ -133,6 +139,12 @@ impl RequestedLimits {
     #[must_use]
     pub fn sessions(&self, defaults: &Limits, ceilings: &Limits) -> u32 {
         self.sessions.unwrap_or(defaults.sessions).min(ceilings.sessions).clamp(1, SESSIONS_MAX)
+    }
+
+    /// How many connections of the user may be open at once, by the same rule.
+    #[must_use]
+    pub fn connections(&self, defaults: &Limits, ceilings: &Limits) -> u32 {
+        self.connections.unwrap_or(defaults.connections).min(ceilings.connections).clamp(1, CONNECTIONS_MAX)
     }
 }
 

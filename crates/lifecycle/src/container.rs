@@ -32,6 +32,10 @@ pub struct Container {
     pub user: String,
     /// Name of its network.
     pub network: String,
+    /// Where the engine has bound its network namespace, while it runs. Only root can change what is there.
+    pub network_namespace: Option<PathBuf>,
+    /// The file on the host that is its `/etc/resolv.conf`.
+    pub resolv_conf: Option<PathBuf>,
 }
 
 impl Container {

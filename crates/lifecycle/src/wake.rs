@@ -4,6 +4,7 @@
 //! the command `sshbox`, may send any name.
 
 mod disk;
+mod network_note;
 mod progress;
 mod queries;
 mod start;
@@ -92,7 +93,7 @@ struct RequestOutcome {
 }
 
 fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
-    let (verb, login, progress) =
+    let WakeRequest { verb, login, for_login, progress } =
         read_request(socket).inspect_err(|failure| log_failure(failure, Event::RequestRefused, ""))?;
     let began = Instant::now();
     let done = config::load(config).map_err(unusable).and_then(|config| {
@@ -100,7 +101,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::SHORT_OF_RESOURCES, &error))?;
         runtime.block_on(async {
             match verb {
-                Verb::Wake => start::start(&config, &login, &progress).await,
+                Verb::Wake => Box::pin(start::start(&config, &login, &progress)).await,
                 Verb::Stop | Verb::Restart => {
                     stop::stop(&config, &login, stop_reason(verb, is_by_root(socket))).await
                 }
@@ -117,7 +118,7 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             if let Some((event, reason)) = event {
                 let fields: [FieldValue<'_>; 4] = [
                     (Field::User, &login.as_str()),
-                    (Field::By, &(if is_by_root(socket) { "admin" } else { "user" })),
+                    (Field::By, &(if is_by_root(socket) && !for_login { "admin" } else { "user" })),
                     (Field::Reason, &reason),
                     (Field::Duration, &took),
                 ];
@@ -160,9 +161,18 @@ fn stop_reason(verb: Verb, by_root: bool) -> &'static str {
     }
 }
 
-/// Reads the verb and the login name of the request. Refuses it unless the kernel reports the uid of that
-/// name, or root, as the caller. Also returns where progress is reported.
-fn read_request(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure> {
+/// What a caller requests.
+struct WakeRequest<'a> {
+    verb: Verb,
+    login: Login,
+    /// Root requests it because the user logs in.
+    for_login: bool,
+    /// Where progress is reported.
+    progress: Progress<'a>,
+}
+
+/// Reads the request. Refuses it unless the kernel reports the uid of its login name, or root, as the caller.
+fn read_request(socket: &Socket) -> Result<WakeRequest<'_>, Failure> {
     let refused = |cause: String| Failure { cause, ..Failure::new(ExitStatus::Refused, texts::NOT_YOURS) };
     let read = || {
         socket.set_patience(REQUEST)?;
@@ -181,7 +191,8 @@ fn read_request(socket: &Socket) -> Result<(Verb, Login, Progress<'_>), Failure>
     if let Some(reference) = fields.text("ref").and_then(Reference::parse) {
         Reference::adopt(reference);
     }
-    Ok((verb, login, Progress::to_caller(socket, &fields)))
+    let progress = Progress::to_caller(socket, &fields);
+    Ok(WakeRequest { verb, login, for_login: fields.is_for_login(), progress })
 }
 
 /// Creates the user's runtime directory if necessary, and takes `state.lock`: until it is dropped, no other

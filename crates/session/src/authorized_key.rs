@@ -25,6 +25,15 @@ pub struct AuthorizedKey {
     comment: String,
 }
 
+/// What a key may forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// TCP ports.
+    pub ports: bool,
+    /// The user's SSH agent.
+    pub agent: bool,
+}
+
 /// Why a line is not an accepted key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidKey {
@@ -74,6 +83,14 @@ impl AuthorizedKey {
         Ok(Self { line: encoded.trim_end().to_owned(), fingerprint, comment })
     }
 
+    /// The key of a login, from the methods that succeeded as sshd exposes them: one line `method details` for
+    /// each. `None` if there is none.
+    #[must_use]
+    pub fn of_login(methods: &str) -> Option<Self> {
+        let line = methods.lines().find_map(|line| line.strip_prefix("publickey "))?;
+        Self::parse(line).ok()
+    }
+
     /// `type base64`, encoded anew.
     #[must_use]
     pub fn line(&self) -> &str {
@@ -98,10 +115,13 @@ impl AuthorizedKey {
         format!("{} {}", self.line, self.comment).trim_end().to_owned()
     }
 
-    /// The line for sshd: the key may open a terminal and run a command, and nothing else.
+    /// The line for sshd: the key may open a terminal, run a command and, if allowed, forward ports and the
+    /// agent, and nothing else.
     #[must_use]
-    pub fn authorized(&self) -> String {
-        format!("restrict,pty {}", self.line)
+    pub fn authorized(&self, forwarding: Forwarding) -> String {
+        let ports = if forwarding.ports { ",port-forwarding" } else { "" };
+        let agent = if forwarding.agent { ",agent-forwarding" } else { "" };
+        format!("restrict,pty{ports}{agent} {}", self.line)
     }
 
     /// `SHA256:…`, as sshd writes it for `%f`.

@@ -96,6 +96,11 @@ pub const WHY: Duration = Duration::from_millis(1500);
 /// Reading what a program that has ended has left in its terminal.
 pub const TERMINAL_DRAIN: Duration = seconds(10);
 
+// pam_sshbox, in the sshd of a connection.
+
+/// The longest wait for the start of a container that the configuration accepts (`forward.wait`).
+pub const FORWARD_WAIT_MAX: Duration = seconds(20);
+
 // The account source.
 
 /// The longest timeout of a request that the configuration accepts (`accounts.timeout`).

@@ -9,6 +9,7 @@ mod asked_note;
 mod limits_note;
 mod locks;
 mod login_answer;
+mod network_note;
 mod pace;
 mod runtime_dir;
 mod session_slots;
@@ -20,9 +21,12 @@ pub use locks::{
     LockGuard, WakeTurn, doctor_lock, host_lock, network_lock, reaper_at_work, reaper_lock, recheck_lock,
 };
 pub use login_answer::LoginAnswer;
+pub use network_note::BoxNetwork;
 pub use pace::Turn;
 pub use runtime_dir::{ETC_GROUP, ETC_PASSWD, UserRuntimeDir};
-pub use session_slots::{ConnectionRecord, SESSIONS_DEFAULT, SESSIONS_MAX, Slot};
+pub use session_slots::{
+    CONNECTIONS_DEFAULT, CONNECTIONS_MAX, ConnectionRecord, SESSIONS_DEFAULT, SESSIONS_MAX, Slot,
+};
 pub use stop_record::StopRecord;
 pub use temporary_user::{TEMPORARY_USER_KEYS, TEMPORARY_USER_PREFIX, temporary_user_key};
 

@@ -33,6 +33,15 @@ pub fn ask(
     }
 }
 
+/// Requests a start for a login of this user. For root: `sshbox-wake` logs that the user has started the container.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_for_login(login: &Login, patience: Duration) -> io::Result<Option<Fields>> {
+    let request = Verb::Wake.request(login.as_str(), &Reference::ours().to_string()).for_login();
+    exchange(Path::new(WAKE_SOCKET), &request, patience, |_| ())
+}
+
 /// `patience` holds for all packets together: progress does not extend it.
 pub(crate) fn exchange(
     socket: &Path,

@@ -143,7 +143,7 @@ impl KeyRequest {
         if let Err(status) = notes.write(&account) {
             return status;
         }
-        match writeln!(io::stdout(), "{}", key.authorized()) {
+        match writeln!(io::stdout(), "{}", key.authorized(config.forward.of(account.forward))) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitStatus::TryAgain.code().into(),
         }

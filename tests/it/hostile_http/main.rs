@@ -86,7 +86,10 @@ impl Site {
         let output = self.login(&fingerprint(KEY));
         assert!(output.status.success(), "{output:?}");
         let printed = String::from_utf8(output.stdout).unwrap();
-        assert!(printed.is_empty() || printed == format!("restrict,pty {KEY}\n"), "{printed:?}");
+        assert!(
+            printed.is_empty() || printed == format!("restrict,pty,port-forwarding,agent-forwarding {KEY}\n"),
+            "{printed:?}"
+        );
         !printed.is_empty()
     }
 }

@@ -196,7 +196,7 @@ fn p3_one_invalid_value_does_not_keep_a_removed_key_alive() {
         site.behaves(json(account(&format!("\"{other}\"")).replace("42", &format!("42,{field}"))));
         assert!(!site.lets_in(), "{field}");
         let printed = text(&site.login(&fingerprint(other)).stdout);
-        assert_eq!(printed, format!("restrict,pty {other}\n"), "{field}");
+        assert_eq!(printed, format!("restrict,pty,port-forwarding,agent-forwarding {other}\n"), "{field}");
         let SourceAnswer::Account { left_out, .. } = explained(&site, &[]).0.answer else {
             panic!("{field}")
         };
@@ -271,7 +271,7 @@ fn an_explanation_gives_the_reason_and_changes_nothing() {
     let cache = || fs::read_dir(site.dir.path().join("cache")).unwrap().count();
     let (found, printed) = explained(&site, &["--fingerprint", &fingerprint(KEY)]);
     assert_eq!((found.status, found.serves, found.cache), (Some(200), KeySource::Answer, None));
-    assert_eq!(found.prints[0].line, format!("restrict,pty {KEY}"));
+    assert_eq!(found.prints[0].line, format!("restrict,pty,port-forwarding,agent-forwarding {KEY}"));
     assert!(found.offered.unwrap().accepted && !printed.contains("canary-token"), "{printed}");
     assert_eq!((site.requests.load(Ordering::SeqCst), cache()), (1, 0));
     assert!(!explained(&site, &["--fingerprint", "SHA256:other"]).0.offered.unwrap().accepted);

@@ -35,7 +35,11 @@ fn f34_without_threads_files_or_memory_the_cached_answer_is_used_or_the_exit_sta
         let output = login_within(&site, limits);
         let printed = text(&output.stdout);
         match output.status.code() {
-            Some(0) => assert_eq!(printed, format!("restrict,pty {KEY}\n"), "{limits:?}: {output:?}"),
+            Some(0) => assert_eq!(
+                printed,
+                format!("restrict,pty,port-forwarding,agent-forwarding {KEY}\n"),
+                "{limits:?}: {output:?}"
+            ),
             Some(75) => assert_eq!(printed, "", "{limits:?}"),
             _ => panic!("{limits:?}: {output:?}"),
         }

@@ -22,7 +22,10 @@ fn keys_shows_each_step_and_changes_nothing() {
     assert_eq!((&steps["answer"]["is"], &steps["cache"]["serves"]), (&"account".into(), &true.into()));
     let public = fs::read_to_string(format!("{STATE}/key.pub")).unwrap();
     let blob = public.split_whitespace().nth(1).unwrap();
-    assert_eq!(steps["prints"][0]["line"], format!("restrict,pty ssh-ed25519 {blob}"));
+    assert_eq!(
+        steps["prints"][0]["line"],
+        format!("restrict,pty,port-forwarding,agent-forwarding ssh-ed25519 {blob}")
+    );
     let fingerprint = run("ssh-keygen", &["-lf", &format!("{STATE}/key.pub")]);
     assert_eq!(steps["prints"][0]["fingerprint"], fingerprint.split(' ').nth(1).unwrap());
     let said = output_of(&["keys", &user.name]);

@@ -17,10 +17,11 @@ fn an_sshd_with_a_wrong_configuration() {
         check("sshd-config").says("fail", "Nonsense", "sshd_config(5)");
     }
     {
-        let _changed = Changed::file(SSHD_CONFIG, "DisableForwarding yes", "DisableForwarding no");
+        let _changed =
+            Changed::file(SSHD_CONFIG, "AllowStreamLocalForwarding no", "AllowStreamLocalForwarding yes");
         check("sshd-settings").says(
             "fail",
-            "disableforwarding is 'no', not 'yes'",
+            "allowstreamlocalforwarding is 'yes', not 'no'",
             "systemctl reload sshbox-sshd",
         );
     }

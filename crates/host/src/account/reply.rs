@@ -159,11 +159,12 @@ fn without_invalid_values(mut account: Value, ignored: &mut Vec<String>) -> Valu
         ignored.push("limits: expected an object".to_owned());
         fields.remove("limits");
     }
-    // Whoever was denied the internet must not get it because of a wrong value.
-    if let Some(internet) = fields.get_mut("internet").filter(|value| !value.is_boolean() && !value.is_null())
-    {
-        ignored.push("internet: expected true or false; counts as false".to_owned());
-        *internet = json!(false);
+    // Whoever was denied something must not get it because of a wrong value.
+    for name in ["internet", "forward"] {
+        if let Some(wrong) = fields.get_mut(name).filter(|value| !value.is_boolean() && !value.is_null()) {
+            ignored.push(format!("{name}: expected true or false; counts as false"));
+            *wrong = json!(false);
+        }
     }
     if let Some(limits) = fields.get_mut("limits").and_then(Value::as_object_mut) {
         limits.retain(|name, value| {
@@ -209,6 +210,7 @@ fn from_key_lines(login: &Login, text: &str) -> Account {
         image: None,
         uid: None,
         internet: None,
+        forward: None,
     }
 }
 

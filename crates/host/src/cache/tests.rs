@@ -25,6 +25,7 @@ fn account(name: &str) -> Account {
         image: None,
         uid: None,
         internet: None,
+        forward: None,
     }
 }
 

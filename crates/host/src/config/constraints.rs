@@ -42,6 +42,9 @@ pub(super) fn check(config: &Config) -> Result<(), &'static str> {
     if config.reap.grace.0 > deadlines::GRACE_MAX {
         return Err("reap.grace must be 30s at most: logins wait while a box is stopped");
     }
+    if config.forward.wait.0.is_zero() || config.forward.wait.0 > deadlines::FORWARD_WAIT_MAX {
+        return Err("forward.wait must be between 1ms and 20s: a login waits that long for its box");
+    }
     if config.container.network == "host" || config.container.network.starts_with("container:") {
         return Err("box.network must be a separate network: with this one a box would join the host's");
     }

@@ -7,6 +7,7 @@ use super::values::{AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, Quo
 use crate::limits::{Limits, deserialize_ceilings};
 use crate::networks::OPEN_NETWORK;
 use serde::{Deserialize, Serialize};
+use session::authorized_key::Forwarding;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// Limits of the homes on the disk.
     pub disk: DiskConfig,
+    /// What users may forward over SSH.
+    pub forward: ForwardConfig,
     /// What containers may reach.
     pub network: NetworkConfig,
     /// Stopping idle containers.
@@ -170,6 +173,33 @@ impl ContainerConfig {
 pub struct ListenConfig {
     /// Addresses from which the connections of many users come: of a tunnel, a balancer, or a NAT.
     pub trusted_proxies: Vec<Subnet>,
+}
+
+/// `[forward]`: what users may forward over SSH. What they forward starts and ends in their container.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardConfig {
+    /// Whether users may forward TCP ports.
+    pub enabled: bool,
+    /// How long a connection waits for the start of the container to forward into it. Then it goes on without.
+    pub wait: TimeSpan,
+    /// Whether users may forward their SSH agent.
+    pub agent: bool,
+}
+
+impl Default for ForwardConfig {
+    fn default() -> Self {
+        Self { enabled: true, wait: TimeSpan::seconds(3), agent: true }
+    }
+}
+
+impl ForwardConfig {
+    /// What the keys of an account may forward whose own switch is this.
+    #[must_use]
+    pub fn of(&self, account: Option<bool>) -> Forwarding {
+        let allowed = account.unwrap_or(true);
+        Forwarding { ports: allowed && self.enabled, agent: allowed && self.agent }
+    }
 }
 
 /// `[network]`: what containers may reach, on the networks that sshbox filters.

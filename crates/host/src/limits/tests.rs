@@ -36,6 +36,9 @@ fn a_request_counts_up_to_the_ceiling_and_a_default_fills_the_gaps() {
     let sessions = |json: &str| request(json).sessions(&Limits::default(), &ceilings);
     assert_eq!([r"{}", r#"{"sessions":7}"#].map(sessions), [50, 7]);
     assert_eq!([r#"{"sessions":61}"#, r#"{"sessions":0}"#].map(sessions), [60, 1]);
+    let connections = |json: &str| request(json).connections(&Limits::default(), &ceilings);
+    assert_eq!([r"{}", r#"{"connections":7}"#].map(connections), [20, 7]);
+    assert_eq!([r#"{"connections":21}"#, r#"{"connections":0}"#].map(connections), [20, 1]);
     assert_eq!(resolve(r#"{"memory":"1TiB","shm":"1TiB"}"#).shm, Size(4 << 30));
 }
 
@@ -59,7 +62,7 @@ fn a_request_has_valid_numbers_sizes_and_percentages() {
     }
     all("ptys", true, &["1", "256", "4294967295"]);
     all("ptys", false, &["0", "-1", "4294967296", "256.0", "true", "\"256\""]);
-    for name in ["pids", "sessions"] {
+    for name in ["pids", "sessions", "connections"] {
         all(name, true, &["0", "1", "512", "4294967295"]);
         all(name, false, &["-1", "4294967296", "512.0", "true", "\"512\""]);
     }

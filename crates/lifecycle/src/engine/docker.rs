@@ -18,6 +18,7 @@ use bollard::models::{
 use host::limits::CgroupLimits;
 use host::networks::is_filtered;
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use terminals::terminals;
 
 /// Option of a bridge network, and the value with which its containers cannot reach each other.
@@ -214,6 +215,11 @@ pub fn container(reply: ContainerInspectResponse) -> Container {
         image: config.image.unwrap_or_default(),
         user: config.user.unwrap_or_default(),
         network: host.network_mode.unwrap_or_default(),
+        network_namespace: reply
+            .network_settings
+            .and_then(|settings| settings.sandbox_key)
+            .and_then(absolute),
+        resolv_conf: reply.resolv_conf_path.and_then(absolute),
         limits: CgroupLimits::from_engine(
             host.nano_cpus.unwrap_or_default(),
             host.memory.unwrap_or_default(),
@@ -224,6 +230,11 @@ pub fn container(reply: ContainerInspectResponse) -> Container {
             host.blkio_weight.unwrap_or_default(),
         ),
     }
+}
+
+/// This path, if it is one. Docker sends an empty text for a container that does not run.
+fn absolute(path: String) -> Option<PathBuf> {
+    Some(PathBuf::from(path)).filter(|path| path.is_absolute())
 }
 
 /// The container that this reply describes, even if sshbox did not create it.

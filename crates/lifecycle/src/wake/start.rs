@@ -5,7 +5,7 @@ use super::start_failures::{image_not_allowed, no_accounts, no_home, no_image, n
 use super::start_step::{StartStep, start_step};
 use super::{
     PROGRAM, RequestOutcome, account, box_names, disk, engine_failed, foreign, lock_state, log_end,
-    no_runtime_dir,
+    network_note, no_runtime_dir,
 };
 use crate::container::{Container, ContainerNetwork, ContainerState};
 use crate::engine::{Engine, EngineError};
@@ -129,6 +129,8 @@ pub async fn start(
         .await
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::TOO_SLOW, &error))??;
     runtime_dir.write_box_account(account_id).map_err(no_runtime_dir)?;
+    let running = find_box(&start.engine, &start.names, login).await.map_err(engine_failed)?;
+    network_note::write(&runtime_dir, login, running.as_ref());
     Ok(RequestOutcome { reply: Fields::default().with("running", b""), event })
 }
 

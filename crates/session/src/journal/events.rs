@@ -96,6 +96,10 @@ events! {
     ConnectionClosed = "connection closed", Info, "7858febe0e02076218f33c31c1b1b804";
     /// The check whether users with open connections may still log in failed.
     RecheckFailed = "recheck failed", Warning, "be5f8f4f04f49e272397e5fda1729bcf";
+    /// A connection does not forward ports, although its user may; the session is not affected.
+    ForwardingUnavailable = "forwarding unavailable", Warning, "4f0d8f0c2b7a4a6f9d1c5be0a7318e26";
+    /// A connection was refused, because its user has as many open as allowed.
+    ConnectionRefused = "connection refused", Warning, "d2a96e1f5c3047b88b0e74f1a96d30c5";
     /// A container could not be started.
     WakeFailed = "wake failed", Warning, "9179b77ec9235af2b3ea8b93037a5120";
     /// A container could not be stopped.

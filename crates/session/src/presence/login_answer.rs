@@ -1,15 +1,16 @@
-//! The file `accounts/.NAME.answer`: what the account source answered last, as far as `sshbox-shell` needs
-//! it, which reads no configuration and no cache. So a session that begins over an open connection is
+//! The file `accounts/.NAME.answer`: what the account source answered last, as far as `sshbox-shell` and
+//! `pam_sshbox` need it, which read no configuration and no cache. So a session that begins over an open connection is
 //! refused as soon as any login has learned that its key or its user is refused now, without a question per
 //! session. `sshbox-keys` writes it; the id of the account is in a note of its own, whose format earlier
 //! releases know.
 
-use super::{AccountNoteError, UserRuntimeDir};
+use super::{AccountNoteError, CONNECTIONS_DEFAULT, UserRuntimeDir};
 use crate::atomic;
 use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Longest file, in bytes: a hundred fingerprints take a tenth of it.
 const LONGEST: u64 = 64 * 1024;
@@ -24,6 +25,11 @@ pub enum LoginAnswer {
     Accepted {
         /// How many sessions may be open at once.
         sessions: u32,
+        /// How many connections may be open at once.
+        connections: u32,
+        /// How long a connection waits for the start of the container to forward into it; `None` if it does not
+        /// forward.
+        forward: Option<Duration>,
         /// Fingerprints of the keys that log in.
         fingerprints: Vec<String>,
     },
@@ -43,6 +49,15 @@ impl LoginAnswer {
         let values = |name: &'static str| lines.iter().filter_map(move |line| line.strip_prefix(name));
         Some(Self::Accepted {
             sessions: values("sessions ").next()?.parse().ok()?,
+            // An earlier release writes neither.
+            connections: match values("connections ").next() {
+                Some(number) => number.parse().ok()?,
+                None => CONNECTIONS_DEFAULT,
+            },
+            forward: match values("forward ").next() {
+                Some(wait) => Some(Duration::from_millis(wait.parse().ok()?)),
+                None => None,
+            },
             fingerprints: values("key ").map(str::to_owned).collect(),
         })
     }
@@ -51,8 +66,11 @@ impl LoginAnswer {
 impl fmt::Display for LoginAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Accepted { sessions, fingerprints } => {
-                writeln!(f, "sessions {sessions}")?;
+            Self::Accepted { sessions, connections, forward, fingerprints } => {
+                writeln!(f, "sessions {sessions}\nconnections {connections}")?;
+                if let Some(wait) = forward {
+                    writeln!(f, "forward {}", wait.as_millis())?;
+                }
                 for fingerprint in fingerprints {
                     writeln!(f, "key {fingerprint}")?;
                 }
@@ -118,6 +136,8 @@ mod tests {
     fn accepted() -> LoginAnswer {
         LoginAnswer::Accepted {
             sessions: 50,
+            connections: 20,
+            forward: Some(Duration::from_secs(3)),
             fingerprints: vec!["SHA256:a".to_owned(), "SHA256:b".to_owned()],
         }
     }
@@ -127,21 +147,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let runtime_dir = prepared(dir.path());
         assert!(!runtime_dir.has_login_answer() && runtime_dir.login_answer().is_none());
-        for answer in [accepted(), LoginAnswer::Refused] {
+        let LoginAnswer::Accepted { sessions, connections, fingerprints, .. } = accepted() else { panic!() };
+        let closed = LoginAnswer::Accepted { sessions, connections, forward: None, fingerprints };
+        for answer in [accepted(), closed, LoginAnswer::Refused] {
             runtime_dir.write_login_answer(&answer).unwrap();
             runtime_dir.write_login_answer(&answer).unwrap();
             assert_eq!(runtime_dir.login_answer(), Some(answer));
         }
         let path = dir.path().join("accounts/.alice.answer");
-        for torn in
-            ["", "refused\n", "sessions 50\nkey SHA256:a\n", "sessions x\nend\n", "key a\nend\n", "end"]
-        {
+        for torn in [
+            "",
+            "refused\n",
+            "sessions 50\nkey SHA256:a\n",
+            "sessions x\nend\n",
+            "key a\nend\n",
+            "end",
+            "sessions 5\nforward x\nend\n",
+        ] {
             fs::write(&path, torn).unwrap();
             assert_eq!(runtime_dir.login_answer(), None, "{torn}");
         }
         fs::write(&path, "sessions 7\nlater x\nkey SHA256:a\nend\n").unwrap();
         let fingerprints = vec!["SHA256:a".to_owned()];
-        assert_eq!(runtime_dir.login_answer(), Some(LoginAnswer::Accepted { sessions: 7, fingerprints }));
+        assert_eq!(
+            runtime_dir.login_answer(),
+            Some(LoginAnswer::Accepted {
+                sessions: 7,
+                connections: CONNECTIONS_DEFAULT,
+                forward: None,
+                fingerprints
+            })
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Two directories and a file of one user below `/run/sshbox`.
 //!
 //! `users/NAME/` is used on the host: it has the locks, `init.sock`, and the files that `account_note.rs`,
-//! `asked_note.rs`, `limits_note.rs`, `pace.rs`, `session_slots.rs` and `stop_record.rs` write. `boxes/NAME/` is what the
+//! `asked_note.rs`, `limits_note.rs`, `network_note.rs`, `pace.rs`, `session_slots.rs` and `stop_record.rs` write. `boxes/NAME/` is what the
 //! container sees at its `/run/sshbox`: it has `boot.sock`, a passwd entry, the files that are its
 //! /etc/passwd and /etc/group, the host key of the container's SSH server and the welcome text. The file
 //! `accounts/NAME` contains the id of the account that logged in last, and `accounts/.NAME.answer` what

@@ -1,8 +1,8 @@
-//! The slots of a user's open sessions: each session holds one byte of `live.lock` locked, far behind its
-//! content. The kernel releases the lock of a session that dies, so no crash can make the number wrong, and
+//! The slots of a user's open sessions and connections: each holds one byte of `live.lock` locked, far behind
+//! its content. The kernel releases the lock of a process that dies, so no crash can make the number wrong, and
 //! it tells who holds a byte of one file without a look at the locks of others, which every box can add to.
-//! The file `sessions` has a record of fixed length for each slot: the connection of the session that is in it
-//! or was in it last.
+//! The files `sessions` and `connections` have a record of fixed length for each slot: the connection that is in
+//! it, or whose session is, or was last. A session writes the first, root the second.
 //!
 //! The lock is an open-file-description lock (`fcntl_locking(2)`) on the descriptor that has the shared
 //! flock(2) lock. Locks of these two kinds do not affect each other.
@@ -27,21 +27,37 @@ pub const SESSIONS_MAX: u32 = 1000;
 /// How many sessions a user may have open if nothing says otherwise.
 pub const SESSIONS_DEFAULT: u32 = 50;
 
-/// Position of the byte of the first slot.
-const FIRST_BYTE: u32 = 4096;
+/// The most connections that a user can have open, whatever the configuration says.
+pub const CONNECTIONS_MAX: u32 = 1000;
+
+/// How many connections a user may have open if nothing says otherwise.
+pub const CONNECTIONS_DEFAULT: u32 = 20;
+
+/// The slots of one kind.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    /// Position of the byte of the first slot.
+    first_byte: u32,
+    /// How many slots there are.
+    count: u32,
+}
+
+const SESSIONS: Kind = Kind { first_byte: 4096, count: SESSIONS_MAX };
+const CONNECTIONS: Kind = Kind { first_byte: 8192, count: CONNECTIONS_MAX };
 
 /// Length of a record, its newline included.
 const RECORD: usize = 128;
 
-/// The slot of a session. It belongs to the session as long as the [`LockGuard`] that took it exists.
+/// The slot of a session or connection. It is taken as long as the [`LockGuard`] that took it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u32);
 
-/// What a session records about its connection. Whoever reads it checks it: the file belongs to the login's
+/// What is recorded about a connection. Whoever reads it checks it: the file of sessions belongs to the login's
 /// uid, and the connection may have ended long ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionRecord {
-    /// Pid of the sshd that serves the connection under the login's uid.
+    /// Pid of the sshd that serves the connection under the login's uid, or of its parent, the sshd that
+    /// runs as root.
     pub pid: i32,
     /// Start of that process, since boot.
     pub began: Duration,
@@ -67,13 +83,25 @@ impl fmt::Display for ConnectionRecord {
 }
 
 impl LockGuard {
-    /// Takes the first free slot among the first `most`; `None` if there is none.
+    /// Takes the first free slot of a session among the first `most`; `None` if there is none.
     ///
     /// # Errors
     /// The error of the system call.
     pub fn take_slot(&self, most: u32) -> io::Result<Option<Slot>> {
-        for slot in 0..most.min(SESSIONS_MAX) {
-            let lock = bytes(libc::F_WRLCK, &(slot..slot.saturating_add(1)));
+        self.take(SESSIONS, most)
+    }
+
+    /// The same for a connection.
+    ///
+    /// # Errors
+    /// The error of the system call.
+    pub fn take_connection_slot(&self, most: u32) -> io::Result<Option<Slot>> {
+        self.take(CONNECTIONS, most)
+    }
+
+    fn take(&self, kind: Kind, most: u32) -> io::Result<Option<Slot>> {
+        for slot in 0..most.min(kind.count) {
+            let lock = bytes(kind, libc::F_WRLCK, &(slot..slot.saturating_add(1)));
             match fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock)) {
                 Ok(_) => return Ok(Some(Slot(slot))),
                 Err(Errno::EAGAIN | Errno::EACCES) => {}
@@ -90,7 +118,15 @@ impl UserRuntimeDir {
     /// # Errors
     /// The I/O error. `NotFound` means that the user has had no container since boot.
     pub fn open_sessions(&self) -> io::Result<usize> {
-        Ok(held(read_only(&self.live_lock())?)?.len())
+        Ok(held(read_only(&self.live_lock())?, SESSIONS)?.len())
+    }
+
+    /// The number of open connections.
+    ///
+    /// # Errors
+    /// As [`Self::open_sessions`].
+    pub fn open_connections(&self) -> io::Result<usize> {
+        Ok(held(read_only(&self.live_lock())?, CONNECTIONS)?.len())
     }
 
     /// Records the connection of the session in this slot. For the session itself.
@@ -98,20 +134,35 @@ impl UserRuntimeDir {
     /// # Errors
     /// The I/O error.
     pub fn write_connection_record(&self, slot: Slot, record: &ConnectionRecord) -> io::Result<()> {
-        let line = format!("{:<width$}\n", record.to_string(), width = RECORD - 1);
         let file = OpenOptions::new().write(true).custom_flags(nofollow()).open(self.records_file())?;
-        file.write_all_at(line.as_bytes(), offset(slot.0))
+        write(&file, slot, record)
     }
 
-    /// The connections that sessions have recorded since boot, each once. Most have ended; a connection that
-    /// has no session now is among them until other sessions have used its slots. An invalid record is left
-    /// out.
+    /// Records the connection of this slot. For root.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn write_login_connection(&self, slot: Slot, record: &ConnectionRecord) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).mode(0o644).custom_flags(nofollow());
+        write(&options.open(self.login_connections_file())?, slot, record)
+    }
+
+    /// The connections that were recorded since boot, each once for its sessions and once for itself. Most have
+    /// ended; an open one is among them until others have used its slots. An invalid record is left out.
     ///
     /// # Errors
     /// The I/O error. `NotFound` means that the user has had no container since boot.
     pub fn connection_records(&self) -> io::Result<Vec<ConnectionRecord>> {
         let mut text = Vec::new();
         read_only(&self.records_file())?.take(offset(SESSIONS_MAX)).read_to_end(&mut text)?;
+        // Whole records only, so that those of the other file are found behind them.
+        text.truncate(text.len() / RECORD * RECORD);
+        match read_only(&self.login_connections_file()) {
+            Ok(file) => drop(file.take(offset(CONNECTIONS_MAX)).read_to_end(&mut text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let mut records = Vec::new();
         for record in text.chunks(RECORD).filter_map(ConnectionRecord::parse) {
             if !records.contains(&record) {
@@ -121,10 +172,20 @@ impl UserRuntimeDir {
         Ok(records)
     }
 
-    /// One record for each slot.
+    /// One record for each slot of a session.
     pub(super) fn records_file(&self) -> PathBuf {
         self.host_dir.join("sessions")
     }
+
+    /// One record for each slot of a connection.
+    fn login_connections_file(&self) -> PathBuf {
+        self.host_dir.join("connections")
+    }
+}
+
+fn write(file: &File, slot: Slot, record: &ConnectionRecord) -> io::Result<()> {
+    let line = format!("{:<width$}\n", record.to_string(), width = RECORD - 1);
+    file.write_all_at(line.as_bytes(), offset(slot.0))
 }
 
 fn offset(slot: u32) -> u64 {
@@ -135,22 +196,22 @@ fn read_only(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(nofollow() | OFlag::O_NONBLOCK.bits()).open(path)
 }
 
-/// The slots that others hold. Asks the kernel for one lock of a range, and then for those before and behind
+/// The slots of one kind that others hold. Asks the kernel for one lock of a range, and then for those before and behind
 /// it: twice as many questions as there are locks.
-fn held(file: impl AsFd) -> io::Result<Vec<u32>> {
-    let (mut held, mut ranges) = (Vec::new(), Vec::from([Range { start: 0, end: SESSIONS_MAX }]));
+fn held(file: impl AsFd, kind: Kind) -> io::Result<Vec<u32>> {
+    let (mut held, mut ranges) = (Vec::new(), Vec::from([Range { start: 0, end: kind.count }]));
     while let Some(range) = ranges.pop() {
         if range.is_empty() {
             continue;
         }
-        let mut lock = bytes(libc::F_WRLCK, &range);
+        let mut lock = bytes(kind, libc::F_WRLCK, &range);
         fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?;
         if i32::from(lock.l_type) == libc::F_UNLCK {
             continue;
         }
         // The lock may reach beyond the range; a length of 0 reaches to the end of the file.
         let slot = |byte: i64| {
-            let slot = byte.saturating_sub(i64::from(FIRST_BYTE));
+            let slot = byte.saturating_sub(i64::from(kind.first_byte));
             u32::try_from(slot.clamp(range.start.into(), range.end.into())).unwrap_or(range.end)
         };
         let end = if lock.l_len == 0 { i64::MAX } else { lock.l_start.saturating_add(lock.l_len) };
@@ -168,11 +229,11 @@ fn held(file: impl AsFd) -> io::Result<Vec<u32>> {
 
 /// A lock of this kind on the bytes of these slots.
 #[expect(clippy::cast_possible_truncation, reason = "the C library's own constants for these fields")]
-fn bytes(kind: libc::c_int, slots: &Range<u32>) -> libc::flock {
+fn bytes(kind: Kind, lock: libc::c_int, slots: &Range<u32>) -> libc::flock {
     libc::flock {
-        l_type: kind as libc::c_short,
+        l_type: lock as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: i64::from(FIRST_BYTE).saturating_add(slots.start.into()),
+        l_start: i64::from(kind.first_byte).saturating_add(slots.start.into()),
         l_len: i64::from(slots.end).saturating_sub(slots.start.into()),
         l_pid: 0,
     }
@@ -237,12 +298,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let runtime_dir = prepared(dir.path());
         let guard = runtime_dir.lock_live_shared(Duration::ZERO).unwrap();
-        let mut lock = bytes(libc::F_WRLCK, &(0..0));
+        let mut lock = bytes(SESSIONS, libc::F_WRLCK, &(0..0));
         // From the first byte of the file to its end.
         lock.l_start = 0;
         fcntl(&guard.0, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
         assert_eq!(runtime_dir.open_sessions().unwrap(), SESSIONS_MAX as usize);
         assert_eq!(session(&runtime_dir, 50).1, None);
+    }
+
+    #[test]
+    fn connections_and_sessions_are_counted_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime_dir = prepared(dir.path());
+        let connections = [(); 3].map(|()| {
+            let guard = runtime_dir.lock_live_shared(Duration::from_secs(5)).unwrap();
+            let slot = guard.take_connection_slot(2).unwrap();
+            (guard, slot)
+        });
+        assert_eq!(connections.each_ref().map(|(_, slot)| slot.map(|slot| slot.0)), [Some(0), Some(1), None]);
+        let session = session(&runtime_dir, 1);
+        assert!(session.1.is_some());
+        assert_eq!((runtime_dir.open_sessions().unwrap(), runtime_dir.open_connections().unwrap()), (1, 2));
+        runtime_dir.write_login_connection(connections[1].1.unwrap(), &record(8)).unwrap();
+        runtime_dir.write_connection_record(session.1.unwrap(), &record(7)).unwrap();
+        assert_eq!(runtime_dir.connection_records().unwrap(), [record(7), record(8)]);
+        drop((connections, session));
+        soon(|| runtime_dir.open_connections().unwrap() == 0);
     }
 
     #[test]

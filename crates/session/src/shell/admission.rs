@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn p14_a_removed_key_or_user_is_refused_and_the_unknown_is_not() {
-        let accepted = LoginAnswer::Accepted { sessions: 50, fingerprints: vec!["SHA256:a".to_owned()] };
+        let fingerprints = vec!["SHA256:a".to_owned()];
+        let accepted = LoginAnswer::Accepted { sessions: 50, connections: 20, forward: None, fingerprints };
         assert_eq!(refusal(Some(&accepted), Some("SHA256:a")), None);
         assert_eq!(refusal(Some(&accepted), Some("SHA256:b")), Some(texts::key_removed("SHA256:b")));
         assert_eq!(refusal(Some(&accepted), None), None);

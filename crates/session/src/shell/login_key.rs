@@ -5,13 +5,7 @@ use std::{env, fs};
 
 /// The key of this login; `None` if sshd does not expose it.
 pub(super) fn login_key() -> Option<AuthorizedKey> {
-    parse(&fs::read_to_string(env::var_os("SSH_USER_AUTH")?).ok()?)
-}
-
-/// Finds the key among the methods that succeeded, one line `method details` for each.
-fn parse(methods: &str) -> Option<AuthorizedKey> {
-    let line = methods.lines().find_map(|line| line.strip_prefix("publickey "))?;
-    AuthorizedKey::parse(line).ok()
+    AuthorizedKey::of_login(&fs::read_to_string(env::var_os("SSH_USER_AUTH")?).ok()?)
 }
 
 #[cfg(test)]
@@ -21,7 +15,7 @@ mod tests {
     #[test]
     fn the_key_of_the_login_is_taken_and_nothing_else() {
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI";
-        let line = |methods: &str| parse(methods).map(|key| key.line().to_owned());
+        let line = |methods: &str| AuthorizedKey::of_login(methods).map(|key| key.line().to_owned());
         assert_eq!(line(&format!("publickey {key}\n")).as_deref(), Some(key));
         assert_eq!(line(&format!("password\npublickey {key}\n")).as_deref(), Some(key));
         assert_eq!(line("publickey command=\"x\" ssh-ed25519 AAAA\n"), None);

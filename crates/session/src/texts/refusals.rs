@@ -101,6 +101,18 @@ pub fn too_many_sessions(most: u32) -> String {
     )
 }
 
+/// The user has as many connections open as allowed: shown by the client before its login is refused.
+#[must_use]
+pub fn too_many_connections(most: u32) -> String {
+    let connections =
+        if most == 1 { "1 open connection".to_owned() } else { format!("{most} open connections") };
+    format!("you have {connections}, the most you may have; close some and log in again")
+}
+
+/// The network of this connection could not be separated from that of the host.
+pub const NO_NETWORK_NAMESPACE: &str =
+    "the host cannot give this connection a network of its own; try again, then tell your admin";
+
 /// The key of this connection was removed from the account.
 #[must_use]
 pub fn key_removed(fingerprint: &str) -> String {

@@ -65,6 +65,18 @@ impl Fields {
         self.get("progress") == Some(b"1")
     }
 
+    /// Says that root asks because the user logs in.
+    #[must_use]
+    pub fn for_login(self) -> Self {
+        self.with("for", b"login")
+    }
+
+    /// Whether root asks because the user logs in.
+    #[must_use]
+    pub fn is_for_login(&self) -> bool {
+        self.get("for") == Some(b"login")
+    }
+
     /// The step that `sshbox-wake` has reached, if this is progress and not yet the reply.
     #[must_use]
     pub fn progress_step(&self) -> Option<&[u8]> {
@@ -88,6 +100,7 @@ mod tests {
             let request = verb.request("alice", "1a2b3c4d");
             assert_eq!(Verb::parse(&request), Some((verb, &b"alice"[..])));
             assert_eq!(request.text("ref"), Some("1a2b3c4d"));
+            assert!(!request.is_for_login() && request.clone().for_login().is_for_login());
             assert_eq!(Verb::parse(&request.with_progress()), Some((verb, &b"alice"[..])));
         }
         for other in [Fields::default(), Fields::default().with("Wake", b"alice"), progress("wake")] {

@@ -88,6 +88,7 @@ mod tests {
             image: None,
             uid: None,
             internet: None,
+            forward: None,
         }
     }
 

@@ -2,9 +2,9 @@
 //! account source as a login does, but writes nothing: no cache, no account id, no log entry.
 
 use crate::source::{self, SourceReply};
-use host::account::{AccountReply, ParsedReply};
+use host::account::{Account, AccountReply, ParsedReply};
 use host::cache::{Cache, LookupOutcome};
-use host::config::{self, AccountsConfig};
+use host::config::{self, AccountsConfig, ForwardConfig};
 use host::explanation::{
     CachedAnswer, Explanation, FailedLookup, KeySource, OfferedKey, PrintedKey, SourceAnswer,
 };
@@ -59,7 +59,7 @@ fn explain_request(request: &ExplainRequest<'_>) -> Result<Explanation, Failure>
     if request.without_token {
         accounts = accounts.without_token();
     }
-    let explanation = explain(request.config, &accounts, &login);
+    let explanation = explain(request.config, &accounts, &config.forward, &login);
     let offered = request.fingerprint.map(|fingerprint| OfferedKey {
         fingerprint: fingerprint.to_owned(),
         accepted: explanation.prints.iter().any(|key| key.fingerprint == fingerprint),
@@ -67,7 +67,7 @@ fn explain_request(request: &ExplainRequest<'_>) -> Result<Explanation, Failure>
     Ok(Explanation { offered, ..explanation })
 }
 
-fn explain(path: &Path, config: &AccountsConfig, login: &Login) -> Explanation {
+fn explain(path: &Path, config: &AccountsConfig, forward: &ForwardConfig, login: &Login) -> Explanation {
     let cache = Cache::new(&config.cache);
     let now = clock::now();
     let recent = cache.last_outcome(login, &now).map(|(outcome, asked)| FailedLookup {
@@ -94,7 +94,7 @@ fn explain(path: &Path, config: &AccountsConfig, login: &Login) -> Explanation {
         }
         Err(error) => SourceAnswer::Nothing { error: chain(&error) },
     };
-    let (serves, why, keys) = decide(&answer, cached.as_ref());
+    let (serves, why, account) = decide(&answer, cached.as_ref());
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Explanation {
         user: login.to_string(),
@@ -108,42 +108,49 @@ fn explain(path: &Path, config: &AccountsConfig, login: &Login) -> Explanation {
         status,
         serves,
         why: why.to_owned(),
-        prints: printed(keys),
+        prints: account.map(|account| printed(account, forward)).unwrap_or_default(),
         offered: None,
         answer,
         cache: cached,
     }
 }
 
-/// Where the keys come from, why, and the keys.
+/// Where the keys come from, why, and the account with the keys.
 fn decide<'a>(
     answer: &'a SourceAnswer,
     cached: Option<&'a CachedAnswer>,
-) -> (KeySource, &'static str, &'a [String]) {
+) -> (KeySource, &'static str, Option<&'a Account>) {
     match (answer, cached) {
         (SourceAnswer::Account { account, .. }, _) => {
-            (KeySource::Answer, "the account source answered with an account", &account.keys)
+            (KeySource::Answer, "the account source answered with an account", Some(account))
         }
-        (SourceAnswer::Refusal { .. }, _) => (KeySource::Nothing, "the account source refused the user", &[]),
+        (SourceAnswer::Refusal { .. }, _) => {
+            (KeySource::Nothing, "the account source refused the user", None)
+        }
         (SourceAnswer::Nothing { .. }, Some(cached)) if cached.serves => (
             KeySource::Cache,
             "the account source gave no answer, and the cached one is younger than accounts.stale",
-            &cached.account.keys,
+            Some(&cached.account),
         ),
         (SourceAnswer::Nothing { .. }, Some(_)) => (
             KeySource::Nothing,
             "the account source gave no answer, and the cached one is too old (accounts.stale)",
-            &[],
+            None,
         ),
         (SourceAnswer::Nothing { .. }, None) => {
-            (KeySource::Nothing, "the account source gave no answer, and none is cached", &[])
+            (KeySource::Nothing, "the account source gave no answer, and none is cached", None)
         }
     }
 }
 
-fn printed(keys: &[String]) -> Vec<PrintedKey> {
-    let keys = keys.iter().filter_map(|line| AuthorizedKey::parse(line).ok());
-    keys.map(|key| PrintedKey { fingerprint: key.fingerprint().to_owned(), line: key.authorized() }).collect()
+fn printed(account: &Account, forward: &ForwardConfig) -> Vec<PrintedKey> {
+    let forwarding = forward.of(account.forward);
+    let keys = account.keys.iter().filter_map(|line| AuthorizedKey::parse(line).ok());
+    let printed = |key: AuthorizedKey| PrintedKey {
+        fingerprint: key.fingerprint().to_owned(),
+        line: key.authorized(forwarding),
+    };
+    keys.map(printed).collect()
 }
 
 fn runs_as() -> String {
@@ -180,11 +187,15 @@ mod tests {
     fn an_explanation_names_each_key_and_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("alice"), format!("{KEY} laptop\nno key\n")).unwrap();
-        let explanation = explain(Path::new("/c"), &files_in(dir.path()), &alice());
+        let explanation =
+            explain(Path::new("/c"), &files_in(dir.path()), &ForwardConfig::default(), &alice());
         assert_eq!(explanation.serves, KeySource::Answer);
         assert_eq!((explanation.status, &explanation.token_file), (None, &None));
         assert_eq!(explanation.prints[0].fingerprint, FINGERPRINT);
-        assert_eq!(explanation.prints[0].line, format!("restrict,pty {KEY}"));
+        assert_eq!(
+            explanation.prints[0].line,
+            format!("restrict,pty,port-forwarding,agent-forwarding {KEY}")
+        );
         let SourceAnswer::Account { left_out, .. } = &explanation.answer else { panic!("{explanation:?}") };
         assert_eq!(left_out.len(), 1);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -200,8 +211,9 @@ mod tests {
             (Some(cached(false)), KeySource::Nothing, 0),
             (None, KeySource::Nothing, 0),
         ] {
-            let (serves, why, lines) = decide(&nothing, cached.as_ref());
-            assert_eq!((serves, printed(lines).len()), (source, keys), "{why}");
+            let (serves, why, account) = decide(&nothing, cached.as_ref());
+            let printed = account.map(|account| printed(account, &ForwardConfig::default()).len());
+            assert_eq!((serves, printed.unwrap_or_default()), (source, keys), "{why}");
         }
     }
 

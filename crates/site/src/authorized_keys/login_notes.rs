@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 /// The notes about one login.
 pub struct LoginNotes<'a> {
-    /// The configuration, for the number of sessions.
+    /// The configuration, for the limits and for what may be forwarded.
     pub config: &'a Config,
     /// The login.
     pub login: &'a Login,
@@ -55,6 +55,8 @@ impl LoginNotes<'_> {
         let container = &self.config.container;
         LoginAnswer::Accepted {
             sessions: account.limits.sessions(&container.limits, &container.ceilings),
+            connections: account.limits.connections(&container.limits, &container.ceilings),
+            forward: self.config.forward.of(account.forward).ports.then_some(self.config.forward.wait.0),
             fingerprints: fingerprints(account),
         }
     }

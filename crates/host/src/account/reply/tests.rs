@@ -22,14 +22,14 @@ fn an_account_as_the_contract_shows_it() {
     let account = known(&format!(
         r#"{{"user":"alice","id":42,"active":true,"keys":["{KEY} laptop"],
             "limits":{{"cpus":2,"memory":"8GiB","pids":512,"disk":"50GiB","sessions":20}},
-            "idle_timeout":"30m","image":"x:y","uid":1700000007,"internet":false,"later":[1]}}"#
+            "idle_timeout":"30m","image":"x:y","uid":1700000007,"internet":false,"forward":false,"later":[1]}}"#
     ));
     assert_eq!(account.id.as_deref(), Some("42"));
     assert_eq!(account.keys, [format!("{KEY} laptop")]);
     assert_eq!(account.limits.memory, Some(Size(8 << 30)));
     assert_eq!(account.uid, Some(1_700_000_007));
     assert_eq!(account.idle_timeout.unwrap().0.unwrap().as_secs(), 1800);
-    assert_eq!(account.internet, Some(false));
+    assert_eq!((account.internet, account.forward), (Some(false), Some(false)));
     // What the cache writes is read again by the same rule.
     assert_eq!(known(&serde_json::to_string(&account).unwrap()), account);
 }
