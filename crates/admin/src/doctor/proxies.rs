@@ -52,8 +52,8 @@ fn judge(found: &Found<'_>) -> CheckResult {
         return fail(
             "sshd limits each proxy as if it were one client, so a crowd behind it is refused",
             format!(
-                "put the line Include {RUN}/sshd_proxies.conf before all others in {SSHD_CONFIG}, then systemctl \
-                 reload sshbox-sshd"
+                "put the line Include {RUN}/sshd_proxies.conf before all others in {SSHD_CONFIG} and after \
+                 PerSourceMaxStartups, then systemctl reload sshbox-sshd"
             ),
         );
     }
