@@ -24,7 +24,7 @@ class Limits(TestCase):
         self.check("cpus", [2, 0.01, 1.5, 4096], wrong)
 
     def test_pids_and_sessions(self):
-        for name in ("pids", "sessions"):
+        for name in ("pids", "sessions", "connections"):
             self.check(name, [0, 1, 512, 2**32 - 1], [-1, 2**32, 512.0, True, "512", Decimal(512)])
 
     def test_weights(self):
@@ -93,13 +93,14 @@ class IdleTimeoutImageAndUid(TestCase):
         invalid = [0, -1, 2**32 - 1, 2**64, 1.5, "1700000001", True, [1]]
         self.check("uid", [1, 1000, 1_700_000_001, 2**32 - 2], invalid)
 
-    def test_internet(self):
-        for value in (True, False):
-            self.assertEqual(split_extras({"internet": value}), ({"internet": value}, []))
-        self.assertEqual(split_extras({"internet": None}), ({}, []))
-        for wrong in ("no", "false", 0, 1, [], {}):
-            (valid, problems) = split_extras({"internet": wrong})
-            self.assertEqual((valid, len(problems)), ({"internet": False}, 1))
+    def test_internet_and_forward(self):
+        for name in ("internet", "forward"):
+            for value in (True, False):
+                self.assertEqual(split_extras({name: value}), ({name: value}, []))
+            self.assertEqual(split_extras({name: None}), ({}, []))
+            for wrong in ("no", "false", 0, 1, [], {}):
+                (valid, problems) = split_extras({name: wrong})
+                self.assertEqual((valid, len(problems)), ({name: False}, 1))
 
     def test_image(self):
         valid = ["big:1", "registry.example:5000/box@sha256:0123", "x" * 255]

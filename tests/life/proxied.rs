@@ -57,7 +57,7 @@ fn attack(over: &AtomicBool, opened: &AtomicUsize) {
             held.pop_front();
         }
         if number % 20 == 0 {
-            let taken = held.iter_mut().filter(|stream| is_open(stream)).count();
+            let taken = held.iter_mut().map(is_open).filter(|open| *open).count();
             opened.store(taken, Ordering::Relaxed);
         }
         next += ATTACK;

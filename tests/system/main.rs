@@ -20,6 +20,7 @@ mod engine;
 mod environment;
 mod escape;
 mod files;
+mod forwarding;
 mod harness;
 mod host;
 mod host_changes;

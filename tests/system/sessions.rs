@@ -1,6 +1,6 @@
 //! Boxes and sessions: a box is created once, used again and woken, and sessions end as with plain sshd.
 
-use crate::harness::{User, WHOSE, alice, run, text, until, world};
+use crate::harness::{Changed, User, WHOSE, alice, private_world, run, text, until, world};
 use std::thread;
 
 #[test]
@@ -77,7 +77,8 @@ fn a_box_whose_network_is_missing_is_recreated() {
 
 #[test]
 fn f1_thirty_two_concurrent_first_logins_create_one_box() {
-    let _world = world();
+    let _world = private_world();
+    let _config = Changed::config("\nconnections = 20\n", "\nconnections = 50\n");
     let user = User::new("crowd");
     let logins: Vec<_> = (0..32)
         .map(|_| {

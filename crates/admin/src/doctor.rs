@@ -77,6 +77,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("proxies", proxies::proxies),
     ("sshd-service", units::sshd),
     ("nss", ssh::nss),
+    ("pam", ssh::pam),
     ("token", files::token),
     // Before the checks that create a key file for the temporary user: for a user with a key file, the
     // account source is not asked.

@@ -27,6 +27,9 @@ const NSENTER_FAILED: i32 = 1;
 /// The file that sshbox's sshd sees as `/etc/nsswitch.conf`.
 const NSSWITCH: &str = "/usr/share/sshbox/nsswitch.conf";
 
+/// What sshd's PAM reads.
+const PAM_SERVICE: &str = "/etc/pam.d/sshd";
+
 /// Whether a login name resolves to the uid that sshbox computes for it. A local account of the same name
 /// does not count: it has another uid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,18 +62,35 @@ pub struct Listener {
     mount_namespace: File,
 }
 
+impl Listener {
+    /// A command that runs the command at its end in the mount namespace of this sshd.
+    fn command(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        // By the open file of this process: the pid of the sshd may be in use again by now.
+        let (this, file) = (std::process::id(), self.mount_namespace.as_raw_fd());
+        command.arg(format!("--mount=/proc/{this}/fd/{file}"));
+        command
+    }
+
+    /// Which lines of PAM's configuration are in force in this sshd; empty if it has none.
+    ///
+    /// # Errors
+    /// Why the file could not be read, as part of a sentence.
+    pub fn pam_service(&self) -> Result<String, String> {
+        let mut command = self.command();
+        let ended = tool::run(command.args(["cat", PAM_SERVICE]), "", NAME_LOOKUP, None);
+        ended.map(|ended| ended.out).map_err(|error| error.to_string())
+    }
+}
+
 /// Looks up `login` in the mount namespace of the running sshd. If it does not resolve, or without a
 /// running sshd, looks it up in a new mount namespace like that of an sshd started now.
 ///
 /// # Errors
 /// Why the lookup could not be made, as part of a sentence.
 pub fn look_up(running: Option<&Listener>, login: &Login) -> Result<NameLookup, String> {
-    if let Some(Listener { pid, mount_namespace }) = running {
-        let mut in_running_sshd = Command::new("nsenter");
-        // By the open file of this process: the pid of the sshd may be in use again by now.
-        let (this, file) = (std::process::id(), mount_namespace.as_raw_fd());
-        in_running_sshd.arg(format!("--mount=/proc/{this}/fd/{file}"));
-        let ended = getent(&mut in_running_sshd, login)?;
+    if let Some(listener @ Listener { pid, .. }) = running {
+        let ended = getent(&mut listener.command(), login)?;
         if ended.code() == Some(NSENTER_FAILED) {
             return Err(format!("the sshd with pid {pid}: {}", ended.last_words()));
         }

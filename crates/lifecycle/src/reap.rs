@@ -336,7 +336,8 @@ async fn judge_and_stop(
     let record_presence = |moment| if dry_run { Ok(()) } else { runtime_dir.record_presence(moment) };
     let Some(_live_lock) = runtime_dir.try_lock_live()? else {
         record_presence(boottime())?;
-        return kept(KeepReason::InUse);
+        let is_session = runtime_dir.open_sessions().map_or(true, |open| open > 0);
+        return kept(if is_session { KeepReason::InUse } else { KeepReason::Connected });
     };
     // A lock file that cannot be read is no error for a box that is never stopped.
     let Some(timeout) = timeout else { return kept(KeepReason::NeverStops) };

@@ -102,8 +102,9 @@ impl Connection<'_> {
         if presence.is_none() {
             *presence = self.presence(left()?).map_err(io::Error::other)?;
         }
-        // One login of a user at a time requests a start.
+        // One login of a user at a time requests a start; one that has waited for that looks first.
         let _turn = match self.runtime_dir.turn_to_wake(left()?) {
+            Ok(turn) if turn.waited && self.box_runs() => return Ok(()),
             Ok(turn) => Some(turn),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -117,6 +118,12 @@ impl Connection<'_> {
             *presence = self.presence(left()?).map_err(io::Error::other)?;
         }
         Ok(())
+    }
+
+    /// Whether the network of a running box is recorded.
+    fn box_runs(&self) -> bool {
+        self.runtime_dir.box_is_of_login_account()
+            && self.runtime_dir.box_network().is_some_and(|network| network.open().is_ok())
     }
 
     /// Marks the connection as open; `None` if the user has had no box since boot, or if the box is being stopped

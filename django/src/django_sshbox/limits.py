@@ -1,4 +1,4 @@
-"""The rules of sshbox for `limits`, `idle_timeout`, `image`, `uid` and `internet` of an account.
+"""The rules of sshbox for `limits`, `idle_timeout`, `image`, `uid`, `internet` and `forward` of an account.
 
 sshbox ignores an invalid value. This module leaves it out first, so that the log of the site says
 why. The rules are those of sshbox (crates/host, limits.rs and account.rs). This module does not know
@@ -7,7 +7,7 @@ users or settings.
 
 import re
 
-EXTRAS = ("limits", "idle_timeout", "image", "uid", "internet")
+EXTRAS = ("limits", "idle_timeout", "image", "uid", "internet", "forward")
 
 _SIZE = re.compile(r"([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[ \t]*(b|([kmgtpe])(i?)b?)", re.I | re.A)
 _PERCENTAGE = re.compile(r"0*([1-9][0-9]?|100)[ \t]*%")
@@ -81,6 +81,7 @@ _FIELDS = {
     "limits.ptys": (_is_number_of_terminals, "an int from 1 to 4294967295"),
     "limits.pids": (_is_count, "an int from 0 to 4294967295"),
     "limits.sessions": (_is_count, "an int from 0 to 4294967295"),
+    "limits.connections": (_is_count, "an int from 0 to 4294967295"),
     "limits.shm": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.tmp": (_is_size_or_percentage, _SIZE_OR_PERCENTAGE),
     "limits.cpu_weight": (_is_weight, "an int from 1 to 10000"),
@@ -88,6 +89,7 @@ _FIELDS = {
     "limits.disk": (_is_size, 'a text with a size like "50GiB"'),
     "idle_timeout": (_is_time, 'a text with a time like "30m", or "never"'),
     "internet": (_is_bool, "True or False"),
+    "forward": (_is_bool, "True or False"),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
     "uid": (_is_uid, "an int from 1 to 4294967294"),
 }
@@ -96,7 +98,7 @@ _FIELDS = {
 def split_extras(extras):
     """Return the extras without invalid values, and one text for each invalid value.
 
-    An invalid `internet` becomes False. None means that the value is not set. sshbox ignores limits that it does not know: they stay.
+    An invalid `internet` or `forward` becomes False. None means that the value is not set. sshbox ignores limits that it does not know: they stay.
     """
     valid, problems = {}, []
 
@@ -108,7 +110,7 @@ def split_extras(extras):
             into[key] = value
         else:
             problems.append(f"{field} is {_short(value)}, expected {expected}")
-            if field == "internet":
+            if field in ("internet", "forward"):
                 # It was meant to restrict. Left out, it would allow.
                 into[key] = False
 

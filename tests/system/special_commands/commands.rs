@@ -7,13 +7,15 @@ use std::process::Command;
 
 #[test]
 fn help_lists_all_special_commands_and_starts_no_box() {
-    let _world = world();
+    let _world = private_world();
+    // Otherwise each connection starts the box.
+    let _config = Changed::config("enabled = true", "enabled = false");
     let user = User::new("helped");
     let help = user.says("@help");
     for word in ["@status", "@restart", "@stop", "@keys", "@config", "@sshd", "@help"] {
         assert!(help.contains(&format!("\n  {word} ")), "{help}");
     }
-    assert!(help.contains("ssh -p 2200 helped@127.0.0.1 @config >> ~/.ssh/config"), "{help}");
+    assert!(help.contains("helped@127.0.0.1 @config >> ~/.ssh/config"), "{help}");
     let found = Command::new("docker").args(["inspect", &user.container()]).output().unwrap();
     assert!(!found.status.success(), "a box was created");
 }
@@ -89,7 +91,9 @@ fn status_shows_a_running_box_with_its_sessions() {
 
 #[test]
 fn special_commands_work_in_every_state_of_the_box() {
-    let _world = world();
+    let _world = private_world();
+    // Otherwise each connection starts the box.
+    let _config = Changed::config("enabled = true", "enabled = false");
     let user = User::new("broken");
     assert_eq!(json(&user)["state"], "missing");
     assert_eq!(user.says("@stop"), "your box does not run\n");

@@ -156,6 +156,33 @@ fn judge_nss(entry_on_host: &str, in_sshd: NameLookup, sshd_runs: bool) -> Check
     }
 }
 
+/// What sshbox's sshd must see as `/etc/pam.d/sshd`, and the module that it names.
+const PAM_FILES: [&str; 2] = ["/usr/share/sshbox/pam.d/sshd", "/usr/lib/sshbox/pam_sshbox.so"];
+
+/// `pam`: does the running sshd move its connections out of the network of the host?
+pub fn pam(_doctor: &Doctor) -> Checked {
+    let listener = names::listener().ok_or_else(|| skip("the sshd of sshbox does not run"))?;
+    let in_sshd = listener.pam_service().map_err(skip)?;
+    let shipped = std::fs::read_to_string(PAM_FILES[0]).unwrap_or_default();
+    let files = PAM_FILES.map(|path| FileState::at(Path::new(path)));
+    Ok(judge_pam(&in_sshd, &shipped, files))
+}
+
+fn judge_pam(in_sshd: &str, shipped: &str, files: [Option<FileState>; 2]) -> CheckResult {
+    let reinstall =
+        "apt install --reinstall sshbox, then systemctl restart sshbox-sshd, which ends no session";
+    for (path, found) in PAM_FILES.iter().zip(files) {
+        if !found.is_some_and(|found| found.is_roots()) {
+            return fail(format!("{path} is missing, or others than root can change it"), reinstall);
+        }
+    }
+    if in_sshd != shipped {
+        let finding = "the running sshd uses another PAM configuration than that of sshbox: logins fail";
+        return fail(finding, "systemctl restart sshbox-sshd, which ends no session");
+    }
+    ok("the running sshd gives each connection the network of its box")
+}
+
 /// An address and port at which sshbox's sshd listens.
 pub fn listen_address(settings: &str) -> Result<(IpAddr, u16), CheckResult> {
     let all = values(settings, "listenaddress");
@@ -222,6 +249,18 @@ mod tests {
         let known_to_all =
             judge_nss("alice:*:2098369249:1879048192::/:/bin/sh\n", NameLookup::Resolves, true);
         assert!(known_to_all.fix.unwrap().contains("/etc/nsswitch.conf"));
+    }
+
+    #[test]
+    fn the_pam_configuration_and_the_module_must_be_those_of_sshbox() {
+        let file = Some(FileState { directory: false, uid: 0, gid: 0, mode: 0o644 });
+        assert_eq!(judge_pam("a\n", "a\n", [file; 2]).state, CheckState::Ok);
+        let other = judge_pam("@include common-auth\n", "a\n", [file; 2]);
+        assert!(other.state == CheckState::Fail && other.fix.unwrap().starts_with("systemctl restart"));
+        let writable = Some(FileState { directory: false, uid: 0, gid: 0, mode: 0o664 });
+        for files in [[None, file], [file, None], [file, writable]] {
+            assert_eq!(judge_pam("a\n", "a\n", files).state, CheckState::Fail);
+        }
     }
 
     #[test]

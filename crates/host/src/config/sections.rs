@@ -264,3 +264,18 @@ impl Default for ReapConfig {
         Self { idle_timeout: IdleTimeout(Some(Duration::from_secs(30 * 60))), grace: TimeSpan::seconds(10) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_forwards_what_both_configuration_and_account_allow() {
+        let all = ForwardConfig::default();
+        let (both, nothing) = (Forwarding { ports: true, agent: true }, Forwarding::default());
+        assert_eq!([None, Some(true), Some(false)].map(|account| all.of(account)), [both, both, nothing]);
+        let agent_only = ForwardConfig { enabled: false, ..all };
+        assert_eq!(agent_only.of(None), Forwarding { ports: false, agent: true });
+        assert_eq!(agent_only.of(Some(false)), nothing);
+    }
+}

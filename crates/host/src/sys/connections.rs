@@ -62,10 +62,14 @@ impl Connection {
         self.sshd.stat.pid
     }
 
-    /// Whether this record is of this connection.
+    /// Whether this record is of this connection: of its sshd, or of the sshd of root that is its parent.
     #[must_use]
     pub fn is_of(&self, record: &ConnectionRecord) -> bool {
-        record.pid == self.sshd.stat.pid && self.sshd.stat.start() == Some(record.began)
+        let sshd = &self.sshd.stat;
+        if record.pid == sshd.pid {
+            return sshd.start() == Some(record.began);
+        }
+        record.pid == sshd.parent && may_be_open(record)
     }
 }
 

@@ -21,6 +21,8 @@ pub enum KeepReason {
     Changing,
     /// A session holds `live.lock`.
     InUse,
+    /// A connection without a session holds it.
+    Connected,
     /// Its idle timeout is `never`.
     NeverStops,
     /// It has no session, but its last one is more recent than this timeout.
@@ -54,6 +56,7 @@ impl fmt::Display for KeepReason {
         match self {
             Self::Changing => f.write_str("it is being started or stopped"),
             Self::InUse => f.write_str("a session is open"),
+            Self::Connected => f.write_str("a connection is open"),
             Self::NeverStops => f.write_str("its idle timeout is never"),
             Self::IdleForLess(timeout) => {
                 write!(f, "idle for less than {}", short_duration(*timeout))

@@ -32,6 +32,18 @@ pub(super) fn write(runtime_dir: &UserRuntimeDir, login: &Login, container: Opti
     }
 }
 
+/// Forgets the network of a box that was stopped. Logs that the open connections of its user, without `own`, no
+/// longer forward.
+pub(super) fn removed(runtime_dir: &UserRuntimeDir, login: &Login, own: usize) {
+    let _ = runtime_dir.remove_box_network();
+    let open = runtime_dir.open_connections().unwrap_or_default().saturating_sub(own);
+    if open > 0 {
+        let reason = format!("the box was stopped; open connections, which forward no longer: {open}");
+        let fields: [FieldValue<'_>; 2] = [(Field::User, &login.as_str()), (Field::Reason, &reason)];
+        log(PROGRAM, Event::ForwardingUnavailable, &fields);
+    }
+}
+
 /// The IPv4 name servers in this file, which the engine writes and only root can change.
 fn name_servers(file: &Path) -> Vec<Ipv4Addr> {
     let mut text = String::new();

@@ -253,6 +253,7 @@ fn record_end(runtime_dir: &UserRuntimeDir, login: &Login, container: Option<&Co
 
 fn write_end(runtime_dir: &UserRuntimeDir, login: &Login, moment: Duration, reason: &str) {
     log_end(login, reason);
+    network_note::removed(runtime_dir, login, 0);
     // The start does not depend on it. After an error the user is not told why the box stopped.
     let _ = runtime_dir.write_stop_record(moment, reason);
 }

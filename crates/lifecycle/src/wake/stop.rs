@@ -1,6 +1,6 @@
 //! Stops a box at the request of its user or an admin, whatever state its container is in.
 
-use super::{RequestOutcome, box_names, engine_failed, foreign, lock_state, no_runtime_dir};
+use super::{RequestOutcome, box_names, engine_failed, foreign, lock_state, network_note, no_runtime_dir};
 use crate::container::ContainerState;
 use crate::engine::Engine;
 use crate::naming::find_box;
@@ -45,6 +45,9 @@ pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Resul
         let _ = runtime_dir.take_stop_record();
         return Err(failure);
     }
+    // A user who asks for the stop has a connection open for that.
+    let own = usize::from([texts::BY_RESTART, texts::BY_ITS_USER].contains(&reason));
+    network_note::removed(&runtime_dir, login, own);
     Ok(RequestOutcome {
         reply: Fields::default().with("stopped", b"1"),
         event: Some((Event::BoxStopped, reason)),

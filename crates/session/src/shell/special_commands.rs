@@ -9,7 +9,7 @@ use crate::box_status;
 use crate::deadlines::TURN;
 use crate::escape::printable;
 use crate::exit::{ExitStatus, Failure};
-use crate::presence::{RUN, UserRuntimeDir};
+use crate::presence::{LoginAnswer, RUN, UserRuntimeDir};
 use crate::texts::{self, Server};
 use crate::waiting::Waiting;
 use crate::wire::{Run, Verb};
@@ -98,7 +98,11 @@ pub fn run(command: SpecialCommand, login: &Login) -> Result<u8, Failure> {
 /// Carries a command out and returns its output.
 fn carry_out(command: SpecialCommand, login: &Login) -> Result<String, Failure> {
     match command {
-        SpecialCommand::Help => Ok(texts::help(login.as_str(), server(&connection()))),
+        SpecialCommand::Help => {
+            let answer = UserRuntimeDir::of(Path::new(RUN), login).login_answer();
+            let forwards_ports = matches!(answer, Some(LoginAnswer::Accepted { forward: Some(_), .. }));
+            Ok(texts::help(login.as_str(), server(&connection()), forwards_ports))
+        }
         SpecialCommand::Config => {
             Ok(texts::config(login.as_str(), &container_user(login)?, server(&connection())))
         }
@@ -112,7 +116,11 @@ fn carry_out(command: SpecialCommand, login: &Login) -> Result<String, Failure> 
             stop(login, Verb::Restart)?;
             let waiting = show_start();
             ask(login, Verb::Wake, waiting.as_ref())?;
-            Ok(format!("{}\n", texts::RESTARTED))
+            // This connection is one of them.
+            let connections =
+                UserRuntimeDir::of(Path::new(RUN), login).open_connections().unwrap_or_default();
+            let text = if connections > 1 { texts::RESTARTED_UNDER_CONNECTIONS } else { texts::RESTARTED };
+            Ok(format!("{text}\n"))
         }
     }
 }

@@ -14,6 +14,8 @@ pub fn unknown_special_command(command: &str) -> String {
 pub const STOPPED: &str = "your box is stopped; the next login starts it";
 pub const NOT_RUNNING: &str = "your box does not run";
 pub const RESTARTED: &str = "your box was restarted";
+pub const RESTARTED_UNDER_CONNECTIONS: &str =
+    "your box was restarted; what your other connections forwarded has ended, reconnect to forward again";
 pub const NOTHING_DONE: &str = "nothing was done";
 
 /// The question before `@restart` and `@stop`.
@@ -38,8 +40,13 @@ pub struct Server<'a> {
 
 /// `@help`.
 #[must_use]
-pub fn help(login: &str, server: Server<'_>) -> String {
+pub fn help(login: &str, server: Server<'_>, forwards_ports: bool) -> String {
     let Server { host, port } = server;
+    let ports = if forwards_ports {
+        "Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box."
+    } else {
+        "Ports (-L, -R, -D, -W) are not forwarded: your admin or the web app does not allow it."
+    };
     format!(
         "\
 You type these in place of a command, as in: ssh -p {port} {login}@{host} @status
@@ -52,8 +59,10 @@ You type these in place of a command, as in: ssh -p {port} {login}@{host} @statu
   @sshd     what those lines call: an SSH server inside your box
   @help     this text
 
-Port forwarding (-L, -R, -D), your agent (-A), X11 (-X) and editors such as VS Code need
-an SSH server inside your box. Once, on your own machine:
+{ports}
+
+Your agent (-A), X11 (-X) and unix sockets need an SSH server inside your box. Once, on your
+own machine:
 
   ssh -p {port} {login}@{host} @config >> ~/.ssh/config
 
@@ -112,10 +121,11 @@ mod tests {
 
     #[test]
     fn stop_and_restart_ask_and_tell() {
-        assert_snapshot!([STOPPED, NOT_RUNNING, RESTARTED, NOTHING_DONE].join("\n"), @"
+        assert_snapshot!([STOPPED, NOT_RUNNING, RESTARTED, RESTARTED_UNDER_CONNECTIONS, NOTHING_DONE].join("\n"), @"
         your box is stopped; the next login starts it
         your box does not run
         your box was restarted
+        your box was restarted; what your other connections forwarded has ended, reconnect to forward again
         nothing was done
         ");
         assert_snapshot!([question("Restart", 0), question("Stop", 1), question("Stop", 12)].join("\n"), @"
@@ -163,7 +173,7 @@ mod tests {
 
     #[test]
     fn help_and_config_explain_themselves() {
-        assert_snapshot!(help("alice", SERVER), @"
+        assert_snapshot!(help("alice", SERVER, true), @"
         You type these in place of a command, as in: ssh -p 2200 alice@box.example.org @status
 
           @status   what your box is, what it uses and when it stops (--json for programs)
@@ -174,8 +184,10 @@ mod tests {
           @sshd     what those lines call: an SSH server inside your box
           @help     this text
 
-        Port forwarding (-L, -R, -D), your agent (-A), X11 (-X) and editors such as VS Code need
-        an SSH server inside your box. Once, on your own machine:
+        Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box.
+
+        Your agent (-A), X11 (-X) and unix sockets need an SSH server inside your box. Once, on your
+        own machine:
 
           ssh -p 2200 alice@box.example.org @config >> ~/.ssh/config
 
@@ -183,6 +195,7 @@ mod tests {
 
           ssh alice-box
         ");
+        assert!(help("alice", SERVER, false).contains("(-L, -R, -D, -W) are not forwarded: your admin"));
         assert_snapshot!(config("alice", "user", SERVER), @"
         # sshbox: into alice's box with forwarding, agent, X11 and editors: ssh alice-box
         # If your key is not one that ssh tries by itself, name it here and for box.example.org: IdentityFile

@@ -134,6 +134,10 @@ fn p3_an_invalid_value_is_left_out_and_the_rest_is_used() {
     assert_eq!(without_internet.ignored, ["internet: expected true or false; counts as false"]);
     let AccountReply::Known(account) = without_internet.reply else { panic!("refused") };
     assert_eq!(account.internet, Some(false));
+    let without_forwarding = json(&format!(r#"{{"user":"alice","keys":["{KEY}"],"forward":1}}"#)).unwrap();
+    assert_eq!(without_forwarding.ignored, ["forward: expected true or false; counts as false"]);
+    let AccountReply::Known(account) = without_forwarding.reply else { panic!("refused") };
+    assert_eq!((account.internet, account.forward), (None, Some(false)));
     // The other limits count.
     let parsed = json(&format!(
         r#"{{"user":"alice","keys":["{KEY}"],"limits":{{"cpus":0,"pids":7,"tmp":"0","memory":"1GiB"}}}}"#

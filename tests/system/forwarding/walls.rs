@@ -1,0 +1,240 @@
+//! No connection is in the network of the host, whatever the state of its box and the configuration of sshd.
+
+use super::{Canary, INSIDE, free_port, serve, through};
+use crate::harness::{
+    Changed, Undo, User, journal, private_world, processes, run, status_of, text, until, world, world_alone,
+};
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
+
+/// The network namespace of this process.
+fn namespace_of(pid: &str) -> Option<String> {
+    Some(fs::read_link(format!("/proc/{pid}/ns/net")).ok()?.to_str()?.to_owned())
+}
+
+/// The addresses of the host that a box or a connection could try.
+fn addresses_of_the_host() -> Vec<String> {
+    let bridges = run("ip", &["-4", "-o", "addr", "show"]);
+    let addresses = bridges.split_whitespace().filter_map(|word| word.split_once('/'));
+    let mut all: Vec<String> = addresses
+        .filter(|(address, length)| address.contains('.') && length.bytes().all(|byte| byte.is_ascii_digit()))
+        .map(|(address, _)| address.to_owned())
+        .collect();
+    all.push("localhost".to_owned());
+    assert!(all.len() > 1, "{bridges}");
+    all
+}
+
+/// Tries to reach the canary from a connection of this user.
+fn knocks(user: &User, canary: &Canary, state: &str) {
+    for address in addresses_of_the_host() {
+        let target = format!("{address}:{}", canary.port);
+        let output = through(user.ssh().args(&["-o", "ConnectTimeout=60"]), &target);
+        assert!(output.stdout.is_empty(), "{state}: {target}: {output:?}");
+    }
+    canary.assert_not_reached(state);
+}
+
+/// The sshd is as open as its configuration allows.
+fn hostile_sshd() {
+    let before = fs::read_to_string(SSHD_CONFIG).unwrap();
+    let open = before
+        .replace("GatewayPorts no", "GatewayPorts yes")
+        .replace("AllowStreamLocalForwarding no", "DisableForwarding no\nPermitOpen any\nPermitListen any");
+    assert!(open.len() > before.len());
+    fs::write(SSHD_CONFIG, open).unwrap();
+    run("packaging/demo/without-systemd", &["reload"]);
+}
+
+#[test]
+fn a6_the_host_is_not_reached_in_any_state_of_the_box() {
+    let _world = private_world();
+    let canary = Canary::new();
+    let user = User::new("knocks");
+    hostile_sshd();
+    until("sshd listens again", || user.ssh().status("true") == 0);
+    // A configuration that would not use the module is refused before sshd reads it.
+    let without_pam = fs::read_to_string(SSHD_CONFIG).unwrap().replace("UsePAM yes", "UsePAM no");
+    {
+        let _changed = Changed::file(SSHD_CONFIG, "UsePAM yes", "UsePAM no");
+        assert_eq!(fs::read_to_string(SSHD_CONFIG).unwrap(), without_pam);
+        let refused = Command::new("packaging/demo/without-systemd").arg("reload").output().unwrap();
+        let error = text(&refused.stderr);
+        assert!(!refused.status.success() && error.contains("must contain UsePAM yes"), "{error}");
+    }
+    knocks(&user, &canary, "running");
+    for (state, words) in [
+        ("stopped", &["stop", "-t", "0"][..]),
+        ("killed", &["kill"]),
+        ("paused", &["pause"]),
+        ("removed", &["rm", "-f"]),
+    ] {
+        run("docker", &[words, &[&user.container()]].concat());
+        knocks(&user, &canary, state);
+        user.ssh().status("true");
+    }
+    // An image that does not exist: the box cannot start, and the session tells why.
+    run("docker", &["rm", "-f", &user.container()]);
+    {
+        let _config = Changed::config("image = \"sshbox-user:latest\"", "image = \"nowhere:1\"");
+        knocks(&user, &canary, "no image");
+        assert_eq!(user.ssh().status("true"), 69);
+    }
+    // No service that starts boxes.
+    let wake = fs::read_to_string("/run/sshbox-by-hand/wake.pid").unwrap();
+    run("kill", &["-KILL", wake.split(' ').next().unwrap()]);
+    knocks(&user, &canary, "without sshbox-wake");
+}
+
+#[test]
+fn a6_the_host_is_not_reached_while_the_engine_hangs_or_is_gone() {
+    let _world = world_alone();
+    let canary = Canary::new();
+    let (warm, cold) = (User::new("knocks-warm"), User::new("knocks-cold"));
+    warm.says("true");
+    {
+        run("tests/system/engine", &["freeze"]);
+        let _back = Undo(|| drop(run("tests/system/engine", &["thaw"])));
+        for user in [&warm, &cold] {
+            let output = through(user.ssh(), &format!("127.0.0.1:{}", canary.port));
+            assert!(output.stdout.is_empty(), "{output:?}");
+        }
+        canary.assert_not_reached("the engine hangs");
+    }
+    {
+        run("tests/system/engine", &["kill"]);
+        let _back = Undo(|| {
+            run("tests/system/engine", &["start"]);
+            until("the engine replies", || {
+                Command::new("docker").arg("info").output().unwrap().status.success()
+            });
+        });
+        // A running box needs no engine.
+        let port = free_port();
+        let _server = serve(&warm, "127.0.0.1", port);
+        assert_eq!(text(&through(warm.ssh(), &format!("127.0.0.1:{port}")).stdout), INSIDE);
+        knocks(&warm, &canary, "the engine is gone");
+        let output = through(cold.ssh(), &format!("127.0.0.1:{}", canary.port));
+        assert!(output.stdout.is_empty(), "{output:?}");
+        canary.assert_not_reached("the engine is gone and the box does not run");
+    }
+}
+
+#[test]
+fn a6_the_host_is_not_reached_while_the_box_starts_and_stops() {
+    let _world = world();
+    let canary = Canary::new();
+    let user = User::new("knocks-often");
+    user.says("true");
+    let number: usize = std::env::var("SSHBOX_CONNECTIONS").map_or(60, |number| number.parse().unwrap());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let outcomes: Vec<String> = thread::scope(|scope| {
+        scope.spawn(|| {
+            let ways: [&[&str]; 4] = [&["restart", "-t", "0"], &["kill"], &["pause"], &["rm", "-f"]];
+            for way in ways.iter().cycle() {
+                if done.load(std::sync::atomic::Ordering::SeqCst) {
+                    break;
+                }
+                // The box may be in any state: some of the commands fail.
+                let _ = Command::new("docker").args(*way).arg(user.container()).output();
+                thread::sleep(std::time::Duration::from_millis(300));
+            }
+        });
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let (user, canary) = (&user, &canary);
+                scope.spawn(move || {
+                    let target = format!("127.0.0.1:{}", canary.port);
+                    let once = |_| text(&through(user.ssh(), &target).stdout);
+                    (0..number / 4).map(once).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let outcomes = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        outcomes
+    });
+    assert!(outcomes.len() >= number / 4 * 4 && outcomes.iter().all(String::is_empty), "{outcomes:?}");
+    canary.assert_not_reached("the box starts and stops");
+    eprintln!(
+        "life: forwards: {} connections while the box started and stopped, 0 reached the host",
+        outcomes.len()
+    );
+}
+
+#[test]
+fn a6_without_the_right_to_change_the_network_no_connection_works() {
+    let _world = private_world();
+    let canary = Canary::new();
+    let user = User::new("walled");
+    user.says("true");
+    // The next sshd lacks the capability, as in a unit that was changed.
+    let unit = "/usr/lib/systemd/system/sshbox-sshd.service";
+    let changed = fs::read_to_string(unit).unwrap().replace(" CAP_SYS_ADMIN\n", "\n");
+    let own = "/run/sshbox-tests/walled.service";
+    fs::write(own, changed).unwrap();
+    run("mount", &["--bind", own, unit]);
+    run("packaging/demo/without-systemd", &["stop"]);
+    run("packaging/demo/without-systemd", &["wake", "/run/sshbox-tests/walled.sock"]);
+    run("packaging/demo/without-systemd", &["listen"]);
+    let output = user.ssh().run("echo in");
+    assert_eq!(
+        (output.status.code(), text(&output.stdout).contains("in\n")),
+        (Some(254), false),
+        "{output:?}"
+    );
+    knocks(&user, &canary, "without CAP_SYS_ADMIN");
+}
+
+#[test]
+fn a6_each_sshd_of_a_connection_is_in_the_network_of_the_box_or_in_none() {
+    let _world = private_world();
+    let user = User::new("moved");
+    let host = namespace_of("self").unwrap();
+    let servers = || {
+        let is_server = |pid: &i32| {
+            let name = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            text(&name).contains(": moved")
+        };
+        processes().into_iter().filter(is_server).collect::<Vec<_>>()
+    };
+    let networks = || {
+        let networks: Vec<_> = servers().iter().filter_map(|pid| namespace_of(&pid.to_string())).collect();
+        assert!(networks.len() >= 2 && !networks.contains(&host), "{networks:?}");
+        networks
+    };
+    let mut client = user.ssh().begin(&["echo up; exec sleep 300"]);
+    assert_eq!(client.line(), "up");
+    let init = user.inspect("{{.State.Pid}}");
+    let boxed = namespace_of(&init).unwrap();
+    assert!(networks().iter().all(|network| *network == boxed), "{boxed}");
+    // sshbox-shell inherits no descriptor of the module, and so does no program in the box.
+    let shells = user.host_processes();
+    let shell =
+        shells.iter().find(|pid| status_of(**pid, "Name:").is_some_and(|name| name == "sshbox-shell"));
+    let opened = fs::read_dir(format!("/proc/{}/fd", shell.unwrap())).unwrap();
+    let opened: Vec<_> =
+        opened.map(|fd| fs::read_link(fd.unwrap().path()).unwrap().display().to_string()).collect();
+    let unexpected = |link: &&String| {
+        !["pipe:", "socket:", "/dev/null"].iter().any(|known| link.starts_with(known))
+            && !link.ends_with("/live.lock")
+    };
+    assert_eq!(opened.iter().filter(unexpected).count(), 0, "{opened:?}");
+    assert_eq!(opened.iter().filter(|link| link.ends_with("/live.lock")).count(), 1, "{opened:?}");
+    assert_eq!(user.says("ls /proc/self/fd | tr '\\n' ' '"), "0 1 2 3 ");
+    client.kill();
+    until("the connection has ended", || servers().is_empty());
+    // Without forwarding, there is no network at all.
+    let _config = Changed::config("enabled = true", "enabled = false");
+    let mut client = user.ssh().begin(&["echo up; exec sleep 300"]);
+    assert_eq!(client.line(), "up");
+    assert!(networks().iter().all(|network| *network != boxed));
+    let refused = through(user.ssh(), "127.0.0.1:22");
+    assert!(text(&refused.stderr).contains("stdio forwarding failed"), "{refused:?}");
+    assert!(journal().contains("to connect to host 127.0.0.1 port 22, but the request was denied"));
+    assert!(user.says("@help").contains("(-L, -R, -D, -W) are not forwarded: your admin"));
+    client.kill();
+}
