@@ -2,7 +2,7 @@
 //! vanished client leaves.
 
 use super::container_user::ContainerUser;
-use super::hang_up::{hang_up, kill_session};
+use super::hang_up::{SessionProcesses, streams};
 use super::limits::Limits;
 use super::outbox::{Delivery, Outbox};
 use super::own_cgroup::oom_kills;
@@ -48,7 +48,7 @@ pub struct SessionTable {
     limits: Limits,
     open: Vec<Session>,
     /// Sessions that got SIGHUP, and when SIGKILL follows.
-    vanished: Vec<(Pid, Instant)>,
+    vanished: Vec<(SessionProcesses, Instant)>,
     /// No connection is accepted before then.
     accept_again: Option<Instant>,
     /// Most connections at once: with more, accept(2) would run out of file descriptors.
@@ -61,6 +61,8 @@ struct Session {
     socket: Socket,
     outbox: Outbox,
     phase: Phase,
+    /// Device and inode of each standard stream of the program; empty on a terminal.
+    streams: Vec<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -146,7 +148,8 @@ impl SessionTable {
                 && socket.send(&hello(self.user.name.as_bytes()), &[]).is_ok();
             if greeted {
                 let by = later(Instant::now(), GREETING);
-                self.open.push(Session { socket, outbox: Outbox::default(), phase: Phase::Greeting(by) });
+                let phase = Phase::Greeting(by);
+                self.open.push(Session { socket, outbox: Outbox::default(), phase, streams: Vec::new() });
             }
         }
     }
@@ -180,10 +183,11 @@ impl SessionTable {
     pub fn serve(&mut self) {
         let shutting_down = self.shutting_down;
         // During the shutdown all programs have the same grace period, with a client or without.
-        let abandon = |session, vanished: &mut Vec<(Pid, Instant)>| {
+        let abandon = |leader, streams: &[_], vanished: &mut Vec<(SessionProcesses, Instant)>| {
             if !shutting_down {
-                hang_up(session);
-                vanished.push((session, later(Instant::now(), HANG_UP)));
+                let processes = SessionProcesses::new(leader, streams);
+                processes.hang_up();
+                vanished.push((processes, later(Instant::now(), HANG_UP)));
             }
             Phase::Over
         };
@@ -191,14 +195,17 @@ impl SessionTable {
             let mut delivery = session.outbox.flush(&session.socket);
             if let Phase::Greeting(by) = session.phase {
                 let first;
-                (session.phase, first) = greet(&session.socket, by, &self.user, self.limits, shutting_down);
+                (session.phase, session.streams, first) =
+                    greet(&session.socket, by, &self.user, self.limits, shutting_down);
                 if let Some((reply, master)) = first {
                     delivery = session.outbox.send(&session.socket, reply, master);
                 }
             }
             if let Delivery::GivenUp(reply) = delivery {
                 session.phase = match session.phase {
-                    Phase::Running(pid, _) | Phase::Reported(pid) => abandon(pid, &mut self.vanished),
+                    Phase::Running(pid, _) | Phase::Reported(pid) => {
+                        abandon(pid, &session.streams, &mut self.vanished)
+                    }
                     _ => Phase::Over,
                 };
                 // This one has no file descriptor beside it.
@@ -210,7 +217,7 @@ impl SessionTable {
             }
             match session.phase {
                 Phase::Running(pid, _) if has_hung_up(&session.socket) => {
-                    session.phase = abandon(pid, &mut self.vanished);
+                    session.phase = abandon(pid, &session.streams, &mut self.vanished);
                 }
                 Phase::Reported(pid) => match session.socket.receive() {
                     // Goodbye: what still runs was put into the background on purpose.
@@ -218,7 +225,7 @@ impl SessionTable {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     // The client had vanished, and its program died of that.
                     Ok(None) | Err(_) => {
-                        session.phase = abandon(pid, &mut self.vanished);
+                        session.phase = abandon(pid, &session.streams, &mut self.vanished);
                     }
                 },
                 Phase::Refused if session.outbox.due().is_none() => session.phase = Phase::Over,
@@ -231,36 +238,37 @@ impl SessionTable {
         }
         self.open.retain(|session| !matches!(session.phase, Phase::Over));
         let now = Instant::now();
-        for (session, _) in self.vanished.extract_if(.., |(_, at)| *at <= now) {
-            kill_session(session);
+        for (processes, _) in self.vanished.extract_if(.., |(_, at)| *at <= now) {
+            processes.kill();
         }
     }
 }
 
-/// Reads the request of a new connection and starts its program. Returns the first reply, with the master
-/// of the program's terminal.
+/// Reads the request of a new connection and starts its program. Returns the program's streams, and the first reply,
+/// with the master of its terminal.
 fn greet(
     socket: &Socket,
     by: Instant,
     user: &ContainerUser,
     limits: Limits,
     shutting_down: bool,
-) -> (Phase, Option<(Reply, Option<OwnedFd>)>) {
+) -> (Phase, Vec<(u64, u64)>, Option<(Reply, Option<OwnedFd>)>) {
     let (request, fds) = match socket.receive() {
         Ok(Some((fields, fds))) => (Request::parse(&fields), fds),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < by => {
-            return (Phase::Greeting(by), None);
+            return (Phase::Greeting(by), Vec::new(), None);
         }
-        _ => return (Phase::Over, None),
+        _ => return (Phase::Over, Vec::new(), None),
     };
     // A client that has hung up must not start anything.
     let Some(request) = request.filter(|_| !shutting_down && !has_hung_up(socket)) else {
-        return (Phase::Over, None);
+        return (Phase::Over, Vec::new(), None);
     };
     let kills_before = oom_kills();
+    let streams = if request.terminal.is_some() { Vec::new() } else { streams(&fds) };
     match program::start(&request, fds, user, limits) {
-        Ok((pid, master)) => (Phase::Running(pid, kills_before), Some((Reply::Started, master))),
-        Err(reason) => (Phase::Refused, Some((Reply::Failed(reason), None))),
+        Ok((pid, master)) => (Phase::Running(pid, kills_before), streams, Some((Reply::Started, master))),
+        Err(reason) => (Phase::Refused, streams, Some((Reply::Failed(reason), None))),
     }
 }
 

@@ -43,7 +43,8 @@ pub struct Server<'a> {
 pub fn help(login: &str, server: Server<'_>, forwards_ports: bool) -> String {
     let Server { host, port } = server;
     let ports = if forwards_ports {
-        "Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box."
+        "Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box.
+Editors such as VS Code, JetBrains Gateway and Zed need no more than host, port and name."
     } else {
         "Ports (-L, -R, -D, -W) are not forwarded: your admin or the web app does not allow it."
     };
@@ -185,6 +186,7 @@ mod tests {
           @help     this text
 
         Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box.
+        Editors such as VS Code, JetBrains Gateway and Zed need no more than host, port and name.
 
         Your agent (-A), X11 (-X) and unix sockets need an SSH server inside your box. Once, on your
         own machine:
