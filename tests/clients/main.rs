@@ -19,5 +19,6 @@ mod connections;
 mod editors;
 mod files;
 mod python;
+mod remote_editors;
 mod terminals;
 mod trees;

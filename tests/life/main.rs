@@ -21,6 +21,7 @@ mod memory;
 mod neighbours;
 mod numbers;
 mod outages;
+mod proxied;
 mod race;
 mod silence;
 mod storm;

@@ -32,6 +32,7 @@ mod isolation;
 mod limits;
 mod names;
 mod network;
+mod proxies;
 mod quota;
 mod reaper;
 mod revoked;

@@ -12,6 +12,7 @@ mod isolation;
 mod logins;
 mod names;
 mod network;
+mod proxies;
 mod report;
 mod site;
 mod ssh;
@@ -73,6 +74,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("host-keys", ssh::host_keys),
     ("sshd-config", ssh::config),
     ("sshd-settings", ssh::settings),
+    ("proxies", proxies::proxies),
     ("sshd-service", units::sshd),
     ("nss", ssh::nss),
     ("pam", ssh::pam),

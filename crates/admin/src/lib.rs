@@ -16,6 +16,7 @@ mod names;
 mod network;
 mod output;
 mod power;
+mod proxies;
 mod quota;
 mod reap;
 mod recheck;
@@ -61,6 +62,7 @@ enum Command {
     List(list::Arguments),
     Logs(logs::Arguments),
     Network(network::Arguments),
+    Proxies(proxies::Arguments),
     Quota(quota::Arguments),
     Reap(reap::Arguments),
     Recheck(recheck::Arguments),
@@ -99,6 +101,7 @@ fn run_command(arguments: &Arguments) -> ExitCode {
         Command::List(command) => list::run(command, &arguments.config),
         Command::Logs(command) => logs::run(command),
         Command::Network(command) => network::run(command, &arguments.config),
+        Command::Proxies(command) => proxies::run(command, &arguments.config),
         Command::Quota(command) => quota::run(command, &arguments.config),
         Command::Reap(command) => reap::run(command, &arguments.config),
         Command::Recheck(command) => recheck::run(command, &arguments.config),

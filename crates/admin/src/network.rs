@@ -60,21 +60,25 @@ const NOT_WITHIN_BRIDGES: &str = "this kernel cannot filter within a bridge (nft
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
     let config = load_config(config)?;
     match arguments.action {
-        Action::Apply => apply(&config),
+        Action::Apply => output::print(&load(&config)?),
         Action::Show(show) if show.script => {
-            output::print(&(Rules::wanted(&config.network).script + &bridge_script()))
+            output::print(&(Rules::wanted(&config.network, Path::new(RUN)).script + &bridge_script()))
         }
         Action::Show(show) => list(&config, show.json),
     }
 }
 
-fn apply(config: &Config) -> Result<ExitCode, Failure> {
+/// Loads the rules unless they are loaded. Returns what was done, in words.
+///
+/// # Errors
+/// The error of nft(8), or of the note about the rules. It is in the journal, once.
+pub fn load(config: &Config) -> Result<String, Failure> {
     let run = Path::new(RUN);
     // Of two that load at the same time, one would note what the other has replaced.
     let _lock = network_lock(run, HOST_PROGRAM * 4)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, "try again in a moment", &error))?;
     let apply = || {
-        let rules = Rules::wanted(&config.network).compared(run)?;
+        let rules = Rules::wanted(&config.network, run).compared(run)?;
         // A kernel module may have become available.
         let is_complete = rules.noted.as_ref().is_some_and(|noted| noted.within_bridges);
         let loaded = match (rules.state, is_complete, &rules.noted) {
@@ -103,7 +107,7 @@ fn apply(config: &Config) -> Result<ExitCode, Failure> {
         log(PROGRAM, Event::NetworkRulesRestored, &[(Field::Reason, &mended.found)]);
     }
     let note = if loaded.within_bridges { String::new() } else { format!("{NOT_WITHIN_BRIDGES}\n") };
-    output::print(&format!("{said}\n{note}"))
+    Ok(format!("{said}\n{note}"))
 }
 
 /// Whether the last attempt did not fail with this error. Notes the error. If that is not possible, it is new.
@@ -123,9 +127,8 @@ fn forget_failure(run: &Path) {
 }
 
 fn list(config: &Config, as_json: bool) -> Result<ExitCode, Failure> {
-    let rules = Rules::wanted(&config.network).compared(Path::new(RUN)).map_err(|cause| Failure {
-        cause,
-        ..Failure::new(ExitStatus::Unavailable, "is the package nftables installed?")
+    let rules = Rules::wanted(&config.network, Path::new(RUN)).compared(Path::new(RUN)).map_err(|cause| {
+        Failure { cause, ..Failure::new(ExitStatus::Unavailable, "is the package nftables installed?") }
     })?;
     if !as_json {
         return output::print(&text(config, &rules));

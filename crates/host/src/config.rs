@@ -14,8 +14,8 @@ pub use durations::{IdleTimeout, TimeSpan};
 pub use file::{ConfigError, PATH, Setting, load, parse, settings};
 pub use names::{ContainerName, ImagePattern};
 pub use sections::{
-    AccountsConfig, Config, ContainerConfig, DiskConfig, EngineConfig, ForwardConfig, NetworkConfig,
-    ReapConfig,
+    AccountsConfig, Config, ContainerConfig, DiskConfig, EngineConfig, ForwardConfig, ListenConfig,
+    NetworkConfig, ReapConfig,
 };
 pub use values::{
     AccountUrl, BoxUser, EngineRuntime, Hostname, ManageUrl, QuotaMode, Template, UidGid, UidRange,

@@ -28,5 +28,6 @@ pub mod quota;
 pub mod recheck;
 pub mod secret;
 mod serde_text;
+pub mod sshd_limits;
 pub mod sys;
 pub mod trusted_file;

@@ -12,6 +12,7 @@ pub use resolvers::{ENGINE_RESOLVERS, HOST_RESOLVERS, resolvers};
 
 use crate::config::{AllowedService, NetworkConfig, Subnet};
 use crate::networks::{CLOSED_NETWORK, OPEN_NETWORK};
+use session::proxies::Proxies;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -21,6 +22,11 @@ pub const TABLE: &str = "inet sshbox";
 /// The table that keeps boxes apart within a bridge. A kernel without the module `nft_meta_bridge` cannot load
 /// it; then the first table does the same while `net.bridge.bridge-nf-call-iptables` and `…-ip6tables` are 1.
 pub const BRIDGE_TABLE: &str = "bridge sshbox";
+
+/// Connections to sshd that one address may open at once, and then in a minute, while sshd itself has no limit for
+/// an address.
+const SOURCE_BURST: u32 = 100;
+const SOURCE_RATE: u32 = 100;
 
 /// Addresses of IPv4 that no box reaches: this host, private and link-local networks, those of carriers (RFC
 /// 6598), metadata services of cloud providers, multicast and what is reserved.
@@ -43,7 +49,7 @@ const NEVER_IPV6: [&str; 5] = ["::/3", "2001::/32", "2002::/16", "4000::/2", "80
 
 /// The rules for routed packets, as input of nft(8). They replace those that are loaded, in one step.
 #[must_use]
-pub fn script(config: &NetworkConfig, resolvers: &[IpAddr]) -> String {
+pub fn script(config: &NetworkConfig, resolvers: &[IpAddr], proxies: &Proxies) -> String {
     let NetworkConfig { internet, smtp, allow, deny, connections, new_connections } = config;
     let allowed: String = allow.iter().map(allowed_rule).collect();
     let names: String = resolvers.iter().map(resolver_rule).collect();
@@ -62,6 +68,7 @@ pub fn script(config: &NetworkConfig, resolvers: &[IpAddr]) -> String {
     };
     // Without the internet, an answer of a name server would be a way out.
     let names = if *internet { names } else { String::new() };
+    let sshd = sshd_rules(proxies);
     let both = format!("{{ \"{OPEN_NETWORK}\", \"{CLOSED_NETWORK}\" }}");
     replacing(
         TABLE,
@@ -125,7 +132,7 @@ pub fn script(config: &NetworkConfig, resolvers: &[IpAddr]) -> String {
         type filter hook input priority filter - 10; policy accept;
         iifname {both} goto host
     }}
-"
+{sshd}"
         ),
     )
 }
@@ -148,6 +155,40 @@ pub fn bridge_script() -> String {
 /// Replaces a table: nft(8) deletes only a table that exists, so the first line creates it.
 fn replacing(table: &str, content: &str) -> String {
     format!("table {table}\ndelete table {table}\ntable {table} {{\n{content}}}\n")
+}
+
+/// The limit for each address that connects to sshd, if sshd has none because it trusts a proxy: the first packet
+/// of a connection beyond it is dropped. The client sends it again after a second, so a crowd behind one address
+/// waits and is not refused. A client often has a whole /64 of IPv6, so all of it counts as one address.
+fn sshd_rules(proxies: &Proxies) -> String {
+    if proxies.subnets.is_empty() || proxies.ports.is_empty() {
+        return String::new();
+    }
+    let ports: Vec<_> = proxies.ports.iter().map(u16::to_string).collect();
+    let trusted = proxies.subnets.iter().fold(String::new(), |mut rules, (address, prefix)| {
+        let family = if address.is_ipv6() { "ip6" } else { "ip" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(rules, "        {family} saddr {address}/{prefix} accept");
+        rules
+    });
+    let limit = format!("limit rate over {SOURCE_RATE}/minute burst {SOURCE_BURST} packets");
+    format!(
+        "    set sources4 {{
+        type ipv4_addr; size 65535; flags dynamic,timeout; timeout 2m;
+    }}
+    set sources6 {{
+        type ipv6_addr; size 65535; flags dynamic,timeout; timeout 2m;
+    }}
+    chain sshd {{
+        type filter hook input priority filter - 9; policy accept;
+        tcp dport != {{ {ports} }} accept
+        ct state != new accept
+{trusted}        update @sources4 {{ ip saddr {limit} }} counter drop
+        update @sources6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: {limit} }} counter drop
+    }}
+",
+        ports = ports.join(", ")
+    )
 }
 
 /// Compares the destination that the box has chosen, which is not the one in the packet if the host forwards the

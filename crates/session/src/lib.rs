@@ -21,6 +21,7 @@ pub mod box_status;
 pub mod disk_client;
 pub mod journal;
 pub mod presence;
+pub mod proxies;
 pub mod wake_client;
 pub mod wire;
 

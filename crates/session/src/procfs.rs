@@ -12,6 +12,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,18 @@ const LOOPBACK_IPV6: &str = "/proc/sys/net/ipv6/conf/lo";
 /// The error of the system call.
 pub fn pids() -> io::Result<impl Iterator<Item = i32>> {
     Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// Device and inode of an open file of a process; `None` if it has no file of this number open.
+///
+/// # Errors
+/// The error of the system call, if the process has ended or does not let this one look.
+pub fn open_file(pid: i32, number: i32) -> io::Result<Option<(u64, u64)>> {
+    match fs::metadata(file(pid, "fd").join(number.to_string())) {
+        Ok(found) => Ok(Some((found.dev(), found.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && file(pid, "fd").exists() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Fields of `proc_pid_stat(5)`.

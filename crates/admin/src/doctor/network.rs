@@ -75,7 +75,7 @@ const NO_NFT: &str =
 
 /// `network-rules`: are the rules for packets loaded?
 pub fn rules(doctor: &Doctor) -> Checked {
-    let rules = Rules::wanted(&doctor.config()?.network)
+    let rules = Rules::wanted(&doctor.config()?.network, Path::new(RUN))
         .compared(Path::new(RUN))
         .map_err(|error| fail(error, NO_NFT))?;
     Ok(judge_rules(&rules, bridges_are_filtered()))

@@ -12,6 +12,7 @@ use host::network_rules::{
 };
 use serde::Serialize;
 use session::deadlines::HOST_PROGRAM;
+use session::proxies::Proxies;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
@@ -63,10 +64,10 @@ struct Listed {
 }
 
 impl Rules {
-    /// The rules that this configuration requires. Runs nothing.
-    pub fn wanted(config: &NetworkConfig) -> Self {
+    /// The rules that this configuration and the proxies that sshd trusts require. Runs nothing.
+    pub fn wanted(config: &NetworkConfig, run: &Path) -> Self {
         let resolvers = resolvers(&read(HOST_RESOLVERS), &read(ENGINE_RESOLVERS));
-        let script = script(config, &resolvers);
+        let script = script(config, &resolvers, &Proxies::read(run));
         Self { state: RulesState::NotLoaded, script, resolvers, noted: None, is_routed_whole: false }
     }
 

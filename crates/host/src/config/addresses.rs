@@ -1,7 +1,8 @@
-//! Addresses in the configuration: subnets that boxes must not reach, and services that they may.
+//! Addresses in the configuration: subnets of proxies, subnets that boxes must not reach, and services that they may.
 
 use crate::serde_text::deserialize_from_str;
 use serde::{Serialize, Serializer};
+use session::proxies::share_prefix;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -39,15 +40,13 @@ impl Subnet {
     /// Whether this address is one of them.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
-        let bits = |address| match address {
-            IpAddr::V4(address) => u128::from(u32::from(address)),
-            IpAddr::V6(address) => u128::from(address),
-        };
-        let width: u32 = if self.is_ipv6() { 128 } else { 32 };
-        let shift = width.saturating_sub(self.prefix.into());
-        // None where all bits are shifted out: then every address matches.
-        let prefix_of = |address| bits(address).checked_shr(shift).unwrap_or(0);
-        self.is_ipv6() == address.is_ipv6() && prefix_of(self.address) == prefix_of(address)
+        share_prefix(self.address, address, self.prefix)
+    }
+
+    /// The first address, and how many bits all of them share.
+    #[must_use]
+    pub fn parts(self) -> (IpAddr, u8) {
+        (self.address, self.prefix)
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
@@ -111,9 +110,9 @@ impl FromStr for Subnet {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match Self::parse(text)? {
-            subnet if subnet.is_everything() => {
-                Err("this denies every address; to keep boxes off the internet, set internet = false")
-            }
+            subnet if subnet.is_everything() => Err(
+                "this is every address; name smaller subnets (to keep boxes off the internet, set network.internet = false)",
+            ),
             subnet => Ok(subnet),
         }
     }

@@ -22,6 +22,8 @@ pub struct Config {
     /// The users' containers.
     #[serde(rename = "box")]
     pub container: ContainerConfig,
+    /// Where connections come from.
+    pub listen: ListenConfig,
     /// Limits of the homes on the disk.
     pub disk: DiskConfig,
     /// What users may forward over SSH.
@@ -163,6 +165,14 @@ impl ContainerConfig {
             Some(named) => Err(named),
         }
     }
+}
+
+/// `[listen]`: where connections come from.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Addresses from which the connections of many users come: of a tunnel, a balancer, or a NAT.
+    pub trusted_proxies: Vec<Subnet>,
 }
 
 /// `[forward]`: what users may forward over SSH. What they forward starts and ends in their container.

@@ -15,7 +15,7 @@ fn chain(script: &str, name: &str) -> String {
 
 #[test]
 fn a13_the_rules_by_default() {
-    let script = script(&NetworkConfig::default(), &["10.0.0.53".parse().unwrap()]);
+    let script = script(&NetworkConfig::default(), &["10.0.0.53".parse().unwrap()], &Proxies::default());
     insta::assert_snapshot!(chain(&script, "open"), @"
     jump allowed
     jump names
@@ -52,7 +52,9 @@ fn a13_the_rules_by_default() {
 
 #[test]
 fn a13_each_setting_changes_its_rule() {
-    let rules = |text: &str| script(&config(&format!("[network]\n{text}")), &["fd00::53".parse().unwrap()]);
+    let rules = |text: &str| {
+        script(&config(&format!("[network]\n{text}")), &["fd00::53".parse().unwrap()], &Proxies::default())
+    };
     let allow = rules("allow = ['10.0.0.5:3000', '10.1.0.0/16:53/udp', '[fd00::/64]:443']");
     insta::assert_snapshot!(chain(&allow, "allowed"), @"
     ct state invalid drop
@@ -77,12 +79,37 @@ fn a13_each_setting_changes_its_rule() {
 
 #[test]
 fn a_script_replaces_its_table() {
-    for (script, table) in [(script(&NetworkConfig::default(), &[]), TABLE), (bridge_script(), BRIDGE_TABLE)]
-    {
+    for (script, table) in [
+        (script(&NetworkConfig::default(), &[], &Proxies::default()), TABLE),
+        (bridge_script(), BRIDGE_TABLE),
+    ] {
         assert!(
             script.starts_with(&format!("table {table}\ndelete table {table}\ntable {table} {{\n")),
             "{script}"
         );
         assert_eq!(script.matches('{').count(), script.matches('}').count());
+    }
+}
+
+#[test]
+fn a17_without_a_limit_of_sshd_the_rules_limit_each_address_that_is_not_trusted() {
+    let proxies = |subnets: &[(&str, u8)], ports: &[u16]| Proxies {
+        subnets: subnets.iter().map(|(address, prefix)| (address.parse().unwrap(), *prefix)).collect(),
+        ports: ports.to_vec(),
+    };
+    let rules = |proxies: &Proxies| script(&NetworkConfig::default(), &[], proxies);
+    let two = rules(&proxies(&[("10.0.0.0", 8), ("2001:db8::1", 128)], &[22, 2200]));
+    insta::assert_snapshot!(chain(&two, "sshd"), @"
+    type filter hook input priority filter - 9; policy accept;
+    tcp dport != { 22, 2200 } accept
+    ct state != new accept
+    ip saddr 10.0.0.0/8 accept
+    ip6 saddr 2001:db8::1/128 accept
+    update @sources4 { ip saddr limit rate over 100/minute burst 100 packets } counter drop
+    update @sources6 { ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over 100/minute burst 100 packets } counter drop
+    ");
+    // Otherwise nobody's connections are counted.
+    for none in [Proxies::default(), proxies(&[], &[2200]), proxies(&[("10.0.0.0", 8)], &[])] {
+        assert!(!rules(&none).contains("sshd"), "{none:?}");
     }
 }

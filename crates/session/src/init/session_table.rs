@@ -3,7 +3,7 @@
 
 use super::agent_socket::AgentSocket;
 use super::container_user::ContainerUser;
-use super::hang_up::{hang_up, kill_session};
+use super::hang_up::{SessionProcesses, streams};
 use super::limits::Limits;
 use super::outbox::{Delivery, Outbox};
 use super::own_cgroup::oom_kills;
@@ -49,7 +49,7 @@ pub struct SessionTable {
     limits: Limits,
     open: Vec<Session>,
     /// Sessions that got SIGHUP, and when SIGKILL follows.
-    vanished: Vec<(Pid, Instant)>,
+    vanished: Vec<(SessionProcesses, Instant)>,
     /// No connection is accepted before then.
     accept_again: Option<Instant>,
     /// Most connections at once: with more, accept(2) would run out of file descriptors.
@@ -64,6 +64,8 @@ struct Session {
     phase: Phase,
     /// Removed with the session.
     agent: Option<AgentSocket>,
+    /// Device and inode of each standard stream of the program; empty on a terminal.
+    streams: Vec<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -150,7 +152,7 @@ impl SessionTable {
             if greeted {
                 let by = later(Instant::now(), GREETING);
                 let (outbox, phase) = (Outbox::default(), Phase::Greeting(by));
-                self.open.push(Session { socket, outbox, phase, agent: None });
+                self.open.push(Session { socket, outbox, phase, agent: None, streams: Vec::new() });
             }
         }
     }
@@ -184,10 +186,11 @@ impl SessionTable {
     pub fn serve(&mut self) {
         let shutting_down = self.shutting_down;
         // During the shutdown all programs have the same grace period, with a client or without.
-        let abandon = |session, vanished: &mut Vec<(Pid, Instant)>| {
+        let abandon = |leader, streams: &[_], vanished: &mut Vec<(SessionProcesses, Instant)>| {
             if !shutting_down {
-                hang_up(session);
-                vanished.push((session, later(Instant::now(), HANG_UP)));
+                let processes = SessionProcesses::new(leader, streams);
+                processes.hang_up();
+                vanished.push((processes, later(Instant::now(), HANG_UP)));
             }
             Phase::Over
         };
@@ -196,14 +199,16 @@ impl SessionTable {
             if let Phase::Greeting(by) = session.phase {
                 let first;
                 (session.phase, first) = greet(&session.socket, by, &self.user, self.limits, shutting_down);
-                if let Some(First { reply, fds, agent }) = first {
-                    session.agent = agent;
+                if let Some(First { reply, fds, agent, streams }) = first {
+                    (session.agent, session.streams) = (agent, streams);
                     delivery = session.outbox.send(&session.socket, reply, fds);
                 }
             }
             if let Delivery::GivenUp(reply) = delivery {
                 session.phase = match session.phase {
-                    Phase::Running(pid, _) | Phase::Reported(pid) => abandon(pid, &mut self.vanished),
+                    Phase::Running(pid, _) | Phase::Reported(pid) => {
+                        abandon(pid, &session.streams, &mut self.vanished)
+                    }
                     _ => Phase::Over,
                 };
                 // This one has no file descriptor beside it.
@@ -215,7 +220,7 @@ impl SessionTable {
             }
             match session.phase {
                 Phase::Running(pid, _) if has_hung_up(&session.socket) => {
-                    session.phase = abandon(pid, &mut self.vanished);
+                    session.phase = abandon(pid, &session.streams, &mut self.vanished);
                 }
                 Phase::Reported(pid) => match session.socket.receive() {
                     // Goodbye: what still runs was put into the background on purpose.
@@ -223,7 +228,7 @@ impl SessionTable {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     // The client had vanished, and its program died of that.
                     Ok(None) | Err(_) => {
-                        session.phase = abandon(pid, &mut self.vanished);
+                        session.phase = abandon(pid, &session.streams, &mut self.vanished);
                     }
                 },
                 Phase::Refused if session.outbox.due().is_none() => session.phase = Phase::Over,
@@ -236,8 +241,8 @@ impl SessionTable {
         }
         self.open.retain(|session| !matches!(session.phase, Phase::Over));
         let now = Instant::now();
-        for (session, _) in self.vanished.extract_if(.., |(_, at)| *at <= now) {
-            kill_session(session);
+        for (processes, _) in self.vanished.extract_if(.., |(_, at)| *at <= now) {
+            processes.kill();
         }
     }
 }
@@ -248,6 +253,7 @@ struct First {
     /// The master of the program's terminal, and the socket for the agent.
     fds: Vec<OwnedFd>,
     agent: Option<AgentSocket>,
+    streams: Vec<(u64, u64)>,
 }
 
 /// Reads the request of a new connection and starts its program. Returns the first reply.
@@ -270,15 +276,17 @@ fn greet(
         return (Phase::Over, None);
     };
     let kills_before = oom_kills();
+    let streams = if request.terminal.is_some() { Vec::new() } else { streams(&fds) };
     match program::start(&request, fds, user, limits) {
         Ok(Started { pid, master, agent }) => {
             let (agent, listener) = agent.unzip();
             let reply = Reply::Started { agent: agent.is_some() };
             let fds = master.into_iter().chain(listener).collect();
-            (Phase::Running(pid, kills_before), Some(First { reply, fds, agent }))
+            (Phase::Running(pid, kills_before), Some(First { reply, fds, agent, streams }))
         }
         Err(reason) => {
-            (Phase::Refused, Some(First { reply: Reply::Failed(reason), fds: Vec::new(), agent: None }))
+            let reply = Reply::Failed(reason);
+            (Phase::Refused, Some(First { reply, fds: Vec::new(), agent: None, streams }))
         }
     }
 }

@@ -156,7 +156,9 @@ fields! {
     Ref = "ref";
     /// Address of the client.
     Address = "address";
-    /// Port of the client.
+    /// Address of the trusted proxy through which the client has connected; then `address` is absent.
+    Proxy = "proxy";
+    /// Port of the client, or of the proxy.
     Port = "port";
     /// Fingerprint of the key, `SHA256:…`.
     Fingerprint = "fingerprint";

@@ -10,6 +10,7 @@ use crate::exit::Failure;
 use crate::journal::{Event, Field, FieldValue, log};
 use crate::presence::{RUN, UserRuntimeDir};
 use crate::procfs::Stat;
+use crate::proxies::Proxies;
 use identity::Login;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -78,7 +79,7 @@ impl Audit {
         let user = self.login.as_str();
         let who: [FieldValue<'_>; 5] = [
             (Field::User, &user),
-            (Field::Address, &address),
+            (source_field(address), &address),
             (Field::Port, &port),
             (Field::Fingerprint, &fingerprint),
             (Field::Sshd, &sshd),
@@ -193,6 +194,12 @@ fn is_first(path: &std::ffi::OsStr) -> io::Result<bool> {
         file.set_permissions(Permissions::from_mode(0o400))?;
     }
     Ok(first)
+}
+
+/// What an address of the other end is: that of the client, or that of a proxy, which says nothing about the client.
+fn source_field(address: &str) -> Field {
+    let is_proxy = address.parse().is_ok_and(|address| Proxies::read(Path::new(RUN)).contain(address));
+    if is_proxy { Field::Proxy } else { Field::Address }
 }
 
 /// Pid of the sshd that holds the connection. The parent of this process serves the connection as the

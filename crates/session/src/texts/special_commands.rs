@@ -43,7 +43,8 @@ pub struct Server<'a> {
 pub fn help(login: &str, server: Server<'_>, forwards_ports: bool) -> String {
     let Server { host, port } = server;
     let ports = if forwards_ports {
-        "Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box."
+        "Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box.
+Editors such as VS Code, JetBrains Gateway and Zed need no more than host, port and name."
     } else {
         "Ports (-L, -R, -D, -W) are not forwarded: your admin or the web app does not allow it."
     };
@@ -189,6 +190,7 @@ mod tests {
           @help     this text
 
         Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box.
+        Editors such as VS Code, JetBrains Gateway and Zed need no more than host, port and name.
 
         Your agent (-A) is forwarded too, unless your admin or the web app does not allow it. Then
         SSH_AUTH_SOCK is not set in your box.

@@ -1,11 +1,12 @@
 //! Tests of the session table, with real programs as children of the test.
 
 use super::*;
+use crate::procfs::Stat;
 use crate::soon::soon;
 use crate::wire::{Fields, Run, goodbye, is_hello};
 use nix::sys::signal::kill;
 use nix::sys::wait::{WaitStatus, waitpid};
-use std::fs::File;
+use std::fs::{self, File};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -173,6 +174,37 @@ fn a_program_that_stays_after_sighup_is_killed_unless_it_ignores_it() {
 }
 
 #[test]
+fn what_holds_no_stream_of_a_session_without_a_terminal_is_detached() {
+    let mut init = Init::new();
+    let client = init.client();
+    let (reader, writer) = io::pipe().unwrap();
+    let script = "(exec sleep 601) & echo $! >attached; (touch kept; exec sleep 602) </dev/null >file 2>&1 &
+                  echo $! >detached; touch began; exec sleep 600 </dev/null >/dev/null 2>&1";
+    let streams = [reader.as_fd(), writer.as_fd(), writer.as_fd()];
+    client.send(&(&request(script)).into(), &streams).unwrap();
+    init.table.serve();
+    assert_eq!(reply(&client), Some(Reply::Started));
+    let Phase::Running(leader, _) = init.table.open[0].phase else { panic!("nothing was started") };
+    until_there(&init, "began");
+    until_there(&init, "kept");
+    let pid = |name: &str| {
+        Pid::from_raw(fs::read_to_string(init.dir.path().join(name)).unwrap().trim().parse().unwrap())
+    };
+    let (attached, detached) = (pid("attached"), pid("detached"));
+    init.hang_up([client]);
+    init.table.serve();
+    // The program of the session ends, although it holds none of the streams any more.
+    assert!(matches!(waitpid(leader, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGHUP, _)));
+    // They are no children of the test.
+    let has_ended = |pid: Pid| Stat::of(pid.as_raw()).is_none_or(|stat| stat.has_ended());
+    soon(|| has_ended(attached));
+    init.table.vanished[0].1 = Instant::now();
+    init.table.serve();
+    assert!(init.table.vanished.is_empty() && !has_ended(detached));
+    kill(detached, Signal::SIGKILL).unwrap();
+}
+
+#[test]
 fn one_connection_too_many_waits() {
     let mut init = Init::new();
     init.table.most = 1;
@@ -247,7 +279,7 @@ fn a20_a_client_that_cannot_get_its_terminal_is_told_and_the_program_ends() {
     assert!(due < Instant::now() + Duration::from_secs(1), "another attempt is due soon");
     init.table.open[0].outbox.expire();
     init.table.serve();
-    assert!(matches!(init.table.open[0].phase, Phase::Refused) && init.table.vanished[0].0 == pid);
+    assert!(matches!(init.table.open[0].phase, Phase::Refused) && init.table.vanished[0].0.leader() == pid);
     assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(_, Signal::SIGHUP, _)));
     for _ in 0..packets {
         reply(&client).unwrap();
