@@ -12,6 +12,7 @@ mod login_answer;
 mod pace;
 mod runtime_dir;
 mod session_slots;
+mod site_settings_note;
 mod stop_record;
 mod temporary_user;
 

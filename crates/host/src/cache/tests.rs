@@ -1,7 +1,7 @@
 //! The cache while its directories are full, missing or read-only, and across reboots.
 
 use super::*;
-use crate::account::Account;
+use crate::account::{Account, SiteVariables};
 use crate::config::TimeSpan;
 use crate::limits::RequestedLimits;
 
@@ -25,6 +25,8 @@ fn account(name: &str) -> Account {
         image: None,
         uid: None,
         internet: None,
+        env: SiteVariables::default(),
+        directory: None,
     }
 }
 

@@ -68,6 +68,7 @@ pub fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host::account::SiteVariables;
     use host::config::{Config, TimeSpan};
     use host::limits::RequestedLimits;
 
@@ -88,6 +89,8 @@ mod tests {
             image: None,
             uid: None,
             internet: None,
+            env: SiteVariables::default(),
+            directory: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::soon::soon;
-use crate::wire::{Fields, Run, goodbye, is_hello};
+use crate::wire::{Fields, Run, SiteSettings, goodbye, is_hello};
 use nix::sys::signal::kill;
 use nix::sys::wait::{WaitStatus, waitpid};
 use std::fs::File;
@@ -62,7 +62,12 @@ impl Init {
 }
 
 fn request(command: &str) -> Request {
-    Request { run: Run::Command(command.into()), environment: vec![], terminal: None }
+    Request {
+        run: Run::Command(command.into()),
+        environment: vec![],
+        site: SiteSettings::default(),
+        terminal: None,
+    }
 }
 
 fn reply(client: &Socket) -> Option<Reply> {
