@@ -34,6 +34,7 @@ mod quota;
 mod reaper;
 mod revoked;
 mod sessions;
+mod site_settings;
 mod sites;
 mod slots;
 mod special_commands;

@@ -33,6 +33,11 @@ impl SiteVariables {
         Self(self.0.keys().map(|name| (name.clone(), HIDDEN.to_owned())).collect())
     }
 
+    /// The names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The variables, and the directory of the same account, for the session's programs.
     #[must_use]
     pub fn settings(&self, directory: Option<&str>) -> SiteSettings {
