@@ -31,6 +31,7 @@ django.setup()
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.core.exceptions import ValidationError
+from django.db import close_old_connections
 from django.http import HttpRequest
 from django_sshbox.models import SSHKey
 from django_sshbox.names import login_name
@@ -43,6 +44,7 @@ SSH_HOST, _, SSH_PORT = os.environ.get("WEB_TERMINAL_SSH", "127.0.0.1:2200").rpa
 @sync_to_async
 def open_door(headers):
     """Return the login name of the user of this request, a new key, and its row, or None."""
+    close_old_connections()
     cookie = SimpleCookie(headers.get("Cookie", "")).get(settings.SESSION_COOKIE_NAME)
     request = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(cookie and cookie.value)
@@ -60,6 +62,7 @@ def open_door(headers):
 
 @sync_to_async
 def close_doors(**which):
+    close_old_connections()
     SSHKey.objects.filter(title=TITLE, **which).delete()
 
 
