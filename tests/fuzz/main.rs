@@ -159,8 +159,8 @@ fn accounts() {
                     assert!(account.id.is_none_or(|id| !id.contains(['\n', ' ', '\0'])));
                     let known = |name: &[u8]| std::str::from_utf8(name).map(problem_of_site_variable);
                     assert!(site.variables.iter().all(|(name, _)| known(name) == Ok(None)));
-                    let texts = site.variables.iter().map(|(_, value)| value).chain(&site.directory);
-                    assert!(texts.into_iter().all(|text| text.len() <= 32 * 1024 && !text.contains(&0)));
+                    let mut texts = site.variables.iter().map(|(_, value)| value).chain(&site.directory);
+                    assert!(texts.all(|text| text.len() <= 32 * 1024 && !text.contains(&0)));
                     accepted = true;
                 }
                 Ok(AccountReply::Refused(reason)) => assert!(!reason.is_empty()),

@@ -170,7 +170,7 @@ fn a7_a16_values_of_the_sites_variables_are_in_no_other_place() {
     assert!(text(&read_as(user.uid(), &note).stdout).contains(SECRET));
     let other = User { name: "indiscreet".to_owned() };
     for uid in [other.uid(), user.box_uid(), 65534] {
-        for path in [&note, &note.replace(".session", ".json"), "/var/cache/sshbox/discreet.json"] {
+        for path in [note.as_str(), &note.replace(".session", ".json"), "/var/cache/sshbox/discreet.json"] {
             let output = read_as(uid, path);
             assert!(!output.status.success() && output.stdout.is_empty(), "{uid} reads {path}");
         }
