@@ -56,6 +56,14 @@ def invalid_values(user):
     }
 
 
+def for_sessions(user):
+    return {"env": {"SITE_TOKEN": f"s3cret-{user.pk}", "PATH": "s3cret"}, "directory": "proj"}
+
+
+def the_longest(user):
+    return {"env": {"A": "x" * 32_000}, "directory": "\x01" * 4000}
+
+
 def another_id(user):
     return {"id": 0}
 
@@ -301,6 +309,25 @@ class Extras(AccountCase):
                 begin + 'idle_timeout is 30, expected a text with a time like "30m", or "never"',
             ],
         )
+
+    @override_settings(SSHBOX_ACCOUNT="tests.test_account.for_sessions")
+    def test_variables_and_directory_of_sessions(self):
+        with self.assertLogs("django_sshbox.account", "WARNING") as logged:
+            reply = self.ask().json()
+        self.assertEqual(reply["env"], {"SITE_TOKEN": f"s3cret-{self.alice.pk}"})
+        self.assertEqual(reply["directory"], "proj")
+        (record,) = logged.records
+        self.assertIn("env.PATH: the site may not set this variable", record.getMessage())
+        self.assertNotIn("s3cret", record.getMessage())
+
+    @override_settings(
+        SSHBOX_ACCOUNT="tests.test_account.the_longest", SSHBOX_KEYS="tests.test_account.largest_keys"
+    )
+    def test_the_longest_variables_and_keys_fit_into_one_answer(self):
+        with self.assertLogs("django_sshbox.account", "WARNING"):
+            response = self.ask()
+        self.assertLessEqual(len(response.content), 256 * 1024)
+        self.assertEqual(len(response.json()["env"]["A"]), 32_000)
 
     @override_settings(SSHBOX_ACCOUNT="tests.test_account.another_id")
     def test_extras_cannot_change_the_id(self):

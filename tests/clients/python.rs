@@ -2,7 +2,7 @@
 //! file, which stop at the first failure and print the client's version at the end.
 
 use crate::client::{Client, record};
-use crate::harness::{until, world};
+use crate::harness::{STATE, until, world};
 
 /// Runs one of the programs. Its last line is the version.
 fn version(client: &Client, program: &str) -> String {
@@ -97,4 +97,17 @@ fn ansible_with_the_login_name_in_its_inventory() {
         client.user.says("ls -d .ansible '~'* 2>/dev/null; echo ~inventory"),
         ".ansible\n/home/user\n"
     );
+}
+
+/// The example of docs/src/web-terminal.md, with the world's site.
+#[test]
+fn a_terminal_in_the_browser_shares_the_box_with_ssh() {
+    let _world = world();
+    let client = Client::new("browser");
+    let django = format!(
+        "export DJANGO_SETTINGS_MODULE=demo_site.settings SSHBOX_DEMO_DATA={STATE}/django SSHBOX_TOKEN_FILE={STATE}/token
+        export PYTHONPATH=$(echo $REPOSITORY/target/venv/lib/python3*/site-packages):$REPOSITORY/django/src:$REPOSITORY/django/demo"
+    );
+    client.run_verbose(&format!("{django}\n$PYTHON/python $REPOSITORY/tests/clients/with_web_terminal.py"));
+    until("its programs have ended", || !client.user.runs_in_box("sleep 730"));
 }

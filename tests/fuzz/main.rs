@@ -22,6 +22,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use session::authorized_key::AuthorizedKey;
+use session::variables::problem_of_site_variable;
 use session::wire::{Fields, Reply, Request, Socket, Verb};
 use std::fs;
 use std::path::Path;
@@ -157,7 +158,12 @@ fn accounts() {
                     assert!(account.active && account.user == "alice");
                     assert!((1..=100).contains(&account.keys.len()));
                     assert!(account.keys.iter().all(|key| AuthorizedKey::parse(key).is_ok()));
+                    let site = account.site_settings();
                     assert!(account.id.is_none_or(|id| !id.contains(['\n', ' ', '\0'])));
+                    let known = |name: &[u8]| std::str::from_utf8(name).map(problem_of_site_variable);
+                    assert!(site.variables.iter().all(|(name, _)| known(name) == Ok(None)));
+                    let mut texts = site.variables.iter().map(|(_, value)| value).chain(&site.directory);
+                    assert!(texts.all(|text| text.len() <= 32 * 1024 && !text.contains(&0)));
                     accepted = true;
                 }
                 Ok(AccountReply::Refused(reason)) => assert!(!reason.is_empty()),

@@ -7,44 +7,43 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
-type Variables = BTreeMap<String, String>;
+pub type Variables = BTreeMap<String, String>;
 
-fn parse(environ: &[u8]) -> Variables {
+pub fn parse(environ: &[u8]) -> Variables {
     let text = text(environ);
     let fields = text.split_terminator('\0').filter_map(|field| field.split_once('='));
     fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Prints the initial environment of a shell, without the variables that the shell adds.
-const PRINT_ENVIRONMENT: &str = "cat /proc/$$/environ; :";
+pub const PRINT_ENVIRONMENT: &str = "cat /proc/$$/environ; :";
 
 /// Environment of the sftp server that this client has started in the box.
 fn of_sftp(user: &User, mut client: Command) -> Variables {
     let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut client = crate::harness::Running::of(client);
-    let server = || {
-        let is_server = |pid: &i32| {
-            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| text(&line).contains("sftp-server"))
-        };
-        user.box_processes().into_iter().find(is_server)
-    };
-    until("the sftp server runs", || server().is_some());
-    let found = parse(&fs::read(format!("/proc/{}/environ", server().unwrap())).unwrap());
+    until("the sftp server runs", || sftp_server(user).is_some());
+    let found = parse(&fs::read(format!("/proc/{}/environ", sftp_server(user).unwrap())).unwrap());
     client.kill();
-    until("the sftp server has ended", || server().is_none());
+    until("the sftp server has ended", || sftp_server(user).is_none());
     found
 }
 
+/// The pid of an sftp server in the box of this user.
+pub fn sftp_server(user: &User) -> Option<i32> {
+    let is_server = |pid: &i32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| text(&line).contains("sftp-server"))
+    };
+    user.box_processes().into_iter().find(is_server)
+}
+
 /// Environment in each kind of session, with these client options.
-fn every_kind(machine: &Machine, options: &[&str]) -> Vec<(&'static str, Variables)> {
+pub fn every_kind(machine: &Machine, options: &[&str]) -> Vec<(&'static str, Variables)> {
     let user = &machine.user;
     let shell = format!("{PRINT_ENVIRONMENT}\nexit\n").into_bytes();
     let mut through = machine.command("ssh");
     through.args(options).args(["-T", &machine.host()]);
-    let mut sftp = Command::new("ssh");
-    sftp.args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-q"]);
-    sftp.args(["-o", "UserKnownHostsFile=/dev/null", "-i", &format!("{STATE}/key"), "-p", "2200"]);
-    sftp.args(options).args(["-s", "-l", &user.name, "127.0.0.1", "sftp"]);
+    let sftp = user.ssh().args(options).args(&["-s"]).command(&["sftp"]);
     let mut sftp_through = machine.command("ssh");
     sftp_through.args(options).args(["-s", &machine.host(), "sftp"]);
     vec![

@@ -238,6 +238,11 @@ impl Ssh {
         (self.command, self.input)
     }
 
+    /// The client's command line, with the words of a command.
+    pub fn command(self, words: &[&str]) -> Command {
+        self.finish(words).0
+    }
+
     /// Runs a command to its end.
     pub fn run(self, command: &str) -> Output {
         self.run_bytes(command.as_bytes())

@@ -37,6 +37,7 @@ mod quota;
 mod reaper;
 mod revoked;
 mod sessions;
+mod site_settings;
 mod sites;
 mod slots;
 mod special_commands;

@@ -127,6 +127,13 @@ fn text(report: &KeysReport) -> String {
         SourceAnswer::Nothing { error } => (format!("none: {error}"), &[][..]),
     };
     lines.push(("answer", format!("{answer} (after {} ms)", explanation.took_ms)));
+    if let SourceAnswer::Account { account, .. } = &explanation.answer {
+        let names: Vec<_> = account.env.names().collect();
+        let variables =
+            (!names.is_empty()).then(|| format!("sessions get the variables {}", names.join(", ")));
+        let directory = account.directory.as_ref().map(|directory| format!("sessions begin in {directory}"));
+        lines.extend(variables.into_iter().chain(directory).map(|line| ("", line)));
+    }
     lines.extend(left_out.iter().map(|reason| ("", format!("left out: {reason}"))));
     if let SourceAnswer::Account { bounded: Some(reason), .. } = &explanation.answer {
         lines.push(("", reason.clone()));
@@ -228,6 +235,22 @@ mod tests {
         uses     the answer; a login would write it to the cache
         prints   for SHA256:/wqoxesgZdYhWspI+0Zta65yzER0nk0AyJ32fjuf1gs
                  restrict,pty,port-forwarding,agent-forwarding ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqtFPPIHmLhfPMcTVcfMeJ1rgwyTgIlHe0v1DoqXsrI
+        ");
+    }
+
+    #[test]
+    fn a16_what_the_site_gives_to_sessions_is_named_without_values() {
+        let mut account = serde_json::to_value(account()).unwrap();
+        account["env"] = serde_json::json!({"SITE_TOKEN": "s3cret", "SITE_URL": "s3cret"});
+        account["directory"] = "proj/\x1b[31m".into();
+        let account = serde_json::from_value(account).unwrap();
+        let answer = SourceAnswer::Account { account, left_out: vec![], bounded: None };
+        let shown = text(&report(answer, None, KeySource::Answer));
+        assert!(!shown.contains("s3cret"));
+        assert_snapshot!(shown.lines().skip(5).take(3).collect::<Vec<_>>().join("\n"), @r"
+        answer   id 42, 1 key (after 12 ms)
+                 sessions get the variables SITE_TOKEN, SITE_URL
+                 sessions begin in proj/\x1b[31m
         ");
     }
 

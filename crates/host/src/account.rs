@@ -3,12 +3,15 @@
 //! Knows no network and no file.
 
 mod reply;
+mod site_settings;
 
 pub use reply::{AccountReply, InvalidReply, ParsedReply, REPLY_MAX, ReplyFormat, TOO_LONG, parse};
+pub use site_settings::SiteVariables;
 
 use crate::config::IdleTimeout;
 use crate::limits::RequestedLimits;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use session::wire::SiteSettings;
 
 /// A user of the web app. The JSON form is the contract with the web app; the cache keeps it too.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -42,9 +45,27 @@ pub struct Account {
     /// Whether the user may forward over SSH, unless the configuration forbids it to all.
     #[serde(default)]
     pub forward: Option<bool>,
+    /// Variables for the user's sessions. The values may be secrets.
+    #[serde(default)]
+    pub env: SiteVariables,
+    /// Where the user's sessions begin: an absolute path in the container, or one below the home.
+    #[serde(default)]
+    pub directory: Option<String>,
 }
 
 impl Account {
+    /// What the account gives to the user's sessions.
+    #[must_use]
+    pub fn site_settings(&self) -> SiteSettings {
+        self.env.settings(self.directory.as_deref())
+    }
+
+    /// The account as it may be shown: without the values of its variables.
+    #[must_use]
+    pub fn shown(self) -> Self {
+        Self { env: self.env.hidden(), ..self }
+    }
+
     /// Shorten an idle timeout that is too long. Return a message for the journal if it was.
     pub fn bound(&mut self) -> Option<String> {
         let bounded = self.idle_timeout.map(IdleTimeout::bounded);

@@ -3,7 +3,7 @@
 //! the power fails. Knows nothing about the content.
 
 use crate::deadlines::WRITER;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
@@ -36,10 +36,44 @@ pub fn replace(
     mode: u32,
     owner: Option<(u32, u32)>,
 ) -> io::Result<()> {
+    replace_with(dir, name, |file| write(file, content, mode, owner))
+}
+
+/// Replaces the file `name` in `dir`, as [`replace`] does. Its owner may read and write it; the user `reader`
+/// may read it, and nobody else. So a program without privileges passes something secret to another user.
+///
+/// # Errors
+/// As for [`replace`], and the error of a file system without access control lists.
+pub fn replace_for_reader(dir: impl AsFd, name: &str, content: &[u8], reader: u32) -> io::Result<()> {
+    replace_with(dir, name, |file| {
+        write(file, content, 0o600, None)?;
+        Ok(rustix::fs::fsetxattr(&*file, ACCESS_LIST, &access_list(reader), XattrFlags::empty())?)
+    })
+}
+
+/// The extended attribute with the access control list of a file, see acl(5).
+const ACCESS_LIST: &str = "system.posix_acl_access";
+
+/// The access control list of [`replace_for_reader`], in the format of `linux/posix_acl_xattr.h`: version 2,
+/// then tag, permissions and id of each entry.
+pub(crate) fn access_list(reader: u32) -> Vec<u8> {
+    const NO_ID: u32 = u32::MAX;
+    // The owner, a user, the group, the mask and others.
+    let entries: [(u16, u16, u32); 5] =
+        [(0x01, 6, NO_ID), (0x02, 4, reader), (0x04, 0, NO_ID), (0x10, 4, NO_ID), (0x20, 0, NO_ID)];
+    let entries = entries
+        .map(|(tag, may, id)| [&tag.to_le_bytes()[..], &may.to_le_bytes(), &id.to_le_bytes()].concat());
+    [&2_u32.to_le_bytes()[..], &entries.concat()].concat()
+}
+
+fn replace_with(
+    dir: impl AsFd,
+    name: &str,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = format!(".{name}.new");
     let mut file = lock_temporary(&dir, &temporary)?;
-    let written = write(&mut file, content, mode, owner)
-        .and_then(|()| Ok(rustix::fs::renameat(&dir, &temporary, &dir, name)?));
+    let written = write(&mut file).and_then(|()| Ok(rustix::fs::renameat(&dir, &temporary, &dir, name)?));
     if let Err(error) = written {
         let _ = rustix::fs::unlinkat(&dir, &temporary, AtFlags::empty());
         return Err(error);

@@ -10,6 +10,7 @@ mod filter;
 mod hang_up;
 mod home_space;
 mod inner_session;
+mod inner_settings;
 mod inner_sshd;
 mod limits;
 mod locales;
@@ -19,6 +20,7 @@ mod program;
 mod session_table;
 mod shutdown;
 mod shutdown_order;
+mod starting_directory;
 mod terminals;
 mod welcome;
 

@@ -13,6 +13,7 @@ mod network_note;
 mod pace;
 mod runtime_dir;
 mod session_slots;
+mod site_settings_note;
 mod stop_record;
 mod temporary_user;
 

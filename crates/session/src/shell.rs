@@ -85,8 +85,11 @@ fn refuse(failure: &Failure) -> ExitCode {
 
 fn serve(login: &Login, audit: &Audit) -> Result<SessionEnd, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
+    // Read before the answer, which `sshbox-keys` writes first: whoever has the settings of a new account of
+    // this name is compared with the keys of that account.
+    let site = runtime_dir.site_settings();
     let sessions_max = admission::admit(&runtime_dir)?;
-    match client_request::read(env::var_os("SSH_ORIGINAL_COMMAND"))? {
+    match client_request::read(env::var_os("SSH_ORIGINAL_COMMAND"), site)? {
         ClientRequest::Special(command) => special_commands::run(command, login).map(SessionEnd::Exited),
         ClientRequest::Session(request) => session(&request, login, &runtime_dir, sessions_max, audit),
     }

@@ -1,5 +1,6 @@
-//! Which variables of a client reach the programs of a container. The sshd on the host, `sshbox-shell`
-//! and the SSH server in the container use the same list. Knows no process and no file.
+//! Which variables of a client reach the programs of a container, and which the site may set. The sshd on the
+//! host, `sshbox-shell` and the SSH server in the container use the same list of the client's. Knows no process
+//! and no file.
 
 /// The variables that sshd accepts from clients: the value of `AcceptEnv` (`sshd_config(5)`).
 pub const ACCEPTED: &str = "LANG LC_* COLORTERM NO_COLOR GIT_PROTOCOL TERM_PROGRAM TERM_PROGRAM_VERSION";
@@ -17,6 +18,26 @@ pub fn is_passed_on(name: &[u8], value: &[u8]) -> bool {
     }
     let known = ACCEPTED.split(' ').any(|accepted| accepted.as_bytes() == name);
     known && value.len() <= LONGEST && value.iter().all(|byte| (b' '..=b'~').contains(byte))
+}
+
+/// Variables that only the container and the client's terminal decide.
+const OF_SESSION: [&str; 6] = ["PATH", "HOME", "SHELL", "USER", "LOGNAME", "TERM"];
+
+/// Beginnings of names that belong to the dynamic linker, to SSH and to sshbox.
+const RESERVED: [&str; 3] = ["LD_", "SSH_", "SSHBOX_"];
+
+/// Why the site may not give a variable of this name to the sessions of a user; `None` if it may.
+#[must_use]
+pub fn problem_of_site_variable(name: &str) -> Option<&'static str> {
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    let mut bytes = name.bytes();
+    if !bytes.next().is_some_and(is_letter) || !bytes.all(|byte| is_letter(byte) || byte.is_ascii_digit()) {
+        return Some("expected a name of letters, digits and _, which begins with no digit");
+    }
+    if OF_SESSION.contains(&name) || RESERVED.iter().any(|reserved| name.starts_with(reserved)) {
+        return Some("the site may not set this variable");
+    }
+    None
 }
 
 #[cfg(test)]
@@ -54,6 +75,31 @@ mod tests {
         for value in [&b"true\x1b[31m"[..], b"two\nlines", b"\xff", &[b'x'; 257]] {
             assert!(!is_passed_on(b"COLORTERM", value) && !is_passed_on(b"TERM_PROGRAM", value), "{value:?}");
             assert!(is_passed_on(b"LC_ANY", value));
+        }
+    }
+
+    #[test]
+    fn the_site_sets_variables_but_none_of_the_session() {
+        for name in ["TOKEN", "_", "a1", "LC_ALL", "LANG", "http_proxy", "LD", "SSH", "PATHS", "TERM_PROGRAM"]
+        {
+            assert_eq!(problem_of_site_variable(name), None, "{name}");
+        }
+        for name in ["", "1A", "A-B", "A B", "A=", "\u{e4}", "A\n", "A\0"] {
+            assert!(problem_of_site_variable(name).unwrap().starts_with("expected a name"), "{name:?}");
+        }
+        for name in [
+            "PATH",
+            "HOME",
+            "SHELL",
+            "USER",
+            "LOGNAME",
+            "TERM",
+            "LD_PRELOAD",
+            "SSH_AUTH_SOCK",
+            "SSHBOX_X",
+            "LD_",
+        ] {
+            assert_eq!(problem_of_site_variable(name), Some("the site may not set this variable"), "{name}");
         }
     }
 

@@ -4,12 +4,14 @@
 mod disk_messages;
 mod fields;
 mod session_messages;
+mod site_settings;
 mod socket;
 mod wake_messages;
 
 pub use disk_messages::DiskVerb;
 pub use fields::Fields;
 pub use session_messages::{Reply, Request, Run, SFTP, goodbye, hello, is_hello};
+pub use site_settings::SiteSettings;
 pub use socket::{PACKET_MAX, Socket};
 pub use wake_messages::{Verb, progress};
 

@@ -9,6 +9,7 @@ import logging
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 MAX_COMMENT = 100  # characters of a key's title that are sent
 # Bytes of all keys in JSON. sshbox refuses a user whose answer is longer than 256 KiB.
 MAX_BYTES = 200 * 1024
+MAX_ANSWER = 248 * 1024  # of keys and extras together
 
 
 def setting(name):
@@ -50,7 +52,9 @@ def account_of(user, name):
     """Return the account as sshbox expects it. An inactive user has no keys."""
     account = {"user": name, "id": user.pk, "active": user.is_active, "keys": []}
     if user.is_active:
-        account.update(_extras(user, name), keys=_valid_keys(user, name))
+        extras = _extras(user, name)
+        room = MAX_ANSWER - len(json.dumps(extras, cls=DjangoJSONEncoder))
+        account.update(extras, keys=_valid_keys(user, name, min(room, MAX_BYTES)))
     return account
 
 
@@ -69,8 +73,8 @@ def _extras(user, name):
     return valid
 
 
-def _valid_keys(user, name):
-    lines, room = [], MAX_BYTES
+def _valid_keys(user, name, room):
+    lines = []
     for number, (text, title) in enumerate(_titled_keys(user), start=1):
         if len(lines) == MAX_KEYS:
             log.warning("skipping key %d of %s and all after it: more than %d", number, name, MAX_KEYS)

@@ -1,4 +1,4 @@
-"""The rules of sshbox for `limits`, `idle_timeout`, `image`, `uid`, `internet` and `forward` of an account.
+"""The rules of sshbox for what SSHBOX_ACCOUNT may return; those for `env` and `directory` are in sessions.py.
 
 sshbox ignores an invalid value. This module leaves it out first, so that the log of the site says
 why. The rules are those of sshbox (crates/host, limits.rs and account.rs). This module does not know
@@ -7,7 +7,9 @@ users or settings.
 
 import re
 
-EXTRAS = ("limits", "idle_timeout", "image", "uid", "internet", "forward")
+from .sessions import MAX_DIRECTORY, is_directory, split_env
+
+EXTRAS = ("limits", "idle_timeout", "image", "uid", "internet", "forward", "env", "directory")
 
 _SIZE = re.compile(r"([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[ \t]*(b|([kmgtpe])(i?)b?)", re.I | re.A)
 _PERCENTAGE = re.compile(r"0*([1-9][0-9]?|100)[ \t]*%")
@@ -92,6 +94,7 @@ _FIELDS = {
     "forward": (_is_bool, "True or False"),
     "image": (_is_image, "1 to 255 printable ASCII characters without spaces"),
     "uid": (_is_uid, "an int from 1 to 4294967294"),
+    "directory": (is_directory, f"a path of 1 to {MAX_DIRECTORY} bytes, without NUL"),
 }
 
 
@@ -115,7 +118,12 @@ def split_extras(extras):
                 into[key] = False
 
     for key, value in extras.items():
-        if key != "limits":
+        if key == "env" and value is not None:
+            variables, of_env = split_env(value)
+            problems += of_env
+            if variables is not None:
+                valid["env"] = variables
+        elif key != "limits":
             take(valid, key, key, value)
         elif isinstance(value, dict):
             valid["limits"] = {}

@@ -2,7 +2,8 @@
 //! as a whole. An invalid key or limit is left out and does not make the reply invalid: otherwise the cached
 //! account would be used, with keys that the user has removed since.
 
-use super::Account;
+use super::site_settings::leave_out_invalid;
+use super::{Account, SiteVariables};
 use crate::limits::RequestedLimits;
 use identity::Login;
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ pub const TOO_LONG: &str = "the answer is longer than 256 KiB";
 
 /// Fields of an account that are left out if they are invalid, besides each field of `limits`. `user`, `id`,
 /// `active` and `keys` are not among them: without one of them, another user could log in, or nobody.
-const OPTIONAL: [&str; 4] = ["limits", "idle_timeout", "image", "uid"];
+const OPTIONAL: [&str; 6] = ["limits", "idle_timeout", "image", "uid", "env", "directory"];
 
 /// What the account source replies about a login name.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,6 +167,7 @@ fn without_invalid_values(mut account: Value, ignored: &mut Vec<String>) -> Valu
             *wrong = json!(false);
         }
     }
+    leave_out_invalid(fields, ignored);
     if let Some(limits) = fields.get_mut("limits").and_then(Value::as_object_mut) {
         limits.retain(|name, value| {
             let problem = problem_of::<RequestedLimits>(Map::new(), name, value);
@@ -211,6 +213,8 @@ fn from_key_lines(login: &Login, text: &str) -> Account {
         uid: None,
         internet: None,
         forward: None,
+        env: SiteVariables::default(),
+        directory: None,
     }
 }
 

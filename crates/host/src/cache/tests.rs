@@ -1,7 +1,7 @@
 //! The cache while its directories are full, missing or read-only, and across reboots.
 
 use super::*;
-use crate::account::Account;
+use crate::account::{Account, SiteVariables};
 use crate::config::TimeSpan;
 use crate::limits::RequestedLimits;
 
@@ -26,6 +26,8 @@ fn account(name: &str) -> Account {
         uid: None,
         internet: None,
         forward: None,
+        env: SiteVariables::default(),
+        directory: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The environment of a session, the same for a shell, a command, a file transfer, the container's SSH
-//! server and the programs of that. As sshd does: the image's variables, then the user's, then the
-//! client's. A terminal type or locale that the container does not have is replaced.
+//! server and the programs of that. The later replaces the earlier: the image's variables, the user's, the
+//! client's, and then those of the site, which has no variables of the user. A terminal type or locale that the container does not have is replaced.
 
 use super::container_user::ContainerUser;
 use super::locales::{self, Locales};
@@ -16,7 +16,7 @@ use std::path::Path;
 /// sshd's default PATH, for an image that sets none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
 
-/// Variables from the client.
+/// Variables from the client or the site.
 pub type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The environment of a session's program.
@@ -29,10 +29,11 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Merges the image's variables, the user's and the client's.
+    /// Merges the image's variables, the user's, the client's and the site's.
     pub fn new(
         image: impl IntoIterator<Item = (OsString, OsString)>,
         client: &Variables,
+        site: &Variables,
         user: &ContainerUser,
     ) -> Self {
         let mut variables: BTreeMap<OsString, OsString> = image.into_iter().collect();
@@ -53,7 +54,7 @@ impl Environment {
         };
         let terminfo = variables.get(OsStr::new("TERMINFO")).cloned();
         let mut unknown_terminal = None;
-        for (name, value) in client {
+        for (name, value) in client.iter().chain(site) {
             let value = if locales.as_ref().is_some_and(|locales| locales.lacks(name, value)) {
                 locales::FALLBACK.as_bytes()
             } else if name == b"TERM" && terminals::is_unknown(value, &user.home, terminfo.as_deref()) {
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_comes_after_the_user_and_the_user_after_the_image() {
+    fn the_site_comes_after_the_client_the_client_after_the_user_and_the_user_after_the_image() {
         let user =
             ContainerUser { name: "user".into(), home: "/home/user".into(), shell: "/bin/bash".into() };
         let pair = |name: &str, value: &str| (name.into(), value.into());
@@ -97,20 +98,22 @@ mod tests {
             pair("A", "image"),
         ];
         let client = vec![(b"LANG".to_vec(), b"C".to_vec()), (b"COLORTERM".to_vec(), b"truecolor".to_vec())];
-        let found = Environment::new(image.clone(), &client, &user).variables;
+        let site = vec![(b"COLORTERM".to_vec(), b"site".to_vec()), (b"TOKEN".to_vec(), b"t".to_vec())];
+        let found = Environment::new(image.clone(), &client, &site, &user).variables;
         let expected = [
             ("A", "image"),
-            ("COLORTERM", "truecolor"),
+            ("COLORTERM", "site"),
             ("HOME", "/home/user"),
             ("LANG", "C"),
             ("LOGNAME", "user"),
             ("PATH", PATH),
             ("SHELL", "/bin/bash"),
+            ("TOKEN", "t"),
             ("USER", "user"),
         ];
         assert_eq!(found, expected.map(|(name, value)| pair(name, value)).into());
         // Without the client's the image's language stays.
-        let found = Environment::new(image, &vec![], &user).variables;
+        let found = Environment::new(image, &vec![], &vec![], &user).variables;
         assert_eq!(found[OsStr::new("LANG")], "C.UTF-8");
     }
 }

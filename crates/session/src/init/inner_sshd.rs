@@ -5,9 +5,11 @@
 
 use super::container_user::ContainerUser;
 use super::environment::{Environment, Variables};
+use super::inner_settings::{self, SITE, bytes_of, hexadecimal};
 use super::locales;
 use crate::procfs;
 use crate::texts;
+use crate::wire::SiteSettings;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -63,14 +65,19 @@ const OPTIONS: [&str; 17] = [
 ];
 
 /// The command for a connection with the key `type base64` and this environment.
-pub fn command(key: &str, environment: &Environment, user: &ContainerUser) -> Result<Command, String> {
+pub fn command(
+    key: &str,
+    environment: &Environment,
+    site: &SiteSettings,
+    user: &ContainerUser,
+) -> Result<Command, String> {
     let server = SERVERS.iter().find(|path| Path::new(path).exists()).ok_or(texts::NO_SSH_SERVER)?;
     if !Path::new(HOST_KEY).exists() {
         return Err(texts::NO_HOST_KEY.to_owned());
     }
     let mut command = Command::new(server);
     // -e: errors go to the user, because a container has no log.
-    command.args(["-i", "-e", "-f", "/dev/null", "-o", "LogLevel=ERROR"]);
+    command.args(["-i", "-e", "-o", "LogLevel=ERROR"]);
     for option in OPTIONS {
         command.args(["-o", option]);
     }
@@ -79,8 +86,6 @@ pub fn command(key: &str, environment: &Environment, user: &ContainerUser) -> Re
         command.arg("-o").arg(OsString::from_vec([b"HostKey=", earlier.as_os_str().as_bytes()].concat()));
     }
     command.args(["-o", &format!("HostKey={HOST_KEY}")]);
-    // sshbox-shell has encoded the key anew: it has no character with a meaning in a command.
-    command.args(["-o", &format!("AuthorizedKeysCommand={INIT} {KEYS} {key}")]);
     let name = user.name.as_bytes();
     command.arg("-o").arg(OsString::from_vec([b"AuthorizedKeysCommandUser=", name].concat()));
     command.args(["-o", &format!("AcceptEnv={}", crate::variables::ACCEPTED)]);
@@ -97,31 +102,36 @@ pub fn command(key: &str, environment: &Environment, user: &ContainerUser) -> Re
     // sshd runs this program through the user's shell, which must not read the user's startup files:
     // the shell of the session does. bash reads ~/.bashrc at the first shell level only, zsh .zshenv
     // in ZDOTDIR.
-    let mut set = format!("SetEnv={HANDED_ON}={handed_on} SHLVL=1 ZDOTDIR=/run/sshbox");
+    let mut set = format!("SetEnv {HANDED_ON}={handed_on} SHLVL=1 ZDOTDIR=/run/sshbox");
     // bash warns about a missing locale before this program can replace it. Clients send the same
     // variables on both connections unless configured otherwise.
     if environment.variables.get(OsStr::new("LC_ALL")).is_some_and(|locale| locale == locales::FALLBACK) {
         set = format!("{set} LC_ALL={}", locales::FALLBACK);
     }
-    command.args(["-o", &set]);
+    // sshbox-shell has encoded the key anew: it has no character with a meaning in a command.
+    let mut keys = format!("AuthorizedKeysCommand={INIT} {KEYS} {key}");
+    if site.is_empty() {
+        command.args(["-f", "/dev/null", "-o", &set]);
+    } else {
+        // sshd uses the first SetEnv only.
+        set = format!("{set} {SITE}={}", inner_settings::encode(site));
+        let file = inner_settings::write(&set).map_err(|error| texts::cannot_start(&error))?;
+        keys = format!("{keys} {file}");
+        command.args(["-f", &file]);
+    }
+    command.args(["-o", &keys]);
     Ok(command)
 }
 
-/// Encodes variables as hexadecimal digits of `NAME=VALUE`, each ended by a NUL: sshd's configuration
-/// cannot hold all bytes.
+/// Encodes variables: `NAME=VALUE`, each ended by a NUL.
 fn encode(variables: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let bytes = variables.flat_map(|(name, value)| [&name, &b"="[..], &value, b"\0"].concat());
-    let digit = |number: u8| DIGITS.get(usize::from(number)).copied().unwrap_or_default();
-    bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    hexadecimal(&bytes.collect::<Vec<_>>())
 }
 
 /// The reverse of [`encode`]; `None` when the text is something else.
 pub fn decode(text: &[u8]) -> Option<Variables> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pair = |[high, low]: &[u8; 2]| Some((digit(*high)? << 4) | digit(*low)?);
-    let bytes = text.as_chunks().0.iter().map(pair).collect::<Option<Vec<u8>>>()?;
+    let bytes = bytes_of(text)?;
     let fields = bytes.split(|byte| *byte == 0).filter_map(|field| {
         let at = field.iter().position(|byte| *byte == b'=')?;
         Some((field.get(..at)?.to_vec(), field.get(at + 1..)?.to_vec()))

@@ -7,11 +7,12 @@ use super::home_space;
 use super::inner_sshd;
 use super::limits::Limits;
 use super::own_cgroup;
+use super::starting_directory::StartingDirectory;
 use super::welcome;
 use crate::process::spawn;
 use crate::texts;
 use crate::tty;
-use crate::wire::{Request, Run};
+use crate::wire::{Request, Run, SiteSettings};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
@@ -47,20 +48,22 @@ pub fn start(
     user: &ContainerUser,
     limits: Limits,
 ) -> Result<Started, String> {
-    let environment = Environment::new(std::env::vars_os(), &request.environment, user);
-    let mut command = command(&request.run, &environment, user)?;
+    let environment =
+        Environment::new(std::env::vars_os(), &request.environment, &request.site.variables, user);
+    let directory = StartingDirectory::choose(request.site.directory.as_deref(), &user.home);
+    let mut command = command(&request.run, &environment, &request.site, user)?;
     command.env_clear().envs(&environment.variables);
+    command.current_dir(&directory.path);
     // A session without an agent is better than none. `sshbox-shell` tells the user.
     let agent =
         request.agent.then(|| AgentSocket::listen(Path::new(agent_socket::FOLDER))).and_then(Result::ok);
     if let Some((socket, _)) = &agent {
         command.env("SSH_AUTH_SOCK", socket.path());
     }
-    let home = rustix::fs::access(&user.home, rustix::fs::Access::EXEC_OK).is_ok();
-    command.current_dir(if home { &user.home } else { Path::new("/") });
     let started = match &request.terminal {
         Some((size, modes)) => {
-            let notes = if request.run == Run::Shell { notes(&environment, user) } else { Vec::new() };
+            let notes =
+                if request.run == Run::Shell { notes(&environment, directory, user) } else { Vec::new() };
             let (master, slave) = tty::open(size, modes).map_err(|error| terminal_failure(&error, limits))?;
             on_terminal(&mut command, (master, slave), &notes, limits)
         }
@@ -81,15 +84,15 @@ fn terminal_failure(error: &io::Error, limits: Limits) -> String {
 }
 
 /// What is shown before a shell. A program that waits for a prompt uses a dumb terminal: it gets none.
-fn notes(environment: &Environment, user: &ContainerUser) -> Vec<u8> {
+fn notes(environment: &Environment, directory: StartingDirectory, user: &ContainerUser) -> Vec<u8> {
     if environment.variables.get(OsStr::new("TERM")).is_some_and(|kind| kind == "dumb") {
         return Vec::new();
     }
     let mut notes = welcome::new_text(Path::new(welcome::TEXT), &user.home).unwrap_or_default();
     let space = home_space::notice(Path::new(home_space::LIMITED), &user.home);
-    notes.extend(space.map(|note| format!("{note}\n")).unwrap_or_default().into_bytes());
-    notes
-        .extend(environment.terminal_note().map(|note| format!("{note}\n")).unwrap_or_default().into_bytes());
+    for note in [space, environment.terminal_note(), directory.note].into_iter().flatten() {
+        notes.extend(format!("{note}\n").into_bytes());
+    }
     notes
 }
 
@@ -122,7 +125,12 @@ fn on_pipes(command: &mut Command, fds: Vec<OwnedFd>, limits: Limits) -> io::Res
 }
 
 /// The command of a session, as sshd would run it.
-pub fn command(run: &Run, environment: &Environment, user: &ContainerUser) -> Result<Command, String> {
+pub fn command(
+    run: &Run,
+    environment: &Environment,
+    site: &SiteSettings,
+    user: &ContainerUser,
+) -> Result<Command, String> {
     match run {
         Run::Shell => {
             let name = user.shell.file_name().unwrap_or_default();
@@ -143,7 +151,7 @@ pub fn command(run: &Run, environment: &Environment, user: &ContainerUser) -> Re
             .find(|path| Path::new(path).exists())
             .map(Command::new)
             .ok_or_else(|| texts::NO_SFTP_SERVER.to_owned()),
-        Run::Sshd(key) => inner_sshd::command(key, environment, user),
+        Run::Sshd(key) => inner_sshd::command(key, environment, site, user),
     }
 }
 

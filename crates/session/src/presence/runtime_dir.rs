@@ -4,8 +4,9 @@
 //! `asked_note.rs`, `limits_note.rs`, `network_note.rs`, `pace.rs`, `session_slots.rs` and `stop_record.rs` write. `boxes/NAME/` is what the
 //! container sees at its `/run/sshbox`: it has `boot.sock`, a passwd entry, the files that are its
 //! /etc/passwd and /etc/group, the host key of the container's SSH server and the welcome text. The file
-//! `accounts/NAME` contains the id of the account that logged in last, and `accounts/.NAME.answer` what
-//! `login_answer.rs` says; `sshbox-keys` writes both.
+//! `accounts/NAME` contains the id of the account that logged in last, `accounts/.NAME.answer` what
+//! `login_answer.rs` says, and `accounts/.NAME.session` what `site_settings_note.rs` says; `sshbox-keys` writes all
+//! three.
 
 use super::locks::open_lock_file;
 use crate::atomic;
@@ -97,6 +98,7 @@ impl UserRuntimeDir {
         };
         or_absent(fs::remove_file(&self.login_account_note))?;
         or_absent(fs::remove_file(self.login_answer_file()))?;
+        self.remove_site_settings()?;
         or_absent(fs::remove_dir_all(&self.host_dir))?;
         or_absent(fs::remove_dir_all(&self.box_dir))
     }

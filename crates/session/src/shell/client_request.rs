@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::texts;
 use crate::tty;
 use crate::variables::is_passed_on;
-use crate::wire::{Fields, PACKET_MAX, Request, Run};
+use crate::wire::{Fields, PACKET_MAX, Request, Run, SiteSettings};
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -25,8 +25,8 @@ pub(super) enum ClientRequest {
     Special(SpecialCommand),
 }
 
-/// Reads the request; `original` is `SSH_ORIGINAL_COMMAND`.
-pub(super) fn read(original: Option<OsString>) -> Result<ClientRequest, Failure> {
+/// Reads the request; `original` is `SSH_ORIGINAL_COMMAND`, `site` what the site gives to this session.
+pub(super) fn read(original: Option<OsString>, site: SiteSettings) -> Result<ClientRequest, Failure> {
     let run = match Run::of(original.map(OsString::into_vec)) {
         Run::Command(command) if command.starts_with(b"@") => match special_commands::parse(&command)? {
             Parsed::Special(command) => return Ok(ClientRequest::Special(command)),
@@ -45,7 +45,7 @@ pub(super) fn read(original: Option<OsString>) -> Result<ClientRequest, Failure>
         (size, tty::modes(stdin.as_fd()).unwrap_or_default())
     });
     let agent = agent::is_forwarded(&run);
-    Ok(ClientRequest::Session(Request { run, environment, terminal, agent }))
+    Ok(ClientRequest::Session(Request { run, environment, site, terminal, agent }))
 }
 
 /// Why a request does not fit into a packet; `None` if it fits. A command alone always fits: sshd cannot
@@ -54,7 +54,8 @@ pub(super) fn too_long(request: &Request) -> Option<String> {
     if Fields::from(request).length() <= PACKET_MAX {
         return None;
     }
-    let length = request.environment.iter().map(|(name, value)| name.len() + 1 + value.len()).sum();
+    let variables = request.environment.iter().chain(&request.site.variables);
+    let length = variables.map(|(name, value)| name.len() + 1 + value.len()).sum();
     Some(texts::environment_too_long(length, PACKET_MAX))
 }
 
@@ -67,18 +68,21 @@ mod tests {
         let of = |command: usize, variables: &[usize]| {
             let environment =
                 variables.iter().map(|length| (b"LC_X".to_vec(), vec![b'x'; *length])).collect();
-            too_long(&Request {
-                run: Run::Command(vec![b'x'; command]),
-                environment,
-                terminal: None,
-                agent: false,
-            })
+            let site = SiteSettings {
+                variables: vec![(b"SITE".to_vec(), vec![b'x'; 1000])],
+                ..SiteSettings::default()
+            };
+            let run = Run::Command(vec![b'x'; command]);
+            too_long(&Request { run, environment, site, terminal: None, agent: false })
         };
         assert_eq!(of(131_071, &[]), None);
         assert_eq!(of(1, &[131_000, 60_000]), None);
         for (command, variables) in [(1, [100_000, 100_000]), (131_000, [40_000, 40_000])] {
             let refused = of(command, &variables).unwrap();
-            assert!(refused.starts_with("the variables that your client sends are "), "{refused}");
+            assert!(
+                refused.starts_with("the variables that your client and your site send are "),
+                "{refused}"
+            );
         }
     }
 
@@ -90,7 +94,9 @@ mod tests {
             (Some("internal-sftp "), Run::Command(b"internal-sftp ".to_vec())),
             (Some("ls | wc"), Run::Command(b"ls | wc".to_vec())),
         ] {
-            let Ok(ClientRequest::Session(request)) = read(original.map(OsString::from)) else {
+            let Ok(ClientRequest::Session(request)) =
+                read(original.map(OsString::from), SiteSettings::default())
+            else {
                 panic!("no session")
             };
             assert_eq!(request.run, run);

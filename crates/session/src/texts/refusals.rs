@@ -132,7 +132,15 @@ pub fn home_of_another_uid(login: &str) -> String {
 pub fn environment_too_long(length: usize, most: usize) -> String {
     let (length, most) = (length / 1000, most / 1000);
     format!(
-        "the variables that your client sends are {length} KB long, and at most {most} KB fit, command included; see SendEnv and SetEnv in your ssh_config"
+        "the variables that your client and your site send are {length} KB long, and at most {most} KB fit, command included; see SendEnv and SetEnv in your ssh_config"
+    )
+}
+
+/// The account names a directory that the container does not have.
+#[must_use]
+pub fn no_directory(path: &str) -> String {
+    format!(
+        "sshbox: this box has no directory {path}, where your site lets sessions begin; this one begins in your home"
     )
 }
 
@@ -347,7 +355,8 @@ mod tests {
     #[test]
     fn texts_with_a_value() {
         assert_snapshot!(home_of_another_uid("alice"), @"your home belongs to another uid on this host; ask your admin to run: sudo sshbox chown alice");
-        assert_snapshot!(environment_too_long(210_000, 200_000), @"the variables that your client sends are 210 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config");
+        assert_snapshot!(environment_too_long(210_000, 200_000), @"the variables that your client and your site send are 210 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config");
+        assert_snapshot!(no_directory("proj/one"), @"sshbox: this box has no directory proj/one, where your site lets sessions begin; this one begins in your home");
         assert_snapshot!(unknown_terminal("ghostty", "xterm-256color"), @"sshbox: this box does not know the terminal type ghostty; its programs get xterm-256color");
         assert_snapshot!(image_not_allowed("lab/r:4"), @"your account names the image lab/r:4, which box.images does not allow; tell your admin");
         assert_snapshot!(no_program("/bin/zsh"), @"the image of this box has no /bin/zsh");

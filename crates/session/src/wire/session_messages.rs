@@ -3,6 +3,7 @@
 
 use super::VERSION;
 use super::fields::Fields;
+use super::site_settings::SiteSettings;
 
 /// The command that stands for the file transfer subsystem, see `Subsystem` in `sshd_config.d`.
 pub const SFTP: &str = "internal-sftp";
@@ -29,6 +30,8 @@ pub struct Request {
     pub run: Run,
     /// Variables from the client.
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What the site gives to the session.
+    pub site: SiteSettings,
     /// The terminal, if the client has one: its size and its modes, as `tty` writes them.
     pub terminal: Option<(String, String)>,
     /// Whether the session gets a socket for the agent of the client.
@@ -85,7 +88,7 @@ impl From<&Request> for Fields {
         for (name, value) in &request.environment {
             fields = fields.with("env", &[name, &b"="[..], value].concat());
         }
-        fields
+        request.site.add_to(fields)
     }
 }
 
@@ -108,8 +111,9 @@ impl Request {
         let terminal = fields
             .text("size")
             .map(|size| (size.to_owned(), fields.text("modes").unwrap_or_default().to_owned()));
+        let site = SiteSettings::of(fields);
         let agent = fields.get("agent").is_some();
-        Some(Self { run, environment: environment.collect(), terminal, agent })
+        Some(Self { run, environment: environment.collect(), site, terminal, agent })
     }
 }
 
@@ -171,12 +175,22 @@ mod tests {
     #[test]
     fn requests_survive_with_every_byte_that_can_occur() {
         let every: Vec<u8> = (1..=255).collect();
-        round_trip(&Request { run: Run::Sftp, environment: vec![], terminal: None, agent: false });
-        let key = "ssh-ed25519 AAAA".to_owned();
-        round_trip(&Request { run: Run::Sshd(key), environment: vec![], terminal: None, agent: false });
+        let of = |run| Request {
+            run,
+            environment: vec![],
+            site: SiteSettings::default(),
+            terminal: None,
+            agent: false,
+        };
+        round_trip(&of(Run::Sftp));
+        round_trip(&of(Run::Sshd("ssh-ed25519 AAAA".to_owned())));
         round_trip(&Request {
             run: Run::Command(every.clone()),
-            environment: vec![(b"LC_ALL".to_vec(), every), (b"LANG".to_vec(), vec![])],
+            environment: vec![(b"LC_ALL".to_vec(), every.clone()), (b"LANG".to_vec(), vec![])],
+            site: SiteSettings {
+                variables: vec![(b"TOKEN".to_vec(), every.clone())],
+                directory: Some(every),
+            },
             terminal: Some(("24:80:0:0".to_owned(), "1:2:3:4:5".to_owned())),
             agent: true,
         });

@@ -68,6 +68,7 @@ pub fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host::account::SiteVariables;
     use host::config::{Config, TimeSpan};
     use host::limits::RequestedLimits;
 
@@ -89,6 +90,8 @@ mod tests {
             uid: None,
             internet: None,
             forward: None,
+            env: SiteVariables::default(),
+            directory: None,
         }
     }
 

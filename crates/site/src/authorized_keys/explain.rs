@@ -1,5 +1,6 @@
 //! `sshbox-keys --explain --json`: explains which keys a login name would have now, and why. It asks the
-//! account source as a login does, but writes nothing: no cache, no account id, no log entry.
+//! account source as a login does, but writes nothing: no cache, no account id, no log entry. It shows the names
+//! of the account's variables, and not their values.
 
 use crate::source::{self, SourceReply};
 use host::account::{Account, AccountReply, ParsedReply};
@@ -80,14 +81,18 @@ fn explain(path: &Path, config: &AccountsConfig, forward: &ForwardConfig, login:
     let cached = cache.read(login).map(|record| CachedAnswer {
         seconds_ago: record.age(&now).map(|age| age.as_secs()),
         serves: record.serves(&now, config.stale),
-        account: record.account,
+        account: record.account.shown(),
     });
     let began = Instant::now();
     let SourceReply { status, account: reply } = source::request(config, login, config.timeout.0);
     let took = began.elapsed();
     let answer = match reply {
         Ok(ParsedReply { reply: AccountReply::Known(account), left_out, ignored, bounded }) => {
-            SourceAnswer::Account { account, left_out: [left_out, ignored].concat(), bounded }
+            SourceAnswer::Account {
+                account: account.shown(),
+                left_out: [left_out, ignored].concat(),
+                bounded,
+            }
         }
         Ok(ParsedReply { reply: AccountReply::Refused(reason), left_out, .. }) => {
             SourceAnswer::Refusal { reason: reason.to_owned(), left_out }
@@ -162,6 +167,7 @@ fn runs_as() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host::cache::AccountRecord;
     use host::config::Config;
     use std::fs;
 
@@ -201,6 +207,18 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let text = serde_json::to_string(&explanation).unwrap();
         assert_eq!(serde_json::from_str::<Explanation>(&text).unwrap(), explanation);
+    }
+
+    #[test]
+    fn a16_no_explanation_shows_the_value_of_a_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = files_in(dir.path());
+        fs::write(dir.path().join("alice"), KEY).unwrap();
+        let account = format!(r#"{{"user":"alice","keys":["{KEY}"],"env":{{"TOKEN":"s3cret"}}}}"#);
+        let record = AccountRecord::new(serde_json::from_str(&account).unwrap(), &clock::now());
+        Cache::new(&config.cache).write_at_login(&alice(), &record, &clock::now(), config.stale).unwrap();
+        let text = serde_json::to_string(&explain(Path::new("/c"), &config, &alice())).unwrap();
+        assert!(text.contains(r#""TOKEN":"(hidden)""#) && !text.contains("s3cret"), "{text}");
     }
 
     #[test]

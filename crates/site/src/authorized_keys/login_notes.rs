@@ -1,5 +1,5 @@
 //! What `sshbox-keys` leaves for `sshbox-shell`, which reads neither the cache nor the configuration: the id
-//! of the account that logs in, and what the account source answered last.
+//! of the account that logs in, what the account source answered last, and what the site gives to sessions.
 
 use super::PROGRAM;
 use super::lookup::NoAccount;
@@ -10,6 +10,7 @@ use session::authorized_key::AuthorizedKey;
 use session::exit::ExitStatus;
 use session::journal::{Event, Field, FieldValue, log};
 use session::presence::{AccountNoteError, LoginAnswer, RUN, UserRuntimeDir};
+use session::wire::SiteSettings;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,21 +30,24 @@ impl LoginNotes<'_> {
         // key of this login, or accept a removed one.
         let runtime_dir = self.runtime_dir();
         self.told(runtime_dir.write_login_account(account.id.as_deref().unwrap_or_default()))?;
-        self.told(runtime_dir.write_login_answer(&self.accepted(account)))
+        self.told(runtime_dir.write_login_answer(&self.accepted(account)))?;
+        // After the answer: a session that has read these settings then finds the keys of the same account.
+        self.told(runtime_dir.write_site_settings(&account.site_settings()))
     }
 
     /// Bring the last answer up to date. The caller holds the lookup lock: the answer is not older than the
     /// one that is replaced. Does nothing for a name that has not logged in since boot.
     pub fn update_answer(&self, found: &Result<Account, NoAccount>) {
         let runtime_dir = self.runtime_dir();
-        let answer = match found {
-            Ok(account) => self.accepted(account),
-            Err(NoAccount::Refused(_)) => LoginAnswer::Refused,
+        let (answer, settings) = match found {
+            Ok(account) => (self.accepted(account), account.site_settings()),
+            Err(NoAccount::Refused(_)) => (LoginAnswer::Refused, SiteSettings::default()),
             Err(NoAccount::Unknown(_) | NoAccount::Unreachable) => return,
         };
         if runtime_dir.has_login_answer() {
             // An error is in the journal. Sessions begin as after the answer before.
             let _ = self.told(runtime_dir.write_login_answer(&answer));
+            let _ = self.told(runtime_dir.write_site_settings(&settings));
         }
     }
 

@@ -22,7 +22,8 @@ fn an_account_as_the_contract_shows_it() {
     let account = known(&format!(
         r#"{{"user":"alice","id":42,"active":true,"keys":["{KEY} laptop"],
             "limits":{{"cpus":2,"memory":"8GiB","pids":512,"disk":"50GiB","sessions":20}},
-            "idle_timeout":"30m","image":"x:y","uid":1700000007,"internet":false,"forward":false,"later":[1]}}"#
+            "idle_timeout":"30m","image":"x:y","uid":1700000007,"internet":false,"forward":false,
+            "env":{{"SITE_TOKEN":"s3cret"}},"directory":"proj","later":[1]}}"#
     ));
     assert_eq!(account.id.as_deref(), Some("42"));
     assert_eq!(account.keys, [format!("{KEY} laptop")]);
@@ -30,6 +31,11 @@ fn an_account_as_the_contract_shows_it() {
     assert_eq!(account.uid, Some(1_700_000_007));
     assert_eq!(account.idle_timeout.unwrap().0.unwrap().as_secs(), 1800);
     assert_eq!((account.internet, account.forward), (Some(false), Some(false)));
+    let settings = account.site_settings();
+    assert_eq!(settings.variables, [(b"SITE_TOKEN".to_vec(), b"s3cret".to_vec())]);
+    assert_eq!(settings.directory.as_deref(), Some(&b"proj"[..]));
+    assert!(!format!("{account:?}").contains("s3cret"));
+    assert!(!serde_json::to_string(&account.clone().shown()).unwrap().contains("s3cret"));
     // What the cache writes is read again by the same rule.
     assert_eq!(known(&serde_json::to_string(&account).unwrap()), account);
 }
@@ -118,6 +124,9 @@ fn p3_an_invalid_value_is_left_out_and_the_rest_is_used() {
         (r#""limits":[2]"#, "limits: "),
         (r#""limits":"none""#, "limits: "),
         (r#""idle_timeout":30"#, "idle_timeout: invalid type: integer `30`, expected a string"),
+        (r#""env":"s3cret""#, "env: expected an object"),
+        (r#""env":{"PATH":"/bin"}"#, "env.PATH: the site may not set this variable"),
+        (r#""directory":"""#, "directory: expected a path of 1 to 4095 bytes, without NUL"),
         (r#""image":["x"]"#, "image: invalid type: sequence, expected a string"),
         (r#""uid":0"#, "uid: "),
         (r#""uid":4294967295"#, "uid: "),
@@ -147,7 +156,7 @@ fn p3_an_invalid_value_is_left_out_and_the_rest_is_used() {
     assert_eq!((account.limits.pids, account.limits.memory), (Some(7), Some(Size(1 << 30))));
     assert_eq!((account.limits.cpus, account.limits.tmp, parsed.ignored.len()), (None, None, 2));
     // Null is no value.
-    let nulls = r#""limits":{"cpus":null},"idle_timeout":null,"image":null"#;
+    let nulls = r#""limits":{"cpus":null},"idle_timeout":null,"image":null,"env":null,"directory":null"#;
     let parsed = json(&format!(r#"{{"user":"alice","id":1,{nulls},"keys":["{KEY}"]}}"#)).unwrap();
     assert_eq!((parsed.reply, parsed.ignored), (AccountReply::Known(defaults), vec![]));
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::procfs::Stat;
 use crate::soon::soon;
-use crate::wire::{Fields, Run, goodbye, is_hello};
+use crate::wire::{Fields, Run, SiteSettings, goodbye, is_hello};
 use nix::sys::signal::kill;
 use nix::sys::wait::{WaitStatus, waitpid};
 use std::fs::{self, File};
@@ -63,7 +63,13 @@ impl Init {
 }
 
 fn request(command: &str) -> Request {
-    Request { run: Run::Command(command.into()), environment: vec![], terminal: None, agent: false }
+    Request {
+        run: Run::Command(command.into()),
+        environment: vec![],
+        site: SiteSettings::default(),
+        terminal: None,
+        agent: false,
+    }
 }
 
 fn reply(client: &Socket) -> Option<Reply> {
