@@ -1,6 +1,6 @@
 //! What users must not reach: forwarding of every kind, and sockets and files of others.
 
-use crate::harness::{STATE, Undo, User, alice, journal, run, text, world};
+use crate::harness::{STATE, User, alice, journal, run, text, world};
 use identity::Login;
 use std::process::{Command, Output};
 use std::thread;

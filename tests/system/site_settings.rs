@@ -142,7 +142,7 @@ fn a7_a16_values_of_the_sites_variables_are_in_no_other_place() {
     let mut through = crate::harness::begun(through, vec![]);
     assert_eq!(through.line(), SECRET);
 
-    let hexadecimal: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hexadecimal = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let has_none = |what: &str, text: &str| {
         assert!(!text.contains(SECRET) && !text.contains(&hexadecimal), "{what} shows the value");
     };

@@ -171,7 +171,7 @@ fn judge_pam(in_sshd: &str, shipped: &str, files: [Option<FileState>; 2]) -> Che
     let reinstall =
         "apt install --reinstall sshbox, then systemctl restart sshbox-sshd, which ends no session";
     for (path, found) in PAM_FILES.iter().zip(files) {
-        if !found.is_some_and(|found| found.is_roots()) {
+        if !found.is_some_and(FileState::is_roots) {
             return fail(format!("{path} is missing, or others than root can change it"), reinstall);
         }
     }

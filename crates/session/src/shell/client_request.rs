@@ -25,8 +25,8 @@ pub(super) enum ClientRequest {
     Special(SpecialCommand),
 }
 
-/// Reads the request; `original` is `SSH_ORIGINAL_COMMAND`, `site` what the site gives to this session.
-pub(super) fn read(original: Option<OsString>, site: SiteSettings) -> Result<ClientRequest, Failure> {
+/// Reads the request; `original` is `SSH_ORIGINAL_COMMAND`, `settings` what the site gives to this session.
+pub(super) fn read(original: Option<OsString>, settings: SiteSettings) -> Result<ClientRequest, Failure> {
     let run = match Run::of(original.map(OsString::into_vec)) {
         Run::Command(command) if command.starts_with(b"@") => match special_commands::parse(&command)? {
             Parsed::Special(command) => return Ok(ClientRequest::Special(command)),
@@ -45,7 +45,7 @@ pub(super) fn read(original: Option<OsString>, site: SiteSettings) -> Result<Cli
         (size, tty::modes(stdin.as_fd()).unwrap_or_default())
     });
     let agent = agent::is_forwarded(&run);
-    Ok(ClientRequest::Session(Request { run, environment, site, terminal, agent }))
+    Ok(ClientRequest::Session(Request { run, environment, site: settings, terminal, agent }))
 }
 
 /// Why a request does not fit into a packet; `None` if it fits. A command alone always fits: sshd cannot

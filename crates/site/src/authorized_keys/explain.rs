@@ -217,7 +217,9 @@ mod tests {
         let account = format!(r#"{{"user":"alice","keys":["{KEY}"],"env":{{"TOKEN":"s3cret"}}}}"#);
         let record = AccountRecord::new(serde_json::from_str(&account).unwrap(), &clock::now());
         Cache::new(&config.cache).write_at_login(&alice(), &record, &clock::now(), config.stale).unwrap();
-        let text = serde_json::to_string(&explain(Path::new("/c"), &config, &alice())).unwrap();
+        let text =
+            serde_json::to_string(&explain(Path::new("/c"), &config, &ForwardConfig::default(), &alice()))
+                .unwrap();
         assert!(text.contains(r#""TOKEN":"(hidden)""#) && !text.contains("s3cret"), "{text}");
     }
 

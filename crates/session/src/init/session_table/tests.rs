@@ -189,7 +189,7 @@ fn what_holds_no_stream_of_a_session_without_a_terminal_is_detached() {
     let streams = [reader.as_fd(), writer.as_fd(), writer.as_fd()];
     client.send(&(&request(script)).into(), &streams).unwrap();
     init.table.serve();
-    assert_eq!(reply(&client), Some(Reply::Started));
+    assert_eq!(reply(&client), Some(Reply::Started { agent: false }));
     let Phase::Running(leader, _) = init.table.open[0].phase else { panic!("nothing was started") };
     until_there(&init, "began");
     until_there(&init, "kept");
