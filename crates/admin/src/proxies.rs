@@ -82,7 +82,7 @@ fn apply(config: &Config) -> Result<ExitCode, Failure> {
     write(&proxies)?;
     // Before sshd loses its limit for an address. Without the rules it keeps it.
     network::load(config)?;
-    let memory = memory().map_err(|error| failed(format!("/proc/meminfo: {error}")))?;
+    let memory = memory();
     let has_penalties = sshd.lines().any(|line| line.starts_with("persourcepenalties "));
     let lines = settings(&config.listen.trusted_proxies, memory, has_penalties);
     let replace = |directory| atomic::replace(directory, SETTINGS, lines.as_bytes(), 0o644, None);
@@ -114,11 +114,9 @@ fn ports(settings: &str) -> Vec<u16> {
 }
 
 /// The memory of this host, in bytes.
-pub fn memory() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let value = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-    let kib: Option<u64> = value.and_then(|value| value.trim().parse().ok());
-    kib.map(|kib| kib.saturating_mul(1024)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+pub fn memory() -> u64 {
+    let found = rustix::system::sysinfo();
+    u64::from(found.mem_unit).saturating_mul(found.totalram)
 }
 
 #[cfg(test)]
@@ -131,6 +129,6 @@ mod tests {
             "port 2200\nlistenaddress [::]:2200\nlistenaddress 0.0.0.0:2200\nlistenaddress 192.0.2.7:22\n";
         assert_eq!(ports(listens), [22, 2200]);
         assert_eq!(ports("port 2200\n"), [0; 0]);
-        assert!(memory().unwrap() > 1 << 20);
+        assert!(memory() > 1 << 20);
     }
 }
