@@ -1,12 +1,14 @@
 //! Forwarding of an unmodified client: `-L`, `-D`, `-R`, `-W`, `-J` and `-N` start and end in the box of the user, and
 //! never reach the host.
 
+mod churn;
 mod connections;
+mod shared;
 mod walls;
 mod ways;
 
 use crate::harness::{Running, Ssh, User};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Output;
 use std::sync::Arc;
@@ -46,10 +48,16 @@ impl Canary {
 
 /// What a client of this port gets, without a request; empty if it is refused or closed.
 fn read_from(port: u16) -> String {
+    ask(port, "")
+}
+
+/// What a client of this port gets after a request; empty if it is refused or closed.
+fn ask(port: u16, request: &str) -> String {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut text = Vec::new();
     if let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(20)) {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let _ = stream.write_all(request.as_bytes());
         let _ = stream.read_to_end(&mut text);
     }
     crate::harness::text(&text)
@@ -62,9 +70,16 @@ fn free_port() -> u16 {
 
 /// A server in the box that says "inside the box" to each client at this address.
 fn serve(user: &User, address: &str, port: u16) -> Running {
-    let script = format!(
-        "exec python3 -u -c 'import socket\n\
-         s = socket.socket()\n\
+    let mut server = user.ssh().begin(&[&format!("exec {}", server(address, port))]);
+    assert_eq!(server.line(), "up");
+    server
+}
+
+/// The command of that server.
+fn server(address: &str, port: u16) -> String {
+    format!(
+        "python3 -u -c 'import socket\n\
+         s = socket.socket(socket.AF_INET6 if \":\" in \"{address}\" else socket.AF_INET)\n\
          s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
          s.bind((\"{address}\", {port}))\n\
          s.listen(64)\n\
@@ -73,10 +88,7 @@ fn serve(user: &User, address: &str, port: u16) -> Running {
              c, _ = s.accept()\n    \
              c.sendall(b\"SSH-2.0-inside-the-box\\r\\n\")\n    \
              c.close()'"
-    );
-    let mut server = user.ssh().begin(&[&script]);
-    assert_eq!(server.line(), "up");
-    server
+    )
 }
 
 /// What the server says.

@@ -6,7 +6,9 @@ use identity::Login;
 use session::clock;
 use session::escape::printable;
 use session::journal::{Event, Field, FieldValue, log};
-use session::presence::{CONNECTIONS_DEFAULT, ConnectionRecord, LockGuard, LoginAnswer, RUN, UserRuntimeDir};
+use session::presence::{
+    CONNECTIONS_DEFAULT, ConnectionRecord, LockGuard, LoginAnswer, RUN, Slot, UserRuntimeDir,
+};
 use session::procfs::Stat;
 use session::texts;
 use session::times::later;
@@ -14,6 +16,7 @@ use session::wake_client;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What the account of a login allows to its connections.
@@ -36,88 +39,132 @@ impl Rules {
     }
 }
 
-/// Checks whether this user may open one more connection. Fails with a text for the user.
+/// The place of this connection among those of the user. Held until this process ends. No program of the user
+/// inherits it: it is closed at execve(2).
+static PLACE: OnceLock<Place> = OnceLock::new();
+
+struct Place {
+    /// Holds the slot, and a shared lock too while the reaper must not stop the box.
+    lock: LockGuard,
+    slot: Slot,
+}
+
+/// Counts this connection, if the user may open one more. Fails with a text for the user.
 pub(crate) fn admit(login: &Login) -> Result<(), String> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let most = Rules::of(runtime_dir.login_answer().as_ref()).connections;
-    // An error means that the user has had no box since boot. Then the session phase counts.
-    match runtime_dir.open_connections() {
-        Ok(open) if open >= most as usize => Err(refuse(login, most)),
-        _ => Ok(()),
+    match take_place(&runtime_dir, most) {
+        Ok(Some(place)) => {
+            let _ = PLACE.set(place);
+            Ok(())
+        }
+        Ok(None) => {
+            let text = texts::too_many_connections(most);
+            let fields: [FieldValue<'_>; 2] = [(Field::User, &login.as_str()), (Field::Reason, &text)];
+            log(PROGRAM, Event::ConnectionRefused, &fields);
+            Err(text)
+        }
+        // A connection that cannot be counted forwards nothing. Its sessions are counted by themselves.
+        Err(error) => {
+            report(login, &format!("cannot count the connection: {error}"));
+            Ok(())
+        }
     }
 }
 
-/// Moves the connection out of the network of the host, and marks it as open as long as this process lives.
-/// Returns the name servers of the network, if it has one. Fails with a text for the user.
+/// Takes a slot; `None` if there is no free one.
+fn take_place(runtime_dir: &UserRuntimeDir, most: u32) -> io::Result<Option<Place>> {
+    let lock = match runtime_dir.live_file() {
+        // The first login since boot.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            runtime_dir.prepare_host_side()?;
+            runtime_dir.live_file()?
+        }
+        opened => opened?,
+    };
+    Ok(lock.take_connection_slot(most)?.map(|slot| Place { lock, slot }))
+}
+
+/// Moves this process out of the network of the host, and records the connection. Returns the name servers of the
+/// network, if it has one. Fails with a text for the user.
 pub(crate) fn open(login: &Login, fingerprint: Option<String>) -> Result<Vec<Ipv4Addr>, String> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    let rules = Rules::of(runtime_dir.login_answer().as_ref());
-    let connection = Connection { login, runtime_dir: &runtime_dir, rules: &rules, fingerprint };
-    let (presence, name_servers) = connection.enter_network()?;
-    // Held until this process ends. No program of the user inherits it: it is closed at execve(2).
-    std::mem::forget(presence);
-    Ok(name_servers)
+    let forward = Rules::of(runtime_dir.login_answer().as_ref()).forward;
+    let connection = Connection { login, runtime_dir: &runtime_dir, place: PLACE.get() };
+    connection.record(fingerprint);
+    connection.enter_network(forward)
 }
 
 struct Connection<'a> {
     login: &'a Login,
     runtime_dir: &'a UserRuntimeDir,
-    rules: &'a Rules,
-    fingerprint: Option<String>,
+    /// `None` if the connection could not be counted.
+    place: Option<&'a Place>,
 }
 
 impl Connection<'_> {
-    fn enter_network(&self) -> Result<(Option<LockGuard>, Vec<Ipv4Addr>), String> {
+    /// Records process and key, so that the connection is closed when the key or the user is removed.
+    fn record(&self, fingerprint: Option<String>) {
+        let Some(place) = self.place else { return };
+        let pid = i32::try_from(std::process::id()).unwrap_or_default();
+        let Some(began) = Stat::of(pid).and_then(|stat| stat.start()) else { return };
+        let record = ConnectionRecord { pid, began, fingerprint };
+        if let Err(error) = self.runtime_dir.write_login_connection(place.slot, &record) {
+            report(self.login, &format!("cannot record the connection: {error}"));
+        }
+    }
+
+    /// `forward` is the longest time to wait for the box; `None` if the connection forwards nothing.
+    fn enter_network(&self, forward: Option<Duration>) -> Result<Vec<Ipv4Addr>, String> {
         let host = HostNetwork::current();
-        // Before the look at the box: as long as it is held, the reaper does not stop the box.
-        let mut presence = self.presence(Duration::ZERO)?;
-        if let (Some(_), Ok(host), Some(_)) = (self.rules.forward, &host, &presence)
+        // Before the look at the box: from then on, the reaper does not stop it.
+        let kept = self.keep_box(Duration::ZERO).is_ok();
+        if let (true, Some(_), Ok(host)) = (kept, forward, &host)
             && self.runtime_dir.box_is_of_login_account()
             && let Ok(name_servers) = host.join_box(self.runtime_dir)
         {
-            return Ok((presence, name_servers));
+            return Ok(name_servers);
         }
         // Before anything that takes time: whatever happens from here on, it happens without a network.
-        leave().map_err(|error| self.report(&error.to_string(), texts::NO_NETWORK_NAMESPACE))?;
-        let Some(patience) = self.rules.forward else { return Ok((presence, Vec::new())) };
+        leave().map_err(|error| {
+            report(self.login, &error.to_string());
+            texts::NO_NETWORK_NAMESPACE.to_owned()
+        })?;
+        let Some(patience) = forward else { return Ok(Vec::new()) };
         let until = later(Instant::now(), patience);
-        let started = self.start(&mut presence, until).and_then(|()| host?.join_box(self.runtime_dir));
-        if presence.is_none() {
-            presence = self.presence(Duration::ZERO)?;
-        }
-        let name_servers = started.unwrap_or_else(|error| {
-            self.report(&error.to_string(), "");
+        let joined = self.start(until).and_then(|()| host?.join_box(self.runtime_dir));
+        Ok(joined.unwrap_or_else(|error| {
+            report(self.login, &error.to_string());
             Vec::new()
-        });
-        Ok((presence, name_servers))
+        }))
+    }
+
+    /// Keeps the reaper from stopping the box until the connection ends. Waits while the box is being stopped.
+    fn keep_box(&self, patience: Duration) -> io::Result<()> {
+        let place = self.place.ok_or_else(|| io::Error::other("the connection is not counted"))?;
+        place.lock.share(patience)?;
+        let _ = place.lock.record_presence(clock::boottime());
+        Ok(())
     }
 
     /// Has the box started, until this moment.
-    fn start(&self, presence: &mut Option<LockGuard>, until: Instant) -> io::Result<()> {
+    fn start(&self, until: Instant) -> io::Result<()> {
         let left = || match until.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(io::Error::new(io::ErrorKind::TimedOut, "the box did not start in time")),
             left => Ok(left),
         };
-        // Waits while the box is being stopped.
-        if presence.is_none() {
-            *presence = self.presence(left()?).map_err(io::Error::other)?;
-        }
+        self.keep_box(left()?)?;
         // One login of a user at a time requests a start; one that has waited for that looks first.
-        let _turn = match self.runtime_dir.turn_to_wake(left()?) {
-            Ok(turn) if turn.waited && self.box_runs() => return Ok(()),
-            Ok(turn) => Some(turn),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let turn = self.runtime_dir.turn_to_wake(left()?)?;
+        if turn.waited && self.box_runs() {
+            return Ok(());
+        }
         let reply = wake_client::ask_for_login(self.login, left()?)?
             .ok_or_else(|| io::Error::other("sshbox-wake closed the connection"))?;
-        if let Some(failed) = reply.get("failed") {
-            return Err(io::Error::other(printable(failed)));
+        match reply.get("failed") {
+            Some(failed) => Err(io::Error::other(printable(failed))),
+            None => Ok(()),
         }
-        if presence.is_none() {
-            *presence = self.presence(left()?).map_err(io::Error::other)?;
-        }
-        Ok(())
     }
 
     /// Whether the network of a running box is recorded.
@@ -125,35 +172,9 @@ impl Connection<'_> {
         self.runtime_dir.box_is_of_login_account()
             && self.runtime_dir.box_network().is_some_and(|network| network.open().is_ok())
     }
-
-    /// Marks the connection as open; `None` if the user has had no box since boot, or if the box is being stopped
-    /// for longer than `patience`.
-    fn presence(&self, patience: Duration) -> Result<Option<LockGuard>, String> {
-        let Ok(presence) = self.runtime_dir.lock_live_shared(patience) else { return Ok(None) };
-        let most = self.rules.connections;
-        let Ok(slot) = presence.take_connection_slot(most) else { return Ok(None) };
-        let Some(slot) = slot else { return Err(refuse(self.login, most)) };
-        let pid = i32::try_from(std::process::id()).unwrap_or_default();
-        if let Some(began) = Stat::of(pid).and_then(|stat| stat.start()) {
-            let record = ConnectionRecord { pid, began, fingerprint: self.fingerprint.clone() };
-            // Without it, the connection is closed when the user is removed, but not when only the key is.
-            let _ = self.runtime_dir.write_login_connection(slot, &record);
-        }
-        let _ = presence.record_presence(clock::boottime());
-        Ok(Some(presence))
-    }
-
-    /// Logs why the connection forwards nothing, and returns the text for the user.
-    fn report(&self, error: &str, advice: &str) -> String {
-        let fields: [FieldValue<'_>; 2] = [(Field::User, &self.login.as_str()), (Field::Error, &error)];
-        log(PROGRAM, Event::ForwardingUnavailable, &fields);
-        advice.to_owned()
-    }
 }
 
-/// Logs that the user has too many connections open, and returns the text for the user.
-fn refuse(login: &Login, most: u32) -> String {
-    let text = texts::too_many_connections(most);
-    log(PROGRAM, Event::ConnectionRefused, &[(Field::User, &login.as_str()), (Field::Reason, &text)]);
-    text
+/// Logs why the connection forwards nothing.
+fn report(login: &Login, error: &str) {
+    log(PROGRAM, Event::ForwardingUnavailable, &[(Field::User, &login.as_str()), (Field::Error, &error)]);
 }

@@ -21,7 +21,7 @@ fn in_a_working_world_no_check_fails_and_nothing_is_left_behind() {
         assert!(matches!(&*one.state, "ok" | "skip") || to_know_of.contains(&&*one.id), "{one:?}");
         assert_ne!(one.state, "fail", "{one:?}");
     }
-    assert_eq!((found.len(), status), (35, 0));
+    assert_eq!((found.len(), status), (36, 0));
     assert_eq!(traces(), "");
     // Other users are not affected.
     session.write(b"still here\n");

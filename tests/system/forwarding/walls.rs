@@ -2,11 +2,10 @@
 
 use super::{Canary, INSIDE, free_port, serve, through};
 use crate::harness::{
-    Changed, Undo, User, journal, private_world, processes, run, status_of, text, until, world, world_alone,
+    Changed, Undo, User, journal, private_world, processes, run, status_of, text, until, world_alone,
 };
 use std::fs;
 use std::process::Command;
-use std::thread;
 
 const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
@@ -16,7 +15,7 @@ fn namespace_of(pid: &str) -> Option<String> {
 }
 
 /// The addresses of the host that a box or a connection could try.
-fn addresses_of_the_host() -> Vec<String> {
+pub fn addresses_of_the_host() -> Vec<String> {
     let bridges = run("ip", &["-4", "-o", "addr", "show"]);
     let addresses = bridges.split_whitespace().filter_map(|word| word.split_once('/'));
     let mut all: Vec<String> = addresses
@@ -39,7 +38,7 @@ fn knocks(user: &User, canary: &Canary, state: &str) {
 }
 
 /// The sshd is as open as its configuration allows.
-fn hostile_sshd() {
+pub fn hostile_sshd() {
     let before = fs::read_to_string(SSHD_CONFIG).unwrap();
     let open = before
         .replace("GatewayPorts no", "GatewayPorts yes")
@@ -56,15 +55,6 @@ fn a6_the_host_is_not_reached_in_any_state_of_the_box() {
     let user = User::new("knocks");
     hostile_sshd();
     until("sshd listens again", || user.ssh().status("true") == 0);
-    // A configuration that would not use the module is refused before sshd reads it.
-    let without_pam = fs::read_to_string(SSHD_CONFIG).unwrap().replace("UsePAM yes", "UsePAM no");
-    {
-        let _changed = Changed::file(SSHD_CONFIG, "UsePAM yes", "UsePAM no");
-        assert_eq!(fs::read_to_string(SSHD_CONFIG).unwrap(), without_pam);
-        let refused = Command::new("packaging/demo/without-systemd").arg("reload").output().unwrap();
-        let error = text(&refused.stderr);
-        assert!(!refused.status.success() && error.contains("must contain UsePAM yes"), "{error}");
-    }
     knocks(&user, &canary, "running");
     for (state, words) in [
         ("stopped", &["stop", "-t", "0"][..]),
@@ -87,6 +77,32 @@ fn a6_the_host_is_not_reached_in_any_state_of_the_box() {
     let wake = fs::read_to_string("/run/sshbox-by-hand/wake.pid").unwrap();
     run("kill", &["-KILL", wake.split(' ').next().unwrap()]);
     knocks(&user, &canary, "without sshbox-wake");
+}
+
+#[test]
+fn a6_a_configuration_that_could_forward_without_the_module_is_refused() {
+    let _world = private_world();
+    let canary = Canary::new();
+    let user = User::new("walled-by-sshd");
+    user.says("true");
+    let shipped = fs::read_to_string(SSHD_CONFIG).unwrap();
+    let without = shipped.replace("UsePAM yes", "UsePAM no");
+    // As shipped by the release before the module.
+    let earlier = without.replace("AllowTcpForwarding yes", "DisableForwarding yes");
+    assert!(without != shipped && earlier != without);
+    let reload = |config: &str| {
+        fs::write(SSHD_CONFIG, config).unwrap();
+        Command::new("packaging/demo/without-systemd").arg("reload").output().unwrap()
+    };
+    let again = format!("{earlier}\nMatch User walled-by-sshd\n    DisableForwarding no\n");
+    for config in [&without, &again] {
+        let refused = reload(config);
+        let error = text(&refused.stderr);
+        assert!(!refused.status.success() && error.contains("must contain UsePAM yes"), "{error}");
+    }
+    assert!(reload(&earlier).status.success());
+    until("sshd listens again", || user.ssh().status("true") == 0);
+    knocks(&user, &canary, "without the module");
 }
 
 #[test]
@@ -121,48 +137,6 @@ fn a6_the_host_is_not_reached_while_the_engine_hangs_or_is_gone() {
         assert!(output.stdout.is_empty(), "{output:?}");
         canary.assert_not_reached("the engine is gone and the box does not run");
     }
-}
-
-#[test]
-fn a6_the_host_is_not_reached_while_the_box_starts_and_stops() {
-    let _world = world();
-    let canary = Canary::new();
-    let user = User::new("knocks-often");
-    user.says("true");
-    let number: usize = std::env::var("SSHBOX_CONNECTIONS").map_or(60, |number| number.parse().unwrap());
-    let done = std::sync::atomic::AtomicBool::new(false);
-    let outcomes: Vec<String> = thread::scope(|scope| {
-        scope.spawn(|| {
-            let ways: [&[&str]; 4] = [&["restart", "-t", "0"], &["kill"], &["pause"], &["rm", "-f"]];
-            for way in ways.iter().cycle() {
-                if done.load(std::sync::atomic::Ordering::SeqCst) {
-                    break;
-                }
-                // The box may be in any state: some of the commands fail.
-                let _ = Command::new("docker").args(*way).arg(user.container()).output();
-                thread::sleep(std::time::Duration::from_millis(300));
-            }
-        });
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                let (user, canary) = (&user, &canary);
-                scope.spawn(move || {
-                    let target = format!("127.0.0.1:{}", canary.port);
-                    let once = |_| text(&through(user.ssh(), &target).stdout);
-                    (0..number / 4).map(once).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let outcomes = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-        done.store(true, std::sync::atomic::Ordering::SeqCst);
-        outcomes
-    });
-    assert!(outcomes.len() >= number / 4 * 4 && outcomes.iter().all(String::is_empty), "{outcomes:?}");
-    canary.assert_not_reached("the box starts and stops");
-    eprintln!(
-        "life: forwards: {} connections while the box started and stopped, 0 reached the host",
-        outcomes.len()
-    );
 }
 
 #[test]

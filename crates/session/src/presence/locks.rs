@@ -39,9 +39,17 @@ impl UserRuntimeDir {
     /// # Errors
     /// `NotFound` when this user has had no container since boot, `TimedOut`, or the error of the system call.
     pub fn lock_live_shared(&self, patience: Duration) -> io::Result<LockGuard> {
-        let file = open_users_lock(&self.live_lock())?;
-        retry(patience, || file.try_lock_shared())?;
-        Ok(LockGuard(file))
+        let lock = self.live_file()?;
+        lock.share(patience)?;
+        Ok(lock)
+    }
+
+    /// `live.lock` without a lock, for a slot in it.
+    ///
+    /// # Errors
+    /// `NotFound` when this user has not logged in since boot, or the error of the system call.
+    pub fn live_file(&self) -> io::Result<LockGuard> {
+        Ok(LockGuard(open_users_lock(&self.live_lock())?))
     }
 
     /// Waits for the turn to request a start: one session of a user at a time does.
@@ -175,6 +183,14 @@ pub fn reaper_lock(run: &Path) -> io::Result<Option<LockGuard>> {
 }
 
 impl LockGuard {
+    /// Takes the lock of [`UserRuntimeDir::lock_live_shared`] as well.
+    ///
+    /// # Errors
+    /// `TimedOut`, or the error of the system call.
+    pub fn share(&self, patience: Duration) -> io::Result<()> {
+        retry(patience, || self.0.try_lock_shared())
+    }
+
     /// Records in `live.lock` that a session was open at `moment`.
     ///
     /// # Errors

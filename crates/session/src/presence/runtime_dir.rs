@@ -64,13 +64,21 @@ impl UserRuntimeDir {
     /// # Errors
     /// The I/O error.
     pub fn prepare(&self) -> io::Result<()> {
-        create_directory(&self.host_dir, 0o711)?;
         create_directory(&self.box_dir, 0o711)?;
         // Every uid of the container can connect to boot.sock. Mode 0700 of `boxes/`, the common parent of
         // all users' directories, keeps the users of the host out; the container does not see the parent.
         if let Some(parent) = self.box_dir.parent() {
             fs::set_permissions(parent, Permissions::from_mode(0o700))?;
         }
+        self.prepare_host_side()
+    }
+
+    /// The part of [`Self::prepare`] that a login needs before there is a box. For root.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn prepare_host_side(&self) -> io::Result<()> {
+        create_directory(&self.host_dir, 0o711)?;
         // Only root starts and stops containers, so state.lock stays root's. Sessions take the other locks.
         open_lock_file(&self.state_lock())?;
         // live.lock is created last. A session can open it only after the fchown; then all others exist.
