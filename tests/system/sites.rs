@@ -169,9 +169,11 @@ impl Drop for Site {
         }
         run("packaging/demo/without-systemd", &["reload"]);
         until("sshd listens", sshd_listens);
-        // Homes with uids of this site, which the doctor would report, and those below /app.
+        // Homes with uids of this site, which the doctor would report, and those below /app. A box that went on without
+        // its home would be that of the next site's user of the same name.
         let homes = "find /var/lib/sshbox/homes -mindepth 1 -maxdepth 1 -uid +1599999999 -uid -1699999999";
-        let forget = "rm -rf $home /var/lib/sshbox/known-homes/${home##*/}";
+        let forget = "docker ps -aq --filter label=sshbox.user=${home##*/} | xargs -r docker rm -f
+            rm -rf $home /var/lib/sshbox/known-homes/${home##*/}";
         run("sh", &["-c", &format!("for home in $({homes}); do {forget}; done")]);
         run("sh", &["-c", "grep -rl ^/app /var/lib/sshbox/known-homes | xargs -r rm"]);
         run("sh", &["-c", "docker ps -aq --filter name=scitex-user- | xargs -r docker rm -f; rm -rf /app"]);
