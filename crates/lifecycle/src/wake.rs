@@ -34,7 +34,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "sshbox-wake";
 
@@ -101,7 +101,11 @@ fn serve(socket: &Socket, config: &Path) -> Result<Fields, Failure> {
             .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::SHORT_OF_RESOURCES, &error))?;
         runtime.block_on(async {
             match verb {
-                Verb::Wake => Box::pin(start::start(&config, &login, &progress)).await,
+                Verb::Wake => {
+                    // The caller gives up after that time, and the next one of this user asks then.
+                    let patience = if for_login { config.forward.wait.0 } else { TRANSITION };
+                    Box::pin(start::start(&config, &login, patience, &progress)).await
+                }
                 Verb::Stop | Verb::Restart => {
                     stop::stop(&config, &login, stop_reason(verb, is_by_root(socket))).await
                 }
@@ -197,10 +201,10 @@ fn read_request(socket: &Socket) -> Result<WakeRequest<'_>, Failure> {
 
 /// Creates the user's runtime directory if necessary, and takes `state.lock`: until it is dropped, no other
 /// process starts or stops the box.
-fn lock_state(runtime_dir: &UserRuntimeDir) -> Result<LockGuard, Failure> {
+fn lock_state(runtime_dir: &UserRuntimeDir, patience: Duration) -> Result<LockGuard, Failure> {
     runtime_dir.prepare().map_err(no_runtime_dir)?;
     runtime_dir
-        .lock_state(TRANSITION)
+        .lock_state(patience)
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::BOX_BUSY, &error))
 }
 

@@ -150,7 +150,9 @@ impl Connection<'_> {
     /// Has the box started, until this moment.
     fn start(&self, until: Instant) -> io::Result<()> {
         let left = || match until.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(io::Error::new(io::ErrorKind::TimedOut, "the box did not start in time")),
+            Duration::ZERO => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the box did not start within forward.wait"))
+            }
             left => Ok(left),
         };
         self.keep_box(left()?)?;

@@ -28,7 +28,8 @@ impl HostNetwork {
     /// # Errors
     /// `NotFound` if no box runs, or the error of the system call. The process is then where it was.
     pub(crate) fn join_box(self, runtime_dir: &UserRuntimeDir) -> io::Result<Vec<Ipv4Addr>> {
-        let network = runtime_dir.box_network().ok_or(io::ErrorKind::NotFound)?;
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "no network of a running box is recorded");
+        let network = runtime_dir.box_network().ok_or_else(missing)?;
         self.join(&network)?;
         Ok(network.name_servers().to_vec())
     }

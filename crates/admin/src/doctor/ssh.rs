@@ -30,7 +30,9 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("gssapiauthentication", "no", "other hosts would authenticate users"),
     ("permitrootlogin", "no", "root is a local account"),
     ("allowgroups", "sshbox", "local accounts could log in"),
-    ("usepam", "yes", "connections would stay in the network of the host, without their limit"),
+    ("usepam", "yes", "nothing would be forwarded, and connections would not be counted"),
+    ("disableforwarding", "no", "nothing would be forwarded; to switch it off, set forward.enabled"),
+    ("allowtcpforwarding", "yes", "ports would not be forwarded; to switch that off, set forward.enabled"),
     ("gatewayports", "no", "ports that users forward would be open to others"),
     ("allowstreamlocalforwarding", "no", "forwarding would reach the host's sockets"),
     ("x11forwarding", "no", "forwarding would end on this host"),
@@ -159,7 +161,10 @@ fn judge_nss(entry_on_host: &str, in_sshd: NameLookup, sshd_runs: bool) -> Check
 const PAM_FILES: [&str; 2] = ["/usr/share/sshbox/pam.d/sshd", "/usr/lib/sshbox/pam_sshbox.so"];
 
 /// `pam`: does the running sshd move its connections out of the network of the host?
-pub fn pam(_doctor: &Doctor) -> Checked {
+pub fn pam(doctor: &Doctor) -> Checked {
+    if values(doctor.settings()?, "usepam") != ["yes"] {
+        return Err(skip("UsePAM is not yes: see check sshd-settings"));
+    }
     let listener = names::listener().ok_or_else(|| skip("the sshd of sshbox does not run"))?;
     let in_sshd = listener.pam_service().map_err(skip)?;
     let shipped = std::fs::read_to_string(PAM_FILES[0]).unwrap_or_default();

@@ -33,9 +33,10 @@ use session::init::NO_FILTER;
 use session::journal::{Event, Field, FieldValue, log};
 use session::presence::{ETC_GROUP, ETC_PASSWD, RUN, UserRuntimeDir};
 use session::texts;
+use session::times::later;
 use session::wire::Fields;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How many steps to take before giving up because other processes keep changing the container.
 const MAX_STEPS: u32 = 20;
@@ -63,14 +64,16 @@ struct Start<'a> {
     progress: &'a Progress<'a>,
 }
 
-/// Starts the box unless it accepts sessions already. The log entry says what was changed.
+/// Starts the box unless it accepts sessions already. Waits this long while another process starts or stops it. The
+/// log entry says what was changed.
 pub async fn start(
     config: &Config,
     login: &Login,
+    patience: Duration,
     progress: &Progress<'_>,
 ) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    let _state_lock = lock_state(&runtime_dir)?;
+    let _state_lock = lock_state(&runtime_dir, patience)?;
     let account = account(config, login)?;
     config.container.image_for(account.image.as_deref()).map_err(image_not_allowed)?;
     let names = box_names(config)?;
@@ -125,12 +128,13 @@ pub async fn start(
         limits: limits.changeable(),
         progress,
     };
-    let event = tokio::time::timeout(START, advance_or_without_lxcfs(&start, spec, without_lxcfs))
+    let until = tokio::time::Instant::from_std(later(Instant::now(), START));
+    let event = tokio::time::timeout_at(until, advance_or_without_lxcfs(&start, spec, without_lxcfs))
         .await
         .map_err(|error| Failure::because(ExitStatus::TryAgain, texts::TOO_SLOW, &error))??;
     runtime_dir.write_box_account(account_id).map_err(no_runtime_dir)?;
-    let running = find_box(&start.engine, &start.names, login).await.map_err(engine_failed)?;
-    network_note::write(&runtime_dir, login, running.as_ref());
+    let running = tokio::time::timeout_at(until, find_box(&start.engine, &start.names, login)).await;
+    network_note::write(&runtime_dir, login, running.ok().and_then(Result::ok).flatten().as_ref());
     Ok(RequestOutcome { reply: Fields::default().with("running", b""), event })
 }
 

@@ -7,7 +7,7 @@ use crate::naming::find_box;
 use host::config::Config;
 use identity::Login;
 use session::clock::boottime;
-use session::deadlines::STOP;
+use session::deadlines::{STOP, TRANSITION};
 use session::exit::{ExitStatus, Failure};
 use session::journal::Event;
 use session::presence::{RUN, UserRuntimeDir};
@@ -18,7 +18,7 @@ use std::path::Path;
 /// Stops the box. Its open sessions, which end then, show `reason`.
 pub async fn stop(config: &Config, login: &Login, reason: &'static str) -> Result<RequestOutcome, Failure> {
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
-    let _state_lock = lock_state(&runtime_dir)?;
+    let _state_lock = lock_state(&runtime_dir, TRANSITION)?;
     let engine = Engine::connect(&config.engine).await.map_err(engine_failed)?;
     let container = find_box(&engine, &box_names(config)?, login).await.map_err(engine_failed)?;
     let is_stopped = |state| matches!(state, ContainerState::Stopped | ContainerState::Dead);

@@ -8,6 +8,9 @@ use std::net::Ipv4Addr;
 /// Port of a name server.
 const PORT: u16 = 53;
 
+/// `RES_DEFNAMES` and `RES_DNSRCH`: the search list of the host is tried, too.
+const SEARCH: c_ulong = 0x0000_0280;
+
 /// `RES_NORELOAD`: the state does not follow later changes of the file.
 const NO_RELOAD: c_ulong = 0x0200_0000;
 
@@ -26,11 +29,10 @@ unsafe extern "C" {
     fn __res_state() -> *mut ResolverState;
 }
 
-/// Asks these name servers from now on, and those of the host if there are none.
+/// Asks these name servers from now on, or nobody if there are none: those of the host are not asked from the network
+/// of a box.
 pub(super) fn use_name_servers(addresses: &[Ipv4Addr]) {
-    if addresses.is_empty() {
-        return;
-    }
+    let addresses = if addresses.is_empty() { &[Ipv4Addr::LOCALHOST] } else { addresses };
     // SAFETY: reads the resolver's configuration into this thread's own state.
     let state = unsafe {
         if __res_init() != 0 {
@@ -52,5 +54,5 @@ pub(super) fn use_name_servers(addresses: &[Ipv4Addr]) {
         count += 1;
     }
     state.count = count;
-    state.options |= NO_RELOAD;
+    state.options = (state.options | NO_RELOAD) & !SEARCH;
 }

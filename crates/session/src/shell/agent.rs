@@ -11,7 +11,7 @@ use channel::Channel;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::env;
 use std::io;
@@ -63,7 +63,15 @@ struct AgentOfClient {
 impl AgentOfClient {
     fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self { file: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+        let file = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        // sshd may have been told to accept the variable from the client, who could name any socket of the host.
+        let status = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(status.st_mode) != FileType::Socket
+            || status.st_uid != rustix::process::getuid().as_raw()
+        {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(Self { file })
     }
 
     fn connect(&self) -> io::Result<OwnedFd> {

@@ -53,6 +53,24 @@ fn is_closed(stream: &mut UnixStream) -> bool {
 }
 
 #[test]
+fn a6_only_a_socket_of_the_login_itself_is_taken_for_that_of_sshd() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, file, link) = (dir.path().join("socket"), dir.path().join("file"), dir.path().join("link"));
+    let _listener = UnixListener::bind(&socket).unwrap();
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(&socket, &link).unwrap();
+    assert!(AgentOfClient::open(&socket).is_ok());
+    for other in [&file, &link, &dir.path().join("missing")] {
+        assert!(AgentOfClient::open(other).is_err(), "{}", other.display());
+    }
+    // As root, because the test may run as root: a socket of another uid.
+    if rustix::process::getuid().is_root() {
+        std::os::unix::fs::chown(&socket, Some(65_534), None).unwrap();
+        assert!(AgentOfClient::open(&socket).is_err());
+    }
+}
+
+#[test]
 fn requests_and_replies_of_any_length_pass() {
     let session = Session::new();
     let mut program = session.program();
