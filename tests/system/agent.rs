@@ -83,7 +83,7 @@ fn the_agent_lists_keys_and_signs_with_a_terminal_and_without() {
          git \"$@\" -c gpg.ssh.allowedSignersFile=/tmp/allowed log --format=%G?",
     );
     assert_eq!(commit, "G\n");
-    // Without -A, and for a file transfer, there is none.
+    // Without -A there is none.
     assert_eq!(user.says("echo \"<$SSH_AUTH_SOCK>\""), "<>\n");
     assert_eq!(sockets(&user), [""; 0]);
 }
@@ -199,12 +199,11 @@ except TimeoutError: print(\"full\")
 }
 
 #[test]
-fn the_site_can_switch_the_agent_off() {
+fn the_admin_can_switch_the_agent_off() {
     let _world = private_world();
     let user = User::new("agentless");
     let agent = Agent::new(&user);
     assert!(agent.says(&user, "ssh-add -l").contains(&fingerprint()));
     let _off = Changed::config("agent = true", "agent = false");
     assert_eq!(agent.says(&user, "echo \"<$SSH_AUTH_SOCK>\""), "<>\n");
-    assert!(user.says("@help").contains("unless your admin or the web app does not allow it"));
 }

@@ -222,7 +222,7 @@ fn the_effective_configuration_of_sshd_is_as_documented() {
         "clientaliveinterval 3600",
         "clientalivecountmax 1",
         "tcpkeepalive no",
-        "unusedconnectiontimeout 3900",
+        "unusedconnectiontimeout none",
     ] {
         assert!(effective.lines().any(|found| found == line), "{line}");
     }

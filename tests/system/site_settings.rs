@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// A web app of this test's own, with one user.
-struct Site {
-    user: User,
+pub struct Site {
+    pub user: User,
     answer: Arc<Mutex<String>>,
     _config: Changed,
 }
 
 impl Site {
-    fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("url = \"http://{}/{{user}}\"", listener.local_addr().unwrap());
         let answer = Arc::new(Mutex::new(String::new()));
@@ -43,7 +43,7 @@ impl Site {
     }
 
     /// From now on the account has these fields as well.
-    fn answers(&self, more: &Value) {
+    pub fn answers(&self, more: &Value) {
         let key = fs::read_to_string(format!("{STATE}/key.pub")).unwrap();
         let mut account = json!({"user": self.user.name, "id": "one", "keys": [key.trim()]});
         account.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -51,7 +51,7 @@ impl Site {
     }
 
     /// From now on the user is refused.
-    fn refuses(&self) {
+    pub fn refuses(&self) {
         self.answer.lock().unwrap().clear();
     }
 

@@ -1,9 +1,11 @@
 //! Connections are counted, keep the box running, and are closed when their user or key is removed.
 
-use super::{INSIDE, free_port, read_from, serve};
+use super::{INSIDE, free_port, read_from, serve, through};
 use crate::harness::{
     Changed, Running, STATE, User, journal, manage, private_world, reap, run, text, until, world, world_alone,
 };
+use crate::site_settings::Site;
+use serde_json::json;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -88,6 +90,33 @@ fn p14_a_removed_key_closes_a_connection_that_only_forwards() {
     until("one connection is left", || open_connections(&user) == 1);
     assert!(kept.writes(b""), "the other connection was closed");
     kept.kill();
+}
+
+#[test]
+fn p14_a17_a_user_who_may_not_forward_is_told_and_each_connection_counts_without_a_box() {
+    let _world = private_world();
+    let site = Site::of("unforwarded");
+    let user = &site.user;
+    site.answers(&json!({"forward": false, "limits": {"connections": 2}}));
+    // No box has run since boot, and these connections start none.
+    let (mut first, second) = (idle(user, "key"), idle(user, "key"));
+    assert_eq!(open_connections(user), 2);
+    let refused = user.ssh().run("true");
+    assert_eq!(refused.status.code(), Some(255), "{refused:?}");
+    assert!(journal().contains(r#"connection refused user="unforwarded" reason="you have 2 open"#));
+    first.kill();
+    until("there is room again", || open_connections(user) == 1);
+    let refused = through(user.ssh(), "127.0.0.1:22");
+    assert!(text(&refused.stderr).contains("stdio forwarding failed"), "{refused:?}");
+    let help = user.says("@help");
+    assert!(help.contains("are not forwarded: your admin or the web app does not allow it"), "{help}");
+    assert_eq!(user.ssh().args(&["-A"]).run("echo \"<$SSH_AUTH_SOCK>\"").stdout, b"<>\n");
+    // A refused user loses the connection, too.
+    site.refuses();
+    run("/usr/sbin/sshbox", &["recheck", &user.name]);
+    assert_eq!(second.ends().status.code(), Some(255));
+    until("no connection is left", || open_connections(user) == 0);
+    run("docker", &["rm", "-f", &user.container()]);
 }
 
 #[test]
