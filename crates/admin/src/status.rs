@@ -91,7 +91,7 @@ mod tests {
         box        sshbox-alice
         state      stopped
         image      sshbox-user:latest
-        sessions   0
+        sessions   0, connections 0
         cpu        up to 2 cores
         memory     up to 8.0 GiB
         tasks      up to 0

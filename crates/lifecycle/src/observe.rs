@@ -243,6 +243,8 @@ impl<'a> Observer<'a> {
         status.sessions = runtime_dir.open_sessions().unwrap_or_default();
         let (limits, ceilings) = (&self.config.container.limits, &self.config.container.ceilings);
         status.sessions_limit = account.map(|account| account.limits.sessions(limits, ceilings));
+        status.connections = runtime_dir.open_connections().unwrap_or_default();
+        status.connections_limit = account.map(|account| account.limits.connections(limits, ceilings));
         status.idle_for(idle, timeout.0, SystemTime::now());
         status.disk = home::disk_usage(&home);
         status.last_stop = runtime_dir.last_stop(now);

@@ -27,6 +27,12 @@ pub struct BoxStatus {
     pub sessions: usize,
     /// How many may be open at once, if the account is known.
     pub sessions_limit: Option<u32>,
+    /// Number of open connections. Each keeps the box running, with a session or without.
+    #[serde(default)]
+    pub connections: usize,
+    /// How many may be open at once, if the account is known.
+    #[serde(default)]
+    pub connections_limit: Option<u32>,
     /// CPU time.
     pub cpu: Cpu,
     /// Memory in bytes.
@@ -113,11 +119,11 @@ impl BoxStatus {
     }
 
     /// Fills in for how long no session has been open and, if the box runs, when it will be stopped; no
-    /// timeout means never. Needs `sessions` and `started_at`.
+    /// timeout means never. Needs `sessions`, `connections` and `started_at`.
     pub fn idle_for(&mut self, idle: Option<Duration>, timeout: Option<Duration>, now: SystemTime) {
         self.idle_timeout_seconds = timeout.map(|timeout| timeout.as_secs());
         // If the last session is not known, the reaper counts from its next run on.
-        let Some(idle) = idle.filter(|_| self.sessions == 0) else { return };
+        let Some(idle) = idle.filter(|_| self.sessions == 0 && self.connections == 0) else { return };
         self.idle_since = now.checked_sub(idle).and_then(rfc3339);
         if self.started_at.is_some() {
             let left = timeout.map(|timeout| timeout.saturating_sub(idle));
@@ -134,10 +140,7 @@ impl BoxStatus {
     /// The open sessions, and how many may be open.
     #[must_use]
     pub fn sessions_of_limit(&self) -> String {
-        match self.sessions_limit {
-            Some(limit) => format!("{} of {limit}", self.sessions),
-            None => self.sessions.to_string(),
-        }
+        of_limit(self.sessions, self.sessions_limit)
     }
 
     /// Aligned text, one line for each value.
@@ -151,7 +154,8 @@ impl BoxStatus {
             _ => ("state", self.state.clone()),
         });
         lines.push(("image", self.image.clone()));
-        lines.push(("sessions", self.sessions_of_limit()));
+        let connections = of_limit(self.connections, self.connections_limit);
+        lines.push(("sessions", format!("{}, connections {connections}", self.sessions_of_limit())));
         lines.push((
             "cpu",
             use_of_limit(self.cpu.used.map(|used| format!("{used:.2}")), &cores(self.cpu.limit)),
@@ -187,6 +191,13 @@ impl BoxStatus {
             let _ = writeln!(text, "{name:<10} {value}");
             text
         })
+    }
+}
+
+fn of_limit(open: usize, limit: Option<u32>) -> String {
+    match limit {
+        Some(limit) => format!("{open} of {limit}"),
+        None => open.to_string(),
     }
 }
 
@@ -227,6 +238,8 @@ mod tests {
             image: "sshbox-user:latest".to_owned(),
             sessions: 2,
             sessions_limit: Some(50),
+            connections: 1,
+            connections_limit: Some(20),
             cpu: Cpu { limit: 2.0, used: Some(0.25) },
             memory: Amount { limit: 8 << 30, used: Some(512 << 20) },
             processes: Amount { limit: 512, used: Some(12) },
@@ -244,7 +257,7 @@ mod tests {
         box        sshbox-alice
         state      running since 2026-03-01T10:00:00Z (2h 5m)
         image      sshbox-user:latest
-        sessions   2 of 50
+        sessions   2 of 50, connections 1 of 20
         cpu        0.25 of 2 cores
         memory     512.0 MiB of 8.0 GiB
         tasks      12 of 512
@@ -277,21 +290,26 @@ mod tests {
         box        sshbox-alice
         state      stopped
         image      sshbox-user:latest
-        sessions   0 of 50
+        sessions   0 of 50, connections 1 of 20
         cpu        up to 1 core
         memory     up to 8.0 GiB
         tasks      up to 512
         idle stop  30m after the last session
         last stop  1m 30s ago: it was stopped from outside, by an admin or by the container engine
         ");
-        let idle = BoxStatus { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
+        let idle = BoxStatus {
+            sessions: 0,
+            connections: 0,
+            stops_at: Some("2026-03-01T12:30:00Z".to_owned()),
+            ..running()
+        };
         assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));
     }
 
     #[test]
     fn f35_a_box_that_never_stops_says_so() {
         let mut status = running();
-        status.sessions = 0;
+        (status.sessions, status.connections) = (0, 0);
         status.idle_for(Some(Duration::from_secs(60)), None, SystemTime::UNIX_EPOCH);
         assert!(status.never_stops() && status.stops_at.is_none());
         assert!(status.text().contains("\nidle stop  never\n"), "{}", status.text());
@@ -308,7 +326,7 @@ mod tests {
             // A clock that was never set.
             (day, Duration::ZERO, SystemTime::UNIX_EPOCH - day),
         ] {
-            let mut status = BoxStatus { sessions: 0, ..running() };
+            let mut status = BoxStatus { sessions: 0, connections: 0, ..running() };
             status.idle_for(Some(idle), Some(timeout), now);
             assert!(status.stops_at.is_none() || status.idle_since.is_none(), "{status:?}");
         }
@@ -328,6 +346,8 @@ mod tests {
           "image": "sshbox-user:latest",
           "sessions": 2,
           "sessions_limit": 50,
+          "connections": 1,
+          "connections_limit": 20,
           "cpu": {
             "limit": 2.0,
             "used": 0.25
