@@ -109,7 +109,7 @@ impl Connection<'_> {
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
         let Some(began) = Stat::of(pid).and_then(|stat| stat.start()) else { return };
         let record = ConnectionRecord { pid, began, fingerprint };
-        if let Err(error) = self.runtime_dir.write_login_connection(place.slot, &record) {
+        if let Err(error) = self.runtime_dir.write_connection_record(place.slot, &record) {
             report(self.login, &format!("cannot record the connection: {error}"));
         }
     }

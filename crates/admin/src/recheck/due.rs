@@ -79,9 +79,9 @@ mod tests {
             let runtime_dir = UserRuntimeDir::of(dir.path(), &Login::parse(name.as_bytes()).unwrap());
             runtime_dir.prepare().unwrap();
             let session = runtime_dir.lock_live_shared(Duration::ZERO).unwrap();
-            let slot = session.take_slot(1).unwrap().unwrap();
+            let slot = session.take_session_slot(1).unwrap().unwrap();
             let record = ConnectionRecord { pid, began, fingerprint: None };
-            runtime_dir.write_connection_record(slot, &record).unwrap();
+            runtime_dir.write_session_record(slot, &record).unwrap();
         }
         fs::create_dir(dir.path().join("users/..not-a-login")).unwrap();
         let (cache, now) = (Cache::new(dir.path()), session::clock::now());

@@ -229,7 +229,7 @@ impl UserRuntimeDir {
 
     /// The files that belong to the user, `live.lock` last.
     fn users_files(&self) -> [PathBuf; 5] {
-        [self.wake_lock(), self.ask_lock(), self.pace_file(), self.records_file(), self.live_lock()]
+        [self.wake_lock(), self.ask_lock(), self.pace_file(), self.sessions_file(), self.live_lock()]
     }
 
     /// Held by the root process that starts or stops the container.

@@ -87,7 +87,7 @@ impl LockGuard {
     ///
     /// # Errors
     /// The error of the system call.
-    pub fn take_slot(&self, most: u32) -> io::Result<Option<Slot>> {
+    pub fn take_session_slot(&self, most: u32) -> io::Result<Option<Slot>> {
         self.take(SESSIONS, most)
     }
 
@@ -133,8 +133,8 @@ impl UserRuntimeDir {
     ///
     /// # Errors
     /// The I/O error.
-    pub fn write_connection_record(&self, slot: Slot, record: &ConnectionRecord) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).custom_flags(nofollow()).open(self.records_file())?;
+    pub fn write_session_record(&self, slot: Slot, record: &ConnectionRecord) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).custom_flags(nofollow()).open(self.sessions_file())?;
         write(&file, slot, record)
     }
 
@@ -142,10 +142,10 @@ impl UserRuntimeDir {
     ///
     /// # Errors
     /// The I/O error.
-    pub fn write_login_connection(&self, slot: Slot, record: &ConnectionRecord) -> io::Result<()> {
+    pub fn write_connection_record(&self, slot: Slot, record: &ConnectionRecord) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).mode(0o644).custom_flags(nofollow());
-        write(&options.open(self.login_connections_file())?, slot, record)
+        write(&options.open(self.connections_file())?, slot, record)
     }
 
     /// The connections that were recorded since boot, each once for its sessions and once for itself. Most have
@@ -155,10 +155,10 @@ impl UserRuntimeDir {
     /// The I/O error. `NotFound` means that the user has had no container since boot.
     pub fn connection_records(&self) -> io::Result<Vec<ConnectionRecord>> {
         let mut text = Vec::new();
-        read_only(&self.records_file())?.take(offset(SESSIONS_MAX)).read_to_end(&mut text)?;
+        read_only(&self.sessions_file())?.take(offset(SESSIONS_MAX)).read_to_end(&mut text)?;
         // Whole records only, so that those of the other file are found behind them.
         text.truncate(text.len() / RECORD * RECORD);
-        match read_only(&self.login_connections_file()) {
+        match read_only(&self.connections_file()) {
             Ok(file) => drop(file.take(offset(CONNECTIONS_MAX)).read_to_end(&mut text)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -173,12 +173,12 @@ impl UserRuntimeDir {
     }
 
     /// One record for each slot of a session.
-    pub(super) fn records_file(&self) -> PathBuf {
+    pub(super) fn sessions_file(&self) -> PathBuf {
         self.host_dir.join("sessions")
     }
 
     /// One record for each slot of a connection.
-    fn login_connections_file(&self) -> PathBuf {
+    fn connections_file(&self) -> PathBuf {
         self.host_dir.join("connections")
     }
 }
@@ -249,7 +249,7 @@ mod tests {
 
     fn session(runtime_dir: &UserRuntimeDir, most: u32) -> (LockGuard, Option<Slot>) {
         let guard = runtime_dir.lock_live_shared(Duration::from_secs(5)).unwrap();
-        let slot = guard.take_slot(most).unwrap();
+        let slot = guard.take_session_slot(most).unwrap();
         (guard, slot)
     }
 
@@ -319,8 +319,8 @@ mod tests {
         let session = session(&runtime_dir, 1);
         assert!(session.1.is_some());
         assert_eq!((runtime_dir.open_sessions().unwrap(), runtime_dir.open_connections().unwrap()), (1, 2));
-        runtime_dir.write_login_connection(connections[1].1.unwrap(), &record(8)).unwrap();
-        runtime_dir.write_connection_record(session.1.unwrap(), &record(7)).unwrap();
+        runtime_dir.write_connection_record(connections[1].1.unwrap(), &record(8)).unwrap();
+        runtime_dir.write_session_record(session.1.unwrap(), &record(7)).unwrap();
         assert_eq!(runtime_dir.connection_records().unwrap(), [record(7), record(8)]);
         drop((connections, session));
         soon(|| runtime_dir.open_connections().unwrap() == 0);
@@ -332,13 +332,13 @@ mod tests {
         let runtime_dir = prepared(dir.path());
         let sessions = [(); 3].map(|()| session(&runtime_dir, 50));
         for ((_, slot), pid) in sessions.iter().zip([100, 101, 100]) {
-            runtime_dir.write_connection_record(slot.unwrap(), &record(pid)).unwrap();
+            runtime_dir.write_session_record(slot.unwrap(), &record(pid)).unwrap();
         }
         assert_eq!(runtime_dir.connection_records().unwrap(), [record(100), record(101)]);
-        let file = runtime_dir.records_file();
+        let file = runtime_dir.sessions_file();
         assert_eq!(fs::metadata(&file).unwrap().len(), 3 * RECORD as u64);
         let nameless = ConnectionRecord { fingerprint: None, ..record(7) };
-        runtime_dir.write_connection_record(sessions[0].1.unwrap(), &nameless).unwrap();
+        runtime_dir.write_session_record(sessions[0].1.unwrap(), &nameless).unwrap();
         drop(sessions);
         // The connections may be open without a session.
         assert_eq!(runtime_dir.connection_records().unwrap(), [nameless, record(101), record(100)]);

@@ -99,7 +99,7 @@ pub(super) fn connect(
 /// Takes the slot of this session, and records the connection, which `sshbox recheck` closes when its key is
 /// removed.
 fn take_slot(presence: &LockGuard, runtime_dir: &UserRuntimeDir, most: u32) -> Result<(), Failure> {
-    let slot = presence.take_slot(most).map_err(|error| lock_failed(&error))?;
+    let slot = presence.take_session_slot(most).map_err(|error| lock_failed(&error))?;
     let Some(slot) = slot else {
         return Err(Failure::new(ExitStatus::TryAgain, texts::too_many_sessions(most)));
     };
@@ -107,7 +107,7 @@ fn take_slot(presence: &LockGuard, runtime_dir: &UserRuntimeDir, most: u32) -> R
     if let Some(began) = Stat::of(pid).and_then(|stat| stat.start()) {
         let fingerprint = login_key().map(|key| key.fingerprint().to_owned());
         // The directory may be one of an earlier release, without the file.
-        let _ = runtime_dir.write_connection_record(slot, &ConnectionRecord { pid, began, fingerprint });
+        let _ = runtime_dir.write_session_record(slot, &ConnectionRecord { pid, began, fingerprint });
     }
     Ok(())
 }
