@@ -35,9 +35,9 @@ pub struct BoxStatus {
     pub processes: Amount,
     /// The file system of the home.
     pub disk: Option<Disk>,
-    /// Time without a session after which it is stopped, in seconds; `None` if it never is.
+    /// Time without a session or connection after which it is stopped, in seconds; `None` if it never is.
     pub idle_timeout_seconds: Option<u64>,
-    /// When the last session ended, RFC 3339; not while one is open or when that is not known.
+    /// When the last session or connection ended, RFC 3339; not while one is open or when that is not known.
     pub idle_since: Option<String>,
     /// When it is stopped if no session starts, RFC 3339; not while it is stopped or a session is open.
     pub stops_at: Option<String>,
@@ -172,8 +172,8 @@ impl BoxStatus {
             "idle stop",
             match (&self.stops_at, timeout) {
                 (_, None) => "never".to_owned(),
-                (Some(at), Some(timeout)) => format!("at {at}, {timeout} after the last session"),
-                (None, Some(timeout)) => format!("{timeout} after the last session"),
+                (Some(at), Some(timeout)) => format!("at {at}, {timeout} after the last session or connection"),
+                (None, Some(timeout)) => format!("{timeout} after the last session or connection"),
             },
         ));
         if let Some(LastStop { seconds_ago, reason }) = &self.last_stop {
@@ -249,7 +249,7 @@ mod tests {
         memory     512.0 MiB of 8.0 GiB
         tasks      12 of 512
         disk       80.0 GiB free, 12.0 GiB used, shared by all homes
-        idle stop  30m after the last session
+        idle stop  30m after the last session or connection
         ");
     }
 
@@ -281,11 +281,11 @@ mod tests {
         cpu        up to 1 core
         memory     up to 8.0 GiB
         tasks      up to 512
-        idle stop  30m after the last session
+        idle stop  30m after the last session or connection
         last stop  1m 30s ago: it was stopped from outside, by an admin or by the container engine
         ");
         let idle = BoxStatus { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
-        assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));
+        assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session or connection\n"));
     }
 
     #[test]
