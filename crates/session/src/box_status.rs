@@ -172,8 +172,8 @@ impl BoxStatus {
             "idle stop",
             match (&self.stops_at, timeout) {
                 (_, None) => "never".to_owned(),
-                (Some(at), Some(timeout)) => format!("at {at}, {timeout} after the last session or connection"),
-                (None, Some(timeout)) => format!("{timeout} after the last session or connection"),
+                (Some(at), Some(timeout)) => format!("at {at}, {timeout} {LAST_USE}"),
+                (None, Some(timeout)) => format!("{timeout} {LAST_USE}"),
             },
         ));
         if let Some(LastStop { seconds_ago, reason }) = &self.last_stop {
@@ -189,6 +189,9 @@ impl BoxStatus {
         })
     }
 }
+
+/// From when on the idle timeout counts.
+const LAST_USE: &str = "after the last session or connection";
 
 /// The use and the limit as text, or the limit alone.
 #[must_use]
@@ -285,7 +288,7 @@ mod tests {
         last stop  1m 30s ago: it was stopped from outside, by an admin or by the container engine
         ");
         let idle = BoxStatus { sessions: 0, stops_at: Some("2026-03-01T12:30:00Z".to_owned()), ..running() };
-        assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session or connection\n"));
+        assert!(idle.text().contains(&format!("idle stop  at 2026-03-01T12:30:00Z, 30m {LAST_USE}\n")));
     }
 
     #[test]

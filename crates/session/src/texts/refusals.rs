@@ -110,8 +110,7 @@ pub fn too_many_connections(most: u32) -> String {
 }
 
 /// The network of this connection could not be separated from that of the host.
-pub const NO_NETWORK_NAMESPACE: &str =
-    "this host could not separate your connection from its own network, so the login was refused; try again, then tell your admin";
+pub const NO_NETWORK_NAMESPACE: &str = "this host could not separate your connection from its own network, so the login was refused; try again, then tell your admin";
 
 /// The key of this connection was removed from the account.
 #[must_use]
