@@ -42,7 +42,7 @@ SSH_HOST, _, SSH_PORT = os.environ.get("WEB_TERMINAL_SSH", "127.0.0.1:2200").rpa
 
 
 @sync_to_async
-def open_door(headers):
+def add_key(headers):
     """Return the login name of the user of this request, a new key, and its row, or None."""
     close_old_connections()
     cookie = SimpleCookie(headers.get("Cookie", "")).get(settings.SESSION_COOKIE_NAME)
@@ -61,27 +61,27 @@ def open_door(headers):
 
 
 @sync_to_async
-def close_doors(**which):
+def remove_keys(**which):
     close_old_connections()
     SSHKey.objects.filter(title=TITLE, **which).delete()
 
 
 async def terminal(websocket):
     try:
-        door = await open_door(websocket.request.headers)
+        key_row = await add_key(websocket.request.headers)
     except ValidationError as error:  # The user has as many keys as an account may have.
         await websocket.send(json.dumps({"error": " ".join(error.messages)}))
         return
-    if door is None:
+    if key_row is None:
         await websocket.close(1008, "log in to the site first")
         return
-    name, key, row = door
+    name, key, row = key_row
     try:
         await websocket.send(json.dumps(await run(websocket, name, key)))
     except ConnectionClosed:
         pass  # The browser has gone: the connection to the box is closed, and its program hung up.
     finally:
-        await close_doors(pk=row.pk)
+        await remove_keys(pk=row.pk)
 
 
 async def run(websocket, name, key):
@@ -116,9 +116,12 @@ async def to_box(websocket, process):
                 process.stdin.write(message)
                 await process.stdin.drain()
         else:
-            size = json.loads(message)
-            if size["columns"] in SIZES and size["rows"] in SIZES:
-                process.change_terminal_size(size["columns"], size["rows"])
+            # A message that is no size changes nothing. 80.0 is in SIZES too, and asyncssh accepts no float.
+            with suppress(KeyError, TypeError, ValueError, RecursionError):
+                size = json.loads(message)
+                columns, rows = size["columns"], size["rows"]
+                if type(columns) is type(rows) is int and columns in SIZES and rows in SIZES:
+                    process.change_terminal_size(columns, rows)
 
 
 async def to_browser(websocket, process):
@@ -129,7 +132,7 @@ async def to_browser(websocket, process):
 
 async def main():
     # What a killed predecessor has left.
-    await close_doors()
+    await remove_keys()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     origins = [os.environ["WEB_TERMINAL_ORIGIN"]]

@@ -142,7 +142,7 @@ fn vs_code_and_cursor() {
     let last = Window::open(&client);
     assert_eq!((last.server, last.asks(&client, 1)), (first.server, answer), "the server has ended");
     record(
-        "VS Code Remote-SSH, Cursor: their words",
+        "VS Code Remote-SSH, Cursor (simulated)",
         &package_version("openssh-client"),
         "`ssh -T -D … bash`, server on a port of the box through SOCKS, 20 channels at once, two windows, reconnection after a cut",
     );
@@ -188,7 +188,7 @@ asyncio.run(main())
     let (system, version) = said.trim().split_once('\n').unwrap();
     assert_eq!(system, "Linux");
     record(
-        "JetBrains Gateway: its words",
+        "JetBrains Gateway (simulated)",
         version,
         "sftp upload, server in the box, `-L` to its port, by address and by `localhost`, 20 connections at once",
     );
@@ -239,7 +239,7 @@ fn zed() {
     talk.kill();
     connection.kill();
     record(
-        "Zed: its words",
+        "Zed (simulated)",
         &package_version("openssh-client"),
         "one connection (`ControlMaster`), scp, a server on a unix socket, its proxy on standard input and output, reconnection after a cut",
     );

@@ -202,7 +202,7 @@ fn sessions_begin_in_the_directory_of_the_site_or_in_the_home() {
     site.answers(&json!({"directory": "proj/one"}));
     // A terminal is told, a command is not, and nothing is created.
     let mut terminal = user.ssh().terminal(24, 100, &[]);
-    terminal.shows("sshbox: this box has no directory proj/one, where your site lets sessions begin");
+    terminal.shows("sshbox: this box has no directory proj/one, which your site sets as the first one");
     terminal.types("pwd; exit\n");
     terminal.shows("/home/user");
     terminal.ends();

@@ -95,7 +95,7 @@ mod tests {
         cpu        up to 2 cores
         memory     up to 8.0 GiB
         tasks      up to 0
-        idle stop  30m after the last session
+        idle stop  30m after the last session or connection
         last stop  1m 30s ago: an admin stopped it
         container  4f0c1d9e
         account    43, but the box was made for 42

@@ -1,6 +1,6 @@
-//! `sshbox-reap`: stops boxes that have had no session for longer than their idle timeout. A timer
-//! runs it as root, in a hardened unit. After an error with one box it continues with the others. If it
-//! does not know when a box last had a session, it assumes that the box has one now.
+//! `sshbox-reap`: stops boxes that have had no session and no connection for longer than their idle timeout.
+//! A timer runs it as root, in a hardened unit. After an error with one box it continues with the others. If
+//! it does not know when a box last had either, it assumes that the box has one now.
 
 mod decision;
 
@@ -43,7 +43,7 @@ const CONCURRENT_STOPS: usize = 8;
 /// Time until a signal is noticed while no box is done.
 const SIGNAL_CHECK: Duration = Duration::from_millis(100);
 
-/// Stop boxes that have had no session for longer than their idle timeout
+/// Stop boxes that have had no session and no connection for longer than their idle timeout
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version)]
 struct Arguments {
@@ -323,7 +323,7 @@ async fn judge_and_stop(
     if !dry_run {
         runtime_dir.prepare()?;
     } else if !runtime_dir.is_prepared() {
-        // The box has no runtime directory, so the time of its last session is unknown. A real run would
+        // The box has no runtime directory, so the time of its last use is unknown. A real run would
         // create the directory and keep the box; a dry run creates nothing.
         return kept(timeout.map_or(KeepReason::NeverStops, KeepReason::IdleForLess));
     }

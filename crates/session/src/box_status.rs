@@ -41,9 +41,9 @@ pub struct BoxStatus {
     pub processes: Amount,
     /// The file system of the home.
     pub disk: Option<Disk>,
-    /// Time without a session after which it is stopped, in seconds; `None` if it never is.
+    /// Time without a session or connection after which it is stopped, in seconds; `None` if it never is.
     pub idle_timeout_seconds: Option<u64>,
-    /// When the last session ended, RFC 3339; not while one is open or when that is not known.
+    /// When the last session or connection ended, RFC 3339; not while one is open or when that is not known.
     pub idle_since: Option<String>,
     /// When it is stopped if no session starts, RFC 3339; not while it is stopped or a session is open.
     pub stops_at: Option<String>,
@@ -176,8 +176,8 @@ impl BoxStatus {
             "idle stop",
             match (&self.stops_at, timeout) {
                 (_, None) => "never".to_owned(),
-                (Some(at), Some(timeout)) => format!("at {at}, {timeout} after the last session"),
-                (None, Some(timeout)) => format!("{timeout} after the last session"),
+                (Some(at), Some(timeout)) => format!("at {at}, {timeout} {LAST_USE}"),
+                (None, Some(timeout)) => format!("{timeout} {LAST_USE}"),
             },
         ));
         if let Some(LastStop { seconds_ago, reason }) = &self.last_stop {
@@ -200,6 +200,9 @@ fn of_limit(open: usize, limit: Option<u32>) -> String {
         None => open.to_string(),
     }
 }
+
+/// From when on the idle timeout counts.
+const LAST_USE: &str = "after the last session or connection";
 
 /// The use and the limit as text, or the limit alone.
 #[must_use]
@@ -262,7 +265,7 @@ mod tests {
         memory     512.0 MiB of 8.0 GiB
         tasks      12 of 512
         disk       80.0 GiB free, 12.0 GiB used, shared by all homes
-        idle stop  30m after the last session
+        idle stop  30m after the last session or connection
         ");
     }
 
@@ -294,7 +297,7 @@ mod tests {
         cpu        up to 1 core
         memory     up to 8.0 GiB
         tasks      up to 512
-        idle stop  30m after the last session
+        idle stop  30m after the last session or connection
         last stop  1m 30s ago: it was stopped from outside, by an admin or by the container engine
         ");
         let idle = BoxStatus {
@@ -303,7 +306,7 @@ mod tests {
             stops_at: Some("2026-03-01T12:30:00Z".to_owned()),
             ..running()
         };
-        assert!(idle.text().contains("idle stop  at 2026-03-01T12:30:00Z, 30m after the last session\n"));
+        assert!(idle.text().contains(&format!("idle stop  at 2026-03-01T12:30:00Z, 30m {LAST_USE}\n")));
     }
 
     #[test]

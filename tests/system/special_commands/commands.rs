@@ -78,15 +78,18 @@ fn status_shows_a_running_box_with_its_sessions() {
     assert_eq!(status["stops_at"], Value::Null, "a session is open");
     assert!(status["up_seconds"].as_u64().unwrap() < 600);
     let text = user.says("@status");
-    assert_eq!(line(&text, "sessions"), "2 of 50");
+    assert!(line(&text, "sessions").starts_with("2 of 50, connections "), "{text}");
+    assert!(status["connections"].as_u64().unwrap() >= 3, "{status}");
+    assert_eq!(status["connections_limit"], 20);
     assert!(line(&text, "state").starts_with("running since 20"), "{text}");
-    assert_eq!(line(&text, "idle stop"), "30m after the last session");
+    assert_eq!(line(&text, "idle stop"), "30m after the last session or connection");
     assert!(line(&text, "memory").ends_with(" of 8.0 GiB"), "{text}");
     first.kill();
     second.kill();
     until("all sessions have ended", || json(&user)["sessions"] == 0);
-    assert!(line(&user.says("@status"), "idle stop").starts_with("at 20"));
-    assert!(json(&user)["stops_at"].as_str().unwrap().ends_with('Z'));
+    // The connection that asks keeps the box running.
+    assert_eq!(line(&user.says("@status"), "idle stop"), "30m after the last session or connection");
+    assert_eq!(json(&user)["stops_at"], Value::Null);
 }
 
 #[test]

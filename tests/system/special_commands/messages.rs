@@ -36,7 +36,7 @@ fn the_greeting_is_shown_once_and_again_after_a_change() {
         shown
             .contains("\r\nIt may use 2 cores, 8.0 GiB of memory and 512 tasks (processes and threads).\r\n")
     );
-    assert!(shown.contains("\r\nIt stops 30m after the last session. "), "{shown:?}");
+    assert!(shown.contains("\r\nIt stops 30m after the last session or connection. "), "{shown:?}");
     assert!(!greeting(&user).contains(first), "shown twice");
     user.says("@restart");
     assert!(!greeting(&user).contains(first), "shown again although nothing has changed");

@@ -110,8 +110,7 @@ pub fn too_many_connections(most: u32) -> String {
 }
 
 /// The network of this connection could not be separated from that of the host.
-pub const NO_NETWORK_NAMESPACE: &str =
-    "the host cannot give this connection a network of its own; try again, then tell your admin";
+pub const NO_NETWORK_NAMESPACE: &str = "this host could not separate your connection from its own network, so the login was refused; try again, then tell your admin";
 
 /// The key of this connection was removed from the account.
 #[must_use]
@@ -140,7 +139,7 @@ pub fn environment_too_long(length: usize, most: usize) -> String {
 #[must_use]
 pub fn no_directory(path: &str) -> String {
     format!(
-        "sshbox: this box has no directory {path}, where your site lets sessions begin; this one begins in your home"
+        "sshbox: this box has no directory {path}, which your site sets as the first one; this session begins in your home"
     )
 }
 
@@ -356,7 +355,7 @@ mod tests {
     fn texts_with_a_value() {
         assert_snapshot!(home_of_another_uid("alice"), @"your home belongs to another uid on this host; ask your admin to run: sudo sshbox chown alice");
         assert_snapshot!(environment_too_long(210_000, 200_000), @"the variables that your client and your site send are 210 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config");
-        assert_snapshot!(no_directory("proj/one"), @"sshbox: this box has no directory proj/one, where your site lets sessions begin; this one begins in your home");
+        assert_snapshot!(no_directory("proj/one"), @"sshbox: this box has no directory proj/one, which your site sets as the first one; this session begins in your home");
         assert_snapshot!(unknown_terminal("ghostty", "xterm-256color"), @"sshbox: this box does not know the terminal type ghostty; its programs get xterm-256color");
         assert_snapshot!(image_not_allowed("lab/r:4"), @"your account names the image lab/r:4, which box.images does not allow; tell your admin");
         assert_snapshot!(no_program("/bin/zsh"), @"the image of this box has no /bin/zsh");
@@ -368,6 +367,8 @@ mod tests {
         assert_snapshot!(missing_program(b"rsync --server -e.LsfxCIvu . x").unwrap(), @"this box has no rsync; its image needs the package rsync");
         assert_snapshot!(missing_program(b"git-upload-pack 'x.git'").unwrap(), @"this box has no git-upload-pack; its image needs the package git");
         assert_snapshot!(too_many_sessions(50), @"you have 50 open sessions, the most you may have; close some, or end all with @restart (@status counts them)");
+        assert_snapshot!(too_many_connections(20), @"you have 20 open connections, the most you may have; close some and log in again");
+        assert_snapshot!(NO_NETWORK_NAMESPACE, @"this host could not separate your connection from its own network, so the login was refused; try again, then tell your admin");
         assert_snapshot!(key_removed("SHA256:a"), @"the key SHA256:a was removed from your account, so this connection is closed; log in with another key");
         assert_eq!(missing_program(b"ls"), None);
         assert_eq!(missing_program(b""), None);

@@ -62,8 +62,8 @@ You type these in place of a command, as in: ssh -p {port} {login}@{host} @statu
 
 {ports}
 
-Your agent (-A) is forwarded too, unless your admin or the web app does not allow it. Then
-SSH_AUTH_SOCK is not set in your box.
+Your agent (-A) is forwarded too. If SSH_AUTH_SOCK is not set in your box, your admin or the
+web app does not allow it.
 
 X11 (-X) and unix sockets need an SSH server inside your box. Once, on your own machine:
 
@@ -84,7 +84,7 @@ pub fn config(login: &str, container_user: &str, server: Server<'_>) -> String {
     let Server { host, port } = server;
     format!(
         "\
-# sshbox: into {login}'s box with forwarding, agent, X11 and editors: ssh {login}-box
+# sshbox: into {login}'s box with X11 and unix sockets too: ssh {login}-box
 # If your key is not one that ssh tries by itself, name it here and for {host}: IdentityFile
 Host {login}-box
     User {container_user}
@@ -192,8 +192,8 @@ mod tests {
         Ports (-L, -R, -D, -W) are forwarded as by any SSH server; they start and end in your box.
         Editors such as VS Code, JetBrains Gateway and Zed need no more than host, port and name.
 
-        Your agent (-A) is forwarded too, unless your admin or the web app does not allow it. Then
-        SSH_AUTH_SOCK is not set in your box.
+        Your agent (-A) is forwarded too. If SSH_AUTH_SOCK is not set in your box, your admin or the
+        web app does not allow it.
 
         X11 (-X) and unix sockets need an SSH server inside your box. Once, on your own machine:
 
@@ -207,7 +207,7 @@ mod tests {
         ");
         assert!(help("alice", SERVER, false).contains("(-L, -R, -D, -W) are not forwarded: your admin"));
         assert_snapshot!(config("alice", "user", SERVER), @"
-        # sshbox: into alice's box with forwarding, agent, X11 and editors: ssh alice-box
+        # sshbox: into alice's box with X11 and unix sockets too: ssh alice-box
         # If your key is not one that ssh tries by itself, name it here and for box.example.org: IdentityFile
         Host alice-box
             User user

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub fn welcome_text(login: &str, cores: &str, memory: &str, tasks: u64, idle: Option<Duration>) -> String {
     let end = idle.map_or_else(
         || "It is not stopped for being idle.".to_owned(),
-        |idle| format!("It stops {} after the last session.", short_duration(idle)),
+        |idle| format!("It stops {} after the last session or connection.", short_duration(idle)),
     );
     format!(
         "\
@@ -84,7 +84,7 @@ mod tests {
         assert_snapshot!(welcome_text("alice", "2 cores", "8.0 GiB", 512, Some(Duration::from_secs(1800))), @"
         This is the box of alice, a container of its own. Files in the home stay, others do not.
         It may use 2 cores, 8.0 GiB of memory and 512 tasks (processes and threads).
-        It stops 30m after the last session. More, typed on your own machine: ssh ... @help
+        It stops 30m after the last session or connection. More, typed on your own machine: ssh ... @help
         ");
         assert!(
             welcome_text("alice", "2 cores", "8.0 GiB", 512, None)
