@@ -91,8 +91,12 @@ pub(crate) fn open(login: &Login, fingerprint: Option<String>) -> Result<Vec<Ipv
     let runtime_dir = UserRuntimeDir::of(Path::new(RUN), login);
     let forward = Rules::of(runtime_dir.login_answer().as_ref()).forward;
     let connection = Connection { login, runtime_dir: &runtime_dir, place: PLACE.get() };
-    connection.record(fingerprint);
-    connection.enter_network(forward)
+    let recorded = connection.record(fingerprint);
+    if let Err(error) = &recorded {
+        report(login, &format!("cannot record the connection: {error}"));
+    }
+    // What cannot be closed when its key is removed does not forward either.
+    connection.enter_network(forward.filter(|_| recorded.is_ok()))
 }
 
 struct Connection<'a> {
@@ -104,14 +108,16 @@ struct Connection<'a> {
 
 impl Connection<'_> {
     /// Records process and key, so that the connection is closed when the key or the user is removed.
-    fn record(&self, fingerprint: Option<String>) {
-        let Some(place) = self.place else { return };
+    fn record(&self, fingerprint: Option<String>) -> io::Result<()> {
+        let place = self.place()?;
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
-        let Some(began) = Stat::of(pid).and_then(|stat| stat.start()) else { return };
+        let began = Stat::of(pid).and_then(|stat| stat.start()).ok_or(io::ErrorKind::NotFound)?;
         let record = ConnectionRecord { pid, began, fingerprint };
-        if let Err(error) = self.runtime_dir.write_connection_record(place.slot, &record) {
-            report(self.login, &format!("cannot record the connection: {error}"));
-        }
+        self.runtime_dir.write_connection_record(place.slot, &record)
+    }
+
+    fn place(&self) -> io::Result<&Place> {
+        self.place.ok_or_else(|| io::Error::other("the connection is not counted"))
     }
 
     /// `forward` is the longest time to wait for the box; `None` if the connection forwards nothing.
@@ -141,7 +147,7 @@ impl Connection<'_> {
 
     /// Keeps the reaper from stopping the box until the connection ends. Waits while the box is being stopped.
     fn keep_box(&self, patience: Duration) -> io::Result<()> {
-        let place = self.place.ok_or_else(|| io::Error::other("the connection is not counted"))?;
+        let place = self.place()?;
         place.lock.share(patience)?;
         let _ = place.lock.record_presence(clock::boottime());
         Ok(())
