@@ -3,6 +3,7 @@
 use crate::harness::{Changed, Running, STATE, User, private_world, run, signal, text, until, world};
 use nix::sys::signal::Signal;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -140,9 +141,12 @@ fn a7_no_other_login_reaches_the_sockets_of_sshd() {
     assert_eq!(text(&owner.stdout), format!("{} 700\n", user.uid()));
     let connects = |uid: u32| {
         let connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
-        there(uid, &["python3", "-c", connect, path.to_str().unwrap()]).status.success()
+        let output = there(uid, &["/usr/bin/python3", "-c", connect, path.to_str().unwrap()]);
+        (output.status.success(), text(&output.stderr))
     };
-    assert_eq!((connects(user.uid()), connects(other.uid())), (true, false));
+    let (own, others) = (connects(user.uid()), connects(other.uid()));
+    assert!(own.0, "{own:?}");
+    assert!(!others.0 && others.1.contains("Permission denied"), "{others:?}");
     session.kill();
 }
 
@@ -175,6 +179,15 @@ fn an_agent_that_does_not_answer_keeps_nobody_waiting() {
     let socket = format!("{STATE}/silent-agent");
     let listener = UnixListener::bind(&socket).unwrap();
     thread::spawn(move || {
+        // The client itself asks first, when it logs in.
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        while client.read(&mut request).is_ok_and(|length| length > 0) {
+            // No identities; a failure for anything else.
+            let lists = request[4] == 11;
+            let reply: &[u8] = if lists { &[0, 0, 0, 5, 12, 0, 0, 0, 0] } else { &[0, 0, 0, 1, 5] };
+            client.write_all(reply).unwrap();
+        }
         let mut open = Vec::new();
         while let Ok((stream, _)) = listener.accept() {
             open.push(stream);

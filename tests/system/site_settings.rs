@@ -234,7 +234,7 @@ fn sessions_begin_in_the_directory_of_the_site_or_in_the_home() {
         assert_eq!(user.says("pwd"), "/home/user\n", "{missing:?}");
     }
     let mut terminal = user.ssh().terminal(24, 100, &[]);
-    terminal.shows(r"this box has no directory a\x1b[31m\x0ab, where");
+    terminal.shows(r"this box has no directory a\x1b[31m\x0ab, which your site");
     terminal.kill();
     site.answers(&json!({"directory": 7, "env": "x"}));
     assert_eq!(parse(&user.ssh().run(PRINT_ENVIRONMENT).stdout)["HOME"], "/home/user");
