@@ -231,7 +231,7 @@ fn a_background_job_that_reads_is_stopped() {
     let mut terminal = shell();
     terminal.types("cat &\n");
     terminal.shows("prompt: ");
-    terminal.types("sleep 0.5\n");
+    terminal.types("until jobs -s | grep .; do sleep 0.1; done\n");
     terminal.shows("Stopped");
     terminal.types("fg\n");
     terminal.shows("fg\r\ncat\r\n");

@@ -236,6 +236,8 @@ fn a13_rules_hold_for_boxes_with_ipv6() {
     let _gone = Undo(|| {
         run("docker", &["rm", "-f", &user.container(), &other.container()]);
         run("docker", &["network", "rm", "sshbox0"]);
+        // Makes it again, and the box that other tests expect.
+        alice().says("true");
     });
     let mut server = other.ssh().begin(&["echo began; exec python3 -m http.server 8099 --bind ::"]);
     server.line();

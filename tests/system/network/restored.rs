@@ -13,6 +13,15 @@ fn apply() -> String {
     run("sshbox", &["network", "apply"]).lines().next().unwrap().to_owned()
 }
 
+/// Ends the engine and starts it again, which brings back its own rules, when this is dropped.
+fn restarts_engine(end: &'static str) -> Undo<impl Fn()> {
+    Undo(move || {
+        run("tests/system/engine", &[end]);
+        run("tests/system/engine", &["start"]);
+        until("the engine answers", || Command::new("docker").arg("info").output().unwrap().status.success());
+    })
+}
+
 /// Whether a box reaches sshd on the host.
 fn reaches_host(user: &User) -> bool {
     let gateway = "{{range .IPAM.Config}}{{.Gateway}} {{end}}";
@@ -64,13 +73,12 @@ fn a13_rules_that_are_removed_or_changed_are_noticed_and_loaded_again() {
     let entries = journal();
     assert!(entries.contains("network rules restored reason=\"missing\""), "{entries}");
     // The service without systemd, like the timer, does it by itself.
+    let engine = restarts_engine("stop");
     run("nft", &["flush", "ruleset"]);
     drop(alone);
     until("the rules are back", || show()["state"] == "loaded");
-    // The flush also removed the engine's rules; they come back when it starts.
-    run("tests/system/engine", &["stop"]);
-    run("tests/system/engine", &["start"]);
-    until("the engine answers", || Command::new("docker").arg("info").output().unwrap().status.success());
+    // The flush also removed the engine's rules.
+    drop(engine);
     assert!(!reaches_host(&user));
 }
 
@@ -79,13 +87,12 @@ fn a13_other_firewalls_and_the_engine_do_not_touch_the_rules() {
     let _world = world_alone();
     let user = alice();
     assert_eq!(apply(), "the rules are loaded");
+    let engine = restarts_engine("kill");
     // What ufw and firewalld do with iptables when they are reloaded.
     run("sh", &["-c", "iptables -F && iptables -X 2>/dev/null; iptables -t nat -F; ip6tables -F; true"]);
     assert_eq!(show()["state"], "loaded");
     assert!(!reaches_host(&user));
-    run("tests/system/engine", &["kill"]);
-    run("tests/system/engine", &["start"]);
-    until("the engine answers", || Command::new("docker").arg("info").output().unwrap().status.success());
+    drop(engine);
     assert_eq!(show()["state"], "loaded");
     assert!(!reaches_host(&user));
     assert_eq!(apply(), "the rules are loaded");
