@@ -214,6 +214,29 @@ fn every_file_says_what_it_is_for_and_is_short() {
     }
 }
 
+/// While sshd refuses its configuration, it keeps its limits, so the rules for packets must stay as they are too.
+#[test]
+fn what_sshd_is_told_about_proxies_changes_only_after_the_check_of_its_configuration() {
+    let positions = |text: &str, what: &str| text.match_indices(what).map(|(at, _)| at).collect::<Vec<_>>();
+    for (file, begins) in [
+        ("systemd/sshbox-sshd.service", ["ExecStartPre=", "ExecReload="]),
+        ("packaging/demo/without-systemd", ["\nlisten() {", "\nreload() {"]),
+    ] {
+        let text = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+        let (checks, applies) = (
+            positions(&text, "/usr/lib/sshbox/sshbox-sshd-check\n"),
+            positions(&text, "sshbox proxies apply"),
+        );
+        for (number, begin) in begins.iter().enumerate() {
+            assert!(
+                text.find(begin).unwrap() < checks[number] && checks[number] < applies[number],
+                "{file}: {begin}"
+            );
+        }
+        assert_eq!((checks.len(), applies.len()), (2, 2), "{file}");
+    }
+}
+
 #[test]
 fn mains_are_three_lines() {
     for entry in fs::read_dir(Path::new(ROOT).join("src/bin")).unwrap() {

@@ -6,16 +6,14 @@ use super::tool;
 use super::{load_config, names, network};
 use clap::{Args, Subcommand};
 use host::config::Config;
-use host::sshd_limits::{bearable_rate, settings};
+use host::sshd_limits::{max_attack_rate, settings};
 use session::atomic;
 use session::deadlines::HOST_PROGRAM;
 use session::exit::{ExitStatus, Failure};
 use session::presence::RUN;
 use session::proxies::Proxies;
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -37,17 +35,20 @@ enum Action {
     },
 }
 
-/// What sshd reads first, by `Include` in its configuration.
-const SETTINGS: &str = "sshd_proxies.conf";
+/// What sshd reads first, by `Include` in its configuration: a file in the runtime directory.
+pub const SETTINGS: &str = "sshd_proxies.conf";
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, config: &Path) -> Result<ExitCode, Failure> {
-    let config = load_config(config)?;
     match arguments.action {
-        Action::Apply => apply(&config),
-        Action::Contain { address } => {
-            Ok(if configured(&config).contain(address) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+        Action::Apply => apply(&load_config(config)?),
+        // Those that sshd was told, as for the journal and the rules. With a typo in the configuration, fail2ban would
+        // get no answer and ban the proxy.
+        Action::Contain { address } => Ok(if Proxies::read(Path::new(RUN)).contain(address) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }),
     }
 }
 
@@ -66,11 +67,8 @@ fn apply(config: &Config) -> Result<ExitCode, Failure> {
     let before = Proxies::read(run);
     if config.listen.trusted_proxies.is_empty() {
         // First sshd's own limit is back, then the rules that stood in for it go.
-        if let Err(error) = fs::remove_file(run.join(SETTINGS))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(failed(format!("cannot remove {RUN}/{SETTINGS}: {error}")));
-        }
+        atomic::remove(&run.join(SETTINGS))
+            .map_err(|error| failed(format!("cannot remove {RUN}/{SETTINGS}: {error}")))?;
         write(&Proxies::default())?;
         if before != Proxies::default() {
             network::load(config)?;
@@ -78,7 +76,12 @@ fn apply(config: &Config) -> Result<ExitCode, Failure> {
         return output::print("no address is trusted\n");
     }
     let sshd = effective().map_err(failed)?;
-    let proxies = Proxies { ports: ports(&sshd), ..configured(config) };
+    // Without its ports, the rules could not limit what sshd no longer limits.
+    let ports = ports(&sshd).map_err(|cause| {
+        let advice = format!("check Port and ListenAddress in {}; nothing has changed", names::SSHD_CONFIG);
+        Failure { cause, ..Failure::new(ExitStatus::Unavailable, advice) }
+    })?;
+    let proxies = Proxies { ports, ..configured(config) };
     write(&proxies)?;
     // Before sshd loses its limit for an address. Without the rules it keeps it.
     network::load(config)?;
@@ -89,11 +92,17 @@ fn apply(config: &Config) -> Result<ExitCode, Failure> {
     atomic::directory(run)
         .and_then(replace)
         .map_err(|error| failed(format!("cannot write {RUN}/{SETTINGS}: {error}")))?;
+    // The checks of sshd's unit have already run, and sshd ends if it reads a file that it refuses.
+    if let Err(error) = effective() {
+        // A failure to remove it is rarer still, and sshd's error says more.
+        let _ = atomic::remove(&run.join(SETTINGS));
+        return Err(failed(format!("sshd refuses {RUN}/{SETTINGS}, so it was removed: {error}")));
+    }
     let trusted: Vec<_> = config.listen.trusted_proxies.iter().map(ToString::to_string).collect();
     output::print(&format!(
         "trusted: {}\nup to {} connections a second that never log in leave room for users\n",
         trusted.join(" "),
-        bearable_rate(memory)
+        max_attack_rate(memory)
     ))
 }
 
@@ -105,12 +114,26 @@ fn effective() -> Result<String, String> {
     if ended.succeeded() { Ok(ended.out) } else { Err(ended.last_words()) }
 }
 
-/// The ports at which sshd listens.
-fn ports(settings: &str) -> Vec<u16> {
+/// The ports at which sshd listens. Fails if it cannot tell all of them.
+fn ports(settings: &str) -> Result<Vec<u16>, String> {
     let addresses = settings.lines().filter_map(|line| line.strip_prefix("listenaddress "));
-    let ports =
-        addresses.filter_map(|address| address.trim().parse().ok().map(|found: SocketAddr| found.port()));
-    ports.collect::<BTreeSet<_>>().into_iter().collect()
+    let found = addresses.map(|address| {
+        port(address)
+            .ok_or_else(|| format!("sshd -T prints an address without a port: listenaddress {address}"))
+    });
+    let found = found.collect::<Result<BTreeSet<_>, _>>()?;
+    if found.is_empty() {
+        return Err("sshd -T prints no address at which sshd listens".to_owned());
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The port of such an address: `0.0.0.0:2200`, `[fe80::1%eth0]:2200`, `0.0.0.0:2200 rdomain x`.
+fn port(address: &str) -> Option<u16> {
+    let (host, port) = address.split_whitespace().next()?.rsplit_once(':')?;
+    // Otherwise what follows the last colon is a part of the address.
+    let is_whole = host.ends_with(']') || !host.contains(':');
+    port.parse().ok().filter(|port| is_whole && *port != 0)
 }
 
 /// The memory of this host, in bytes.
@@ -127,8 +150,22 @@ mod tests {
     fn the_ports_of_sshd_are_those_of_its_addresses() {
         let listens =
             "port 2200\nlistenaddress [::]:2200\nlistenaddress 0.0.0.0:2200\nlistenaddress 192.0.2.7:22\n";
-        assert_eq!(ports(listens), [22, 2200]);
-        assert_eq!(ports("port 2200\n"), [0; 0]);
+        assert_eq!(ports(listens).unwrap(), [22, 2200]);
+        let link_local_and_rdomain =
+            "listenaddress [fe80::1%eth0]:2201\nlistenaddress 0.0.0.0:2202 rdomain x\n";
+        assert_eq!(ports(link_local_and_rdomain).unwrap(), [2201, 2202]);
         assert!(memory() > 1 << 20);
+    }
+
+    #[test]
+    fn without_all_ports_of_sshd_there_are_none() {
+        assert!(ports("port 2200\n").unwrap_err().contains("no address"));
+        for address in
+            ["192.0.2.7", "[::1]", "::1", "192.0.2.7:", "192.0.2.7:ssh", "192.0.2.7:70000", "[::]:0", ""]
+        {
+            let listens = format!("listenaddress 0.0.0.0:2200\nlistenaddress {address}\n");
+            let refused = ports(&listens).unwrap_err();
+            assert!(refused.ends_with(&format!("listenaddress {address}")), "{refused}");
+        }
     }
 }

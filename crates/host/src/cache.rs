@@ -204,12 +204,8 @@ impl Cache {
     /// # Errors
     /// As the file system reports. A user who had no record is no error.
     pub fn remove(&self, login: &Login) -> io::Result<()> {
-        let remove_file = |path| match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
-        let fallback_removed = remove_file(self.fallback_path(login));
-        remove_file(self.path(login)).and(fallback_removed)
+        let fallback_removed = atomic::remove(&self.fallback_path(login));
+        atomic::remove(&self.path(login)).and(fallback_removed)
     }
 
     /// The outcome of this user's last lookup that found no account, and the time of its request on the

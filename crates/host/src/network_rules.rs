@@ -181,6 +181,7 @@ fn sshd_rules(proxies: &Proxies) -> String {
     }}
     chain sshd {{
         type filter hook input priority filter - 9; policy accept;
+        meta l4proto != tcp accept
         tcp dport != {{ {ports} }} accept
         ct state != new accept
 {trusted}        update @sources4 {{ ip saddr {limit} }} counter drop

@@ -30,7 +30,7 @@ pub fn startups(memory: u64) -> u64 {
 
 /// How many new connections in a second never log in and still leave a fifth of the places to users.
 #[must_use]
-pub fn bearable_rate(memory: u64) -> u64 {
+pub fn max_attack_rate(memory: u64) -> u64 {
     startups(memory) * 4 / 5 / GRACE
 }
 
@@ -66,7 +66,10 @@ mod tests {
             (startups(GIB), startups(4 * GIB), startups(8 * GIB), startups(64 * GIB)),
             (300, 327, 655, 1200)
         );
-        assert_eq!((bearable_rate(4 * GIB), bearable_rate(8 * GIB), bearable_rate(64 * GIB)), (13, 26, 48));
+        assert_eq!(
+            (max_attack_rate(4 * GIB), max_attack_rate(8 * GIB), max_attack_rate(64 * GIB)),
+            (13, 26, 48)
+        );
     }
 
     #[test]

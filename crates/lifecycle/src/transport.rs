@@ -6,6 +6,7 @@
 //! Any process of the container can connect to `boot.sock`, but only its init gets the socket. While
 //! `state.lock` is held, messages of other processes are not received, and their connections not closed.
 
+use session::atomic;
 use session::deadlines::{INIT_ANSWER, READY};
 use session::presence::UserRuntimeDir;
 use session::times::later;
@@ -118,10 +119,7 @@ impl Drop for BoxSockets<'_> {
 }
 
 fn listen(path: &Path) -> io::Result<Socket> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    atomic::remove(path)?;
     Socket::listen(path)
 }
 

@@ -5,7 +5,7 @@
 use crate::deadlines::WRITER;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -114,6 +114,17 @@ fn write(file: &mut File, content: &[u8], mode: u32, owner: Option<(u32, u32)>) 
     file.sync_all()
 }
 
+/// Removes a file, if it is there. Flushes nothing.
+///
+/// # Errors
+/// The I/O error. A missing file is none.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Flushes the entries of a directory to the disk.
 ///
 /// # Errors
@@ -160,7 +171,6 @@ fn owner_if_named(dir: impl AsFd, name: &str, file: &File) -> io::Result<Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
     fn replace_in(dir: &Path, content: &[u8]) -> io::Result<()> {
@@ -217,6 +227,19 @@ mod tests {
         create(directory(dir.path()).unwrap(), "note", b"other", 0o600).unwrap();
         assert_eq!(fs::read(&note).unwrap(), b"whole");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_removed_if_it_is_there_and_only_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = dir.path().join("note");
+        fs::write(&note, "x").unwrap();
+        remove(&note).unwrap();
+        assert!(!note.exists());
+        remove(&note).unwrap();
+        remove(&dir.path().join("nowhere/note")).unwrap();
+        remove(dir.path()).unwrap_err();
+        assert!(dir.path().exists());
     }
 
     #[test]

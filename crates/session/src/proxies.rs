@@ -4,7 +4,7 @@
 
 use crate::atomic;
 use std::fmt::{self, Write as _};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::Path;
@@ -66,10 +66,7 @@ impl Proxies {
     /// The I/O error.
     pub fn write(&self, run: &Path) -> io::Result<()> {
         if self.subnets.is_empty() {
-            return match fs::remove_file(run.join(FILE)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            return atomic::remove(&run.join(FILE));
         }
         atomic::replace(atomic::directory(run)?, FILE, self.to_string().as_bytes(), 0o644, None)
     }
@@ -111,6 +108,7 @@ impl fmt::Display for Proxies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn two() -> Proxies {
         let subnets = vec![("10.0.0.0".parse().unwrap(), 8), ("2001:db8::1".parse().unwrap(), 128)];

@@ -4,8 +4,8 @@
 use super::report::{CheckResult, fail, ok, warn};
 use super::ssh::{SSHD_CONFIG, values};
 use super::{Checked, Doctor};
-use crate::proxies::{configured, memory};
-use host::sshd_limits::bearable_rate;
+use crate::proxies::{SETTINGS, configured, memory};
+use host::sshd_limits::max_attack_rate;
 use session::presence::RUN;
 use session::proxies::Proxies;
 use std::fs;
@@ -19,6 +19,8 @@ struct Found<'a> {
     configured: Proxies,
     /// Those that the running sshd and the rules were told.
     applied: Proxies,
+    /// Whether the file with the limits of sshd behind a proxy is there.
+    has_settings: bool,
     /// The output of `sshd -T`.
     settings: &'a str,
     /// Files with a jail of sshbox that may ban a proxy.
@@ -31,6 +33,7 @@ pub fn proxies(doctor: &Doctor) -> Checked {
     let found = Found {
         configured: configured(doctor.config()?),
         applied: Proxies::read(Path::new(RUN)),
+        has_settings: Path::new(RUN).join(SETTINGS).exists(),
         settings: doctor.settings()?,
         jails: jails_that_ban(Path::new(JAILS)),
         memory: memory(),
@@ -42,17 +45,23 @@ fn judge(found: &Found<'_>) -> CheckResult {
     if found.configured.subnets != found.applied.subnets {
         return fail(
             "listen.trusted_proxies has changed since sshd read its configuration",
-            "systemctl reload sshbox-sshd",
+            "systemctl reload sshbox-sshd; if this does not help, sshbox proxies apply says why",
         );
     }
     if found.configured.subnets.is_empty() {
         return ok("no address is trusted: each has the limits of one client");
     }
+    if !found.has_settings {
+        return fail(
+            "sshd keeps its limit for each address, because its limits behind a proxy could not be written",
+            "run sshbox proxies apply, which says why; then systemctl reload sshbox-sshd",
+        );
+    }
     if values(found.settings, "persourcemaxstartups") != ["none"] {
         return fail(
             "sshd limits each proxy as if it were one client, so a crowd behind it is refused",
             format!(
-                "put the line Include {RUN}/sshd_proxies.conf before all others in {SSHD_CONFIG} and after \
+                "put the line Include {RUN}/{SETTINGS} before all others in {SSHD_CONFIG} and after \
                  PerSourceMaxStartups, then systemctl reload sshbox-sshd"
             ),
         );
@@ -72,7 +81,7 @@ fn judge(found: &Found<'_>) -> CheckResult {
     ok(format!(
         "{} trusted; up to {} connections a second that never log in leave room for users",
         found.configured.subnets.len(),
-        bearable_rate(found.memory)
+        max_attack_rate(found.memory)
     ))
 }
 
@@ -94,19 +103,25 @@ mod tests {
     use super::super::report::CheckState;
     use super::*;
 
+    /// The settings of sshd while those behind a proxy are not written.
+    const NOT_WRITTEN: &str = "persourcemaxstartups 99\n";
+
     #[test]
     fn each_part_that_does_not_know_the_proxies_is_named() {
         let one = || Proxies { subnets: vec![("127.0.0.1".parse().unwrap(), 32)], ports: Vec::new() };
         let applied = Proxies { ports: vec![2200], ..one() };
         let judged = |configured, applied: &Proxies, settings, jails: &[&str]| {
             let jails = jails.iter().map(|jail| (*jail).to_owned()).collect();
-            judge(&Found { configured, applied: applied.clone(), settings, jails, memory: 8 << 30 })
+            let has_settings = settings != NOT_WRITTEN;
+            let applied = applied.clone();
+            judge(&Found { configured, applied, has_settings, settings, jails, memory: 8 << 30 })
         };
         let set = "persourcemaxstartups none\nsetenv SSHBOX_HOST=box.example.org\n";
         for (result, state, says) in [
             (judged(Proxies::default(), &Proxies::default(), "", &["a"]), CheckState::Ok, "no address"),
             (judged(Proxies::default(), &applied, set, &[]), CheckState::Fail, "has changed"),
             (judged(one(), &Proxies::default(), set, &[]), CheckState::Fail, "has changed"),
+            (judged(one(), &applied, NOT_WRITTEN, &[]), CheckState::Fail, "could not be written"),
             (judged(one(), &applied, "persourcemaxstartups 100\n", &[]), CheckState::Fail, "refused"),
             (judged(one(), &applied, set, &["/etc/x"]), CheckState::Warn, "/etc/x"),
             (judged(one(), &applied, "persourcemaxstartups none\n", &[]), CheckState::Warn, "@help"),

@@ -64,10 +64,7 @@ impl LoadedRules {
     /// # Errors
     /// The I/O error. A missing file is no error.
     pub fn remove(run: &Path) -> io::Result<()> {
-        match fs::remove_file(run.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        atomic::remove(&run.join(FILE))
     }
 }
 

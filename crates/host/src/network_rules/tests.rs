@@ -101,6 +101,7 @@ fn a17_without_a_limit_of_sshd_the_rules_limit_each_address_that_is_not_trusted(
     let two = rules(&proxies(&[("10.0.0.0", 8), ("2001:db8::1", 128)], &[22, 2200]));
     insta::assert_snapshot!(chain(&two, "sshd"), @"
     type filter hook input priority filter - 9; policy accept;
+    meta l4proto != tcp accept
     tcp dport != { 22, 2200 } accept
     ct state != new accept
     ip saddr 10.0.0.0/8 accept

@@ -67,9 +67,8 @@ impl UserRuntimeDir {
         };
         write().map_err(|error| {
             // The note of another account must not count for this one.
-            let removed = fs::remove_file(&self.login_account_note);
-            let stale = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
-            AccountNoteError { error, stale: stale && self.login_account_note.exists() }
+            let stale = atomic::remove(&self.login_account_note).is_err() && self.login_account_note.exists();
+            AccountNoteError { error, stale }
         })
     }
 }

@@ -7,7 +7,7 @@
 use super::{AccountNoteError, CONNECTIONS_DEFAULT, UserRuntimeDir};
 use crate::atomic;
 use std::fmt::{self, Write as _};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -116,9 +116,8 @@ impl UserRuntimeDir {
         };
         write().map_err(|error| {
             // An old answer could refuse a new key, or accept one that was removed.
-            let removed = fs::remove_file(&path);
-            let stale = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
-            AccountNoteError { error, stale: stale && path.exists() }
+            let stale = atomic::remove(&path).is_err() && path.exists();
+            AccountNoteError { error, stale }
         })
     }
 
@@ -132,6 +131,7 @@ impl UserRuntimeDir {
 mod tests {
     use super::*;
     use crate::presence::tests::prepared;
+    use std::fs;
 
     fn accepted() -> LoginAnswer {
         LoginAnswer::Accepted {

@@ -7,7 +7,7 @@ use crate::atomic;
 use crate::procfs::Stat;
 use rustix::fs::{Mode, OFlags, StatFs, fstat, fstatfs, open};
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -152,10 +152,7 @@ impl UserRuntimeDir {
     /// # Errors
     /// The I/O error.
     pub fn remove_box_network(&self) -> io::Result<()> {
-        match fs::remove_file(self.host_dir.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        atomic::remove(&self.host_dir.join(FILE))
     }
 }
 
@@ -163,6 +160,7 @@ impl UserRuntimeDir {
 mod tests {
     use super::*;
     use crate::presence::tests::prepared;
+    use std::fs;
 
     /// A namespace that is always there: that of this process.
     const OWN: &str = "/proc/self/ns/net";

@@ -100,15 +100,15 @@ impl UserRuntimeDir {
     /// # Errors
     /// The I/O error. A path that does not exist is no error.
     pub fn remove(&self) -> io::Result<()> {
-        let or_absent = |result: io::Result<()>| match result {
+        let remove_directory = |path| match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        or_absent(fs::remove_file(&self.login_account_note))?;
-        or_absent(fs::remove_file(self.login_answer_file()))?;
+        atomic::remove(&self.login_account_note)?;
+        atomic::remove(&self.login_answer_file())?;
         self.remove_site_settings()?;
-        or_absent(fs::remove_dir_all(&self.host_dir))?;
-        or_absent(fs::remove_dir_all(&self.box_dir))
+        remove_directory(&self.host_dir)?;
+        remove_directory(&self.box_dir)
     }
 
     /// The directory that the container sees at `/run/sshbox`.
@@ -206,10 +206,7 @@ impl UserRuntimeDir {
         if is_limited {
             return atomic::replace(atomic::directory(&self.box_dir)?, name, b"", 0o644, None);
         }
-        match fs::remove_file(self.box_dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        atomic::remove(&self.box_dir.join(name))
     }
 
     /// Held by each open session.

@@ -52,17 +52,13 @@ impl UserRuntimeDir {
         };
         write().map_err(|error| {
             // It may belong to an earlier account of this name.
-            let removed = fs::remove_file(&path);
-            let stale = removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
-            AccountNoteError { error, stale: stale && path.exists() }
+            let stale = atomic::remove(&path).is_err() && path.exists();
+            AccountNoteError { error, stale }
         })
     }
 
     pub(super) fn remove_site_settings(&self) -> io::Result<()> {
-        match fs::remove_file(self.site_settings_file()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        atomic::remove(&self.site_settings_file())
     }
 
     fn site_settings_file(&self) -> PathBuf {
