@@ -73,11 +73,11 @@ def first_byte(subject, *command, options=()):
 class Master:
     """An open connection to a subject that sessions can share."""
 
-    def __init__(self, subject, folder, name="master"):
+    def __init__(self, subject, folder, name="master", options=()):
         self.subject = subject
         self.path = ["-o", f"ControlPath={folder}/{name}-{subject}"]
-        options = ["-o", "ControlMaster=yes", "-o", "ControlPersist=yes", "-N", "-f"]
-        ssh(subject, options=[*self.path, *options])
+        persistent = ["-o", "ControlMaster=yes", "-o", "ControlPersist=yes", "-N", "-f"]
+        ssh(subject, options=[*self.path, *persistent, *options])
 
     def close(self):
         # This fails if the connection was lost and commands opened connections of their own.

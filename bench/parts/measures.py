@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
-from parts import attacks, cost
+from parts import attacks, cost, forwards
 from parts.client import CONFIG, Crowd, Failed, Master, Terminal, first_byte, run, ssh, ssh_to
 from parts.engine import Engine
-from parts.subjects import AT_ONCE, Account, Boxes, box_of
+from parts.subjects import AT_ONCE, GATES, Account, Boxes, box_of
 
 STREAM = 1 << 30
 FILE = 256 << 20
@@ -37,7 +37,7 @@ class Measure(NamedTuple):
     """`once` measures a subject and returns a value for each of `results` (names and units). `held`
     opens what each subject keeps open during the measure. `boxes` boxes of other users and
     `sessions` idle sessions of each subject exist meanwhile. `whole` measures all in place of rounds, if
-    it is about sshbox alone; `created` is the number of boxes for it."""
+    it is about sshbox alone; `created` is the number of boxes for it. `without` names the subjects that cannot do it."""
 
     results: dict
     once: Callable
@@ -51,6 +51,7 @@ class Measure(NamedTuple):
     sessions: int = 0
     whole: Optional[Callable] = None
     created: int = 0
+    without: tuple = ()
 
 
 class Bench:
@@ -96,14 +97,15 @@ class Bench:
             results = measure.whole(self, measure, self.counts[name])
             signal.alarm(0)
             return results
-        held = dict.fromkeys(self.subjects)
+        subjects = [subject for subject in self.subjects if subject not in measure.without]
+        held = dict.fromkeys(subjects)
         if measure.held:
-            held = {subject: measure.held(self, subject) for subject in self.subjects}
-        for subject in self.subjects * measure.warm_up:
+            held = {subject: measure.held(self, subject) for subject in subjects}
+        for subject in subjects * measure.warm_up:
             self.once(measure, subject, held)
-        values = {subject: [] for subject in self.subjects}
+        values = {subject: [] for subject in subjects}
         for _ in range(self.counts[name]):
-            for subject in random.sample(self.subjects, len(self.subjects)):
+            for subject in random.sample(subjects, len(subjects)):
                 time.sleep(measure.rest)
                 values[subject].append(self.once(measure, subject, held))
         signal.alarm(TIMEOUT)
@@ -111,7 +113,7 @@ class Bench:
             resource.close()
         signal.alarm(0)
         return {
-            result: {subject: [one[at] for one in values[subject]] for subject in self.subjects}
+            result: {subject: [one[at] for one in values[subject]] for subject in subjects}
             for at, result in enumerate(measure.results)
         }
 
@@ -357,6 +359,13 @@ def speed(once, full, short, quick, **others):
     return Measure({"": "MB/s"}, once, full, short, quick, warm_up=1, **others)
 
 
+def forward(results, once, full, short, quick, **others):
+    # The gates forward to the host.
+    return Measure(
+        results, once, full, short, quick, held=forwards.Forward, without=GATES, **others
+    )
+
+
 def many(created, full, short, quick):
     results = {f"list_{created}": "ms", f"reap_{created}": "ms"}
     # Without the box that exists anyway.
@@ -386,6 +395,14 @@ MEASURES = {
     "session_pss_tty": Measure(
         {"": "KiB", "session_pss_tty_with_sshd": "KiB"}, session_pss_tty, 5, 3, 1, warm_up=0
     ),
+    "forward_download": forward({"": "MB/s"}, forwards.download, 20, 5, 1, warm_up=1),
+    "forward_first_byte": forward(
+        {"": "ms"}, forwards.first_byte, 1000, 300, 50, warm_up=20, rest=BETWEEN_KEYS
+    ),
+    "forward_100_at_once": forward(
+        {"forward_100_first_bytes": "ms", "": "ms"}, forwards.at_once, 20, 10, 2, warm_up=1
+    ),
+    "connection_pss": Measure({"": "KiB"}, forwards.connection_pss, 5, 3, 1, warm_up=1),
     "login_50_at_once": Measure({"": "ms"}, logins_at_once, 10, 3, 1, warm_up=0),
     "wake_10_at_once": Measure({"": "ms"}, wake_at_once, 10, 3, 1, held=TenBoxes, warm_up=0),
     "login_with_10_sessions": logins(30, 0, 2, sessions=10),

@@ -8,7 +8,8 @@ import time
 from parts.client import Failed, output_of, ssh
 from parts.engine import Engine
 
-SUBJECTS = ("plain", "sshbox", "container_sshd", "docker_exec", "python_gate")
+GATES = ("docker_exec", "python_gate")
+SUBJECTS = ("plain", "sshbox", "container_sshd", *GATES)
 # Number of users whose boxes wake at the same time; bench/inside creates their accounts.
 AT_ONCE = 10
 # Port of the first container's sshd; the others follow.
