@@ -132,16 +132,19 @@ fn a7_no_other_login_reaches_the_sockets_of_sshd() {
     let variable = environment.split(|byte| *byte == 0).find_map(|line| line.strip_prefix(b"SSH_AUTH_SOCK="));
     let path = PathBuf::from(text(variable.unwrap()));
     // sshd may have a /tmp of its own.
-    let there = |uid: u32, words: &[&str]| {
+    let there = |words: &[&str]| {
         let mut nsenter = Command::new("nsenter");
-        nsenter.args(["--target", &shell.to_string(), "--mount", "setpriv", "--reuid", &uid.to_string()]);
-        nsenter.args(["--regid", "65534", "--clear-groups"]).args(words).output().unwrap()
+        nsenter.args(["--target", &shell.to_string(), "--mount"]).args(words).output().unwrap()
     };
-    let owner = there(0, &["stat", "-c", "%u %a", path.parent().unwrap().to_str().unwrap()]);
+    let owner = there(&["stat", "-c", "%u %a", path.parent().unwrap().to_str().unwrap()]);
     assert_eq!(text(&owner.stdout), format!("{} 700\n", user.uid()));
+    // setpriv(1) would take the number for a login name.
+    let connect = "import os, socket, sys
+os.setgroups([]); os.setgid(65534); os.setuid(int(sys.argv[2]))
+socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
     let connects = |uid: u32| {
-        let connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
-        let output = there(uid, &["/usr/bin/python3", "-c", connect, path.to_str().unwrap()]);
+        let words = ["/usr/bin/python3", "-c", connect, path.to_str().unwrap(), &uid.to_string()];
+        let output = there(&words);
         (output.status.success(), text(&output.stderr))
     };
     let (own, others) = (connects(user.uid()), connects(other.uid()));
@@ -179,17 +182,21 @@ fn an_agent_that_does_not_answer_keeps_nobody_waiting() {
     let socket = format!("{STATE}/silent-agent");
     let listener = UnixListener::bind(&socket).unwrap();
     thread::spawn(move || {
-        // The client itself asks first, when it logs in.
-        let (mut client, _) = listener.accept().unwrap();
-        let mut request = [0; 4096];
-        while client.read(&mut request).is_ok_and(|length| length > 0) {
-            // No identities; a failure for anything else.
-            let lists = request[4] == 11;
-            let reply: &[u8] = if lists { &[0, 0, 0, 5, 12, 0, 0, 0, 0] } else { &[0, 0, 0, 1, 5] };
-            client.write_all(reply).unwrap();
-        }
+        // The client asks first, when it logs in, and tells the agent of each connection for which server it is. It
+        // waits for these answers, as with any server.
         let mut open = Vec::new();
-        while let Ok((stream, _)) = listener.accept() {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut request = [0; 4096];
+            let is_login = open.is_empty();
+            while stream.read(&mut request).is_ok_and(|length| length > 0) {
+                // No identities; a failure for anything else.
+                let lists = request[4] == 11;
+                let reply: &[u8] = if lists { &[0, 0, 0, 5, 12, 0, 0, 0, 0] } else { &[0, 0, 0, 1, 5] };
+                stream.write_all(reply).unwrap();
+                if !is_login {
+                    break;
+                }
+            }
             open.push(stream);
         }
     });
