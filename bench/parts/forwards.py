@@ -16,22 +16,22 @@ AT_ONCE = 100
 EACH = 1 << 20
 # Number of connections whose memory is measured together; the result is for one.
 CONNECTIONS = 20
-# The same Python in the box and on the host. The server sends as many zeros as each of its clients asks for. It ends
-# with its standard input.
+# The same Python in the box and on the host. The server sends as many zeros as each of its clients asks for. Its threads
+# exist before, so that their start does not count. It ends with its standard input.
 SERVER = f"""
-import socketserver, sys, threading
+import socket, sys, threading
 zeros = memoryview(bytes(1 << 18))
-class Zeros(socketserver.StreamRequestHandler):
-    def handle(self):
-        left = int(self.rfile.readline())
-        while left:
-            left -= self.request.send(zeros[:left])
-class Server(socketserver.ThreadingTCPServer):
-    request_queue_size = {AT_ONCE}
-    daemon_threads = True
-server = Server(("127.0.0.1", 0), Zeros)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-print(server.server_address[1], flush=True)
+listener = socket.create_server(("127.0.0.1", 0), backlog={AT_ONCE})
+def serve():
+    while True:
+        client, _ = listener.accept()
+        with client:
+            left = int(client.recv(32))
+            while left:
+                left -= client.send(zeros[:left])
+for _ in range({AT_ONCE}):
+    threading.Thread(target=serve, daemon=True).start()
+print(listener.getsockname()[1], flush=True)
 sys.stdin.read()
 """
 # The kernel drops what is received, so it fills this buffer with nothing.
