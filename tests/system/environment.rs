@@ -258,12 +258,12 @@ fn commands_and_variables_that_are_too_long_are_refused_with_the_limit() {
     refused(
         &["-F", &long],
         &["true"],
-        "the variables that your client sends are 205 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config",
+        "the variables that your client and your site send are 205 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config",
     );
     refused(
         &["-F", &long],
         &["@sshd"],
-        "the variables that your client sends are 205 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config",
+        "the variables that your client and your site send are 205 KB long, and at most 200 KB fit, command included; see SendEnv and SetEnv in your ssh_config",
     );
     // No sshd can execute a command of this length: sshbox prints the same error as plain sshd.
     let half = "x".repeat(75_000);

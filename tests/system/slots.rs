@@ -34,7 +34,7 @@ fn a17_a_session_beyond_the_limit_is_refused_and_special_commands_are_not() {
         assert!(error.starts_with("sshbox: you have 3 open sessions, the most you may have; close some, or end all with @restart (@status counts them) (ref "), "{error}");
     }
     let status = user.ssh_over(control).run("@status");
-    assert!(text(&status.stdout).contains("\nsessions   3 of 3\n"), "{status:?}");
+    assert!(text(&status.stdout).contains("\nsessions   3 of 3, "), "{status:?}");
     // The kernel frees the slot of a session that is killed.
     signal(shells(&user)[0], Signal::SIGKILL);
     until("a slot is free", || user.ssh_over(control).run("echo in").stdout == b"in\n");
