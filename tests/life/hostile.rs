@@ -5,6 +5,7 @@
 mod agent;
 mod end;
 mod flood;
+mod network;
 mod start;
 mod terminal;
 
@@ -129,6 +130,8 @@ impl HostileInit {
         let runtime_dir = UserRuntimeDir::of(Path::new(RUN), &login);
         runtime_dir.prepare().unwrap();
         runtime_dir.write_box_account(id).unwrap();
+        // Otherwise the connection would have the box started, whose init would listen in place of this one.
+        runtime_dir.write_box_network(&network::of_a_box()).unwrap();
         let path = runtime_dir.init_socket();
         let _ = fs::remove_file(&path);
         let listener = Socket::listen(&path).unwrap();
@@ -187,6 +190,8 @@ impl Drop for HostileInit {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.listening.take().unwrap().join();
+        let login = Login::parse(self.user.name.as_bytes()).unwrap();
+        let _ = UserRuntimeDir::of(Path::new(RUN), &login).remove_box_network();
         // Nothing listens on the socket now: the next login starts the box.
     }
 }

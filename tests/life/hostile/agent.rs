@@ -93,8 +93,6 @@ fn a10_a_hostile_socket_for_the_agent_does_not_touch_the_session() {
     // It closes each connection.
     thread::spawn(move || agent.incoming().for_each(drop));
     for ((name, behaviour), (user, id)) in BEHAVIOURS.into_iter().zip(&users) {
-        // While a box runs, sshd has nothing to ask sshbox-wake before the session.
-        user.says("true");
         let _hostile = HostileInit::new(user.clone(), id, behaviour);
         let mut client = user.ssh().args(&["-A"]).env("SSH_AUTH_SOCK", &socket).begin(&["true"]);
         let (mut largest, until) = (0, Instant::now() + STEP_LIMIT);
