@@ -39,7 +39,7 @@ fn f5_a_box_wakes_from_every_state() {
     let home = format!("-v {}:/home/user", user.home());
     let limits = "--cpus 2 --memory 8g --memory-swap 8589938688 --pids-limit 512 --cpu-shares 1024";
     let create = format!(
-        "docker create --name {} --user {uid}:{uid} {limits} {labels} {init} {home} --entrypoint /sbin/sshbox-init sshbox-user:latest",
+        "docker create --name {} --network sshbox0 --user {uid}:{uid} {limits} {labels} {init} {home} --entrypoint /sbin/sshbox-init sshbox-user:latest",
         user.container(),
         uid = user.box_uid()
     );
