@@ -76,6 +76,8 @@ fn django_replies() -> bool {
 fn f29_p6_a_hanging_django_delays_a_login_by_one_timeout() {
     let _world = world_alone();
     let user = alice();
+    // The login that is timed starts no box.
+    user.says("true");
     run("tests/system/web", &["freeze"]);
     let _back = Undo(|| drop(run("tests/system/web", &["thaw"])));
     let began = Instant::now();
