@@ -2,8 +2,7 @@
 //! not installed here: each test sends what the editor sends, as its log or its source publishes it.
 
 use crate::client::{Client, package_version, record};
-use crate::harness::{Running, until, world};
-use std::net::TcpListener;
+use crate::harness::{Running, free_port, until, world};
 use std::process::{Command, Stdio};
 
 /// A program in place of the editor's server: it listens on a port of its own choice, says which in its log, and
@@ -57,11 +56,6 @@ echo "5ec4cfce9118: start"
 echo "listeningOn==$listening=="
 echo "5ec4cfce9118: end"
 "#;
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// An open window of VS Code: its ssh, the SOCKS port, and the port of the server in the box.
 struct Window {

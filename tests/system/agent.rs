@@ -10,14 +10,17 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 /// An agent with the test key, on the user's machine. Dropping this ends it.
-struct Agent {
-    socket: String,
+pub struct Agent {
+    pub socket: String,
     _agent: Running,
 }
 
 impl Agent {
     fn new(user: &User) -> Self {
-        let socket = format!("{STATE}/agent-{}", user.name);
+        Self::at(format!("{STATE}/agent-{}", user.name))
+    }
+
+    pub fn at(socket: String) -> Self {
         let mut agent = Command::new("ssh-agent");
         agent.args(["-D", "-a", &socket]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let agent = Running::of(agent.spawn().unwrap());

@@ -8,13 +8,12 @@ mod sshd;
 mod test_login;
 mod web_app;
 
-use crate::harness::{Undo, run, text, to_the_end};
+use crate::harness::{SSHD_CONFIG, Undo, run, text, to_the_end};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 const TOKEN: &str = "/etc/sshbox/token";
 
 fn doctor(arguments: &[&str]) -> Command {

@@ -63,11 +63,6 @@ fn ask(port: u16, request: &str) -> String {
     crate::harness::text(&text)
 }
 
-/// A port that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// A server in the box that says "inside the box" to each client at this address.
 fn serve(user: &User, address: &str, port: u16) -> Running {
     let mut server = user.ssh().begin(&[&format!("exec {}", server(address, port))]);

@@ -21,9 +21,15 @@ pub use turns::{Alone, private_world, world, world_alone};
 
 pub const STATE: &str = "/run/sshbox-tests";
 pub const CONFIG: &str = "/etc/sshbox/sshbox.toml";
+pub const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
 /// Shows, in a box, the login name that it was made for.
 pub const WHOSE: &str = "cut -d: -f1 /run/sshbox/passwd";
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
 
 /// Runs a script of the world, or any command, and expects it to succeed.
 pub fn run(program: &str, arguments: &[&str]) -> String {

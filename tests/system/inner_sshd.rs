@@ -5,10 +5,10 @@ mod connection;
 mod forwarding;
 mod host_key;
 
-use crate::harness::{Running, STATE, User, text, until};
+use crate::harness::{Running, STATE, User, text};
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 
 /// The user's own machine, on which `ssh NAME-box` works.
@@ -74,11 +74,6 @@ impl Machine {
     }
 }
 
-/// A port that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Keeps a connection open.
 const STAY: &str = "echo up; exec cat";
 
@@ -95,24 +90,4 @@ fn get(port: u16, path: &str) -> String {
     // A forwarding without a target closes or resets the connection.
     let _ = stream.read_to_string(&mut answer);
     answer
-}
-
-/// An agent with the test key. Dropping this ends it.
-struct Agent {
-    socket: String,
-    _agent: Running,
-}
-
-impl Agent {
-    fn new(folder: &str) -> Self {
-        let socket = format!("{folder}/agent");
-        let mut agent = Command::new("ssh-agent");
-        agent.args(["-D", "-a", &socket]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let agent = Running::of(agent.spawn().unwrap());
-        until("the agent listens", || fs::exists(&socket).unwrap());
-        let mut add = Command::new("ssh-add");
-        add.args(["-q", &format!("{STATE}/key")]).env("SSH_AUTH_SOCK", &socket).stdin(Stdio::null());
-        assert!(add.status().unwrap().success());
-        Self { socket, _agent: agent }
-    }
 }

@@ -1,7 +1,9 @@
 //! Follows the pages in `docs/src` for sites literally: each command, line of code and setting comes from the page, so
 //! that page and test cannot diverge. Each test ends with logins.
 
-use crate::harness::{CONFIG, STATE, User, WHOSE, begun, journal, reap, run, text, until, world_alone};
+use crate::harness::{
+    CONFIG, SSHD_CONFIG, STATE, User, WHOSE, begun, journal, reap, run, text, until, world_alone,
+};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +14,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const CONNECT: &str = "docs/src/connect-your-django-site.md";
 const MIGRATE: &str = "docs/src/migrate-from-a-paramiko-gateway.md";
 const TOKEN: &str = "/etc/sshbox/token";
-const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
 /// What the pages expect of the reader's machine: sudo, systemd, and an ssh that knows the user's key. It accepts the
 /// key of an unknown host, and no other key of a known host.

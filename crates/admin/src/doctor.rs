@@ -253,8 +253,7 @@ impl Doctor {
     /// The settings of sshbox's sshd as `sshd -T` prints them.
     fn settings(&self) -> Result<&str, CheckResult> {
         let settings = self.settings.get_or_init(|| {
-            let mut command = Command::new(ssh::SSHD);
-            match self.tool(command.args(["-T", "-f", ssh::SSHD_CONFIG]), "", HOST_PROGRAM) {
+            match self.tool(&mut crate::names::print_settings(), "", HOST_PROGRAM) {
                 Ok(ended) if ended.succeeded() => Ok(ended.out),
                 Ok(ended) => Err(ended.last_words()),
                 Err(error) => Err(error.to_string()),

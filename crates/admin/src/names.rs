@@ -17,6 +17,13 @@ pub const SSHD: &str = "/usr/sbin/sshd";
 /// The configuration file of sshbox's sshd; its path tells this sshd from others in `/proc`.
 pub const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
+/// The command that prints the settings of sshbox's sshd.
+pub fn print_settings() -> Command {
+    let mut command = Command::new(SSHD);
+    command.args(["-T", "-f", SSHD_CONFIG]);
+    command
+}
+
 /// How much of a process title is read, in bytes.
 const TITLE_MAX: u64 = 4096;
 

@@ -15,7 +15,7 @@ use session::proxies::Proxies;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 /// Trust the addresses of proxies, from which the connections of many users come
 #[derive(Debug, Args)]
@@ -108,9 +108,8 @@ fn apply(config: &Config) -> Result<ExitCode, Failure> {
 
 /// The settings of sshbox's sshd, as `sshd -T` prints them.
 fn effective() -> Result<String, String> {
-    let mut command = Command::new(names::SSHD);
-    command.args(["-T", "-f", names::SSHD_CONFIG]);
-    let ended = tool::run(&mut command, "", HOST_PROGRAM, None).map_err(|error| error.to_string())?;
+    let ended = tool::run(&mut names::print_settings(), "", HOST_PROGRAM, None);
+    let ended = ended.map_err(|error| error.to_string())?;
     if ended.succeeded() { Ok(ended.out) } else { Err(ended.last_words()) }
 }
 

@@ -1,16 +1,14 @@
 //! Connections that forward while all around the box changes: none of them reaches the host.
 
 use super::walls::{addresses_of_the_host, hostile_sshd};
-use super::{Canary, INSIDE, ask, free_port, server, through};
-use crate::harness::{Undo, User, run, text, until, world_alone};
+use super::{Canary, INSIDE, ask, server, through};
+use crate::harness::{SSHD_CONFIG, Undo, User, free_port, run, text, until, world_alone};
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-
-const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
 /// Connections at a time.
 const AT_ONCE: usize = 6;

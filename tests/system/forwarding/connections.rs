@@ -1,8 +1,9 @@
 //! Connections are counted, keep the box running, and are closed when their user or key is removed.
 
-use super::{INSIDE, free_port, read_from, serve, through};
+use super::{INSIDE, read_from, serve, through};
 use crate::harness::{
-    Changed, Running, STATE, User, journal, manage, private_world, reap, run, text, until, world, world_alone,
+    Changed, Running, STATE, User, free_port, journal, manage, private_world, reap, run, text, until, world,
+    world_alone,
 };
 use crate::site_settings::Site;
 use serde_json::json;

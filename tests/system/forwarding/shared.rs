@@ -1,8 +1,8 @@
 //! The network of a box is shared by the sshd of its connections. What is in the box cannot harm them, and learns nothing
 //! there.
 
-use super::{INSIDE, free_port, read_from, serve};
-use crate::harness::{User, until, world};
+use super::{INSIDE, read_from, serve};
+use crate::harness::{User, free_port, until, world};
 
 /// Asks the kernel to destroy every socket that it lists, as `ss -K` does, with `sock_diag(7)`. Prints whether there
 /// are any, and the errors.

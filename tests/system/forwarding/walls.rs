@@ -1,13 +1,12 @@
 //! No connection is in the network of the host, whatever the state of its box and the configuration of sshd.
 
-use super::{Canary, INSIDE, free_port, serve, through};
+use super::{Canary, INSIDE, serve, through};
 use crate::harness::{
-    Changed, Undo, User, journal, private_world, processes, run, status_of, text, until, world_alone,
+    Changed, SSHD_CONFIG, Undo, User, free_port, journal, private_world, processes, run, status_of, text,
+    until, world_alone,
 };
 use std::fs;
 use std::process::Command;
-
-const SSHD_CONFIG: &str = "/etc/sshbox/sshd_config";
 
 /// The network namespace of this process.
 fn namespace_of(pid: &str) -> Option<String> {

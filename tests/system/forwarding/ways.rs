@@ -1,7 +1,7 @@
 //! Each way to forward ends in the box.
 
-use super::{Canary, INSIDE, free_port, read_from, serve, through};
-use crate::harness::{STATE, User, journal, run, text, until, world};
+use super::{Canary, INSIDE, read_from, serve, through};
+use crate::harness::{STATE, User, free_port, journal, run, text, until, world};
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;

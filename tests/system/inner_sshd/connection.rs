@@ -1,7 +1,8 @@
 //! Connections to the sshd in the box: who is accepted, what works in them, and their end.
 
-use super::{Agent, Machine, SERVE, free_port};
-use crate::harness::{Changed, STATE, User, WHOSE, run, text, until, world, world_alone};
+use super::{Machine, SERVE};
+use crate::agent::Agent;
+use crate::harness::{Changed, STATE, User, WHOSE, free_port, run, text, until, world, world_alone};
 use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
@@ -171,7 +172,7 @@ fn a_newer_openssh_in_the_box_works_too() {
     let _open = machine.open(&[&format!("-D{port}")], SERVE);
     let proxy = format!("socks5h://127.0.0.1:{port}");
     assert_eq!(run("curl", &["-s", "--proxy", &proxy, "http://127.0.0.1:8765/where"]), "inside the box\n");
-    let agent = Agent::new(&machine.folder);
+    let agent = Agent::at(format!("{}/agent", machine.folder));
     let mut ssh = machine.command("ssh");
     ssh.args(["-A", &machine.host(), "ssh-add -l"]).env("SSH_AUTH_SOCK", &agent.socket);
     assert!(text(&ssh.output().unwrap().stdout).contains("(ED25519)"));

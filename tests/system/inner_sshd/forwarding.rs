@@ -1,7 +1,8 @@
 //! Ports, sockets, an agent and X11 are forwarded into the box, and never to the host.
 
-use super::{Agent, Machine, SERVE, STAY, free_port, get};
-use crate::harness::{Changed, Undo, User, run, text, world, world_alone};
+use super::{Machine, SERVE, STAY, get};
+use crate::agent::Agent;
+use crate::harness::{Changed, Undo, User, free_port, run, text, world, world_alone};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -100,7 +101,7 @@ fn git_uses_a_forwarded_agent() {
     let (user, forge) = (User::new("agent"), User::new("forge"));
     forge.says("git init -q --bare project.git");
     let machine = Machine::of(&user);
-    let agent = Agent::new(&machine.folder);
+    let agent = Agent::at(format!("{}/agent", machine.folder));
     // The gateway of the boxes' network is this host, where the sshd of the forge listens.
     let clone = "
         gateway=$(python3 -c '

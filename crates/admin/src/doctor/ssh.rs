@@ -10,10 +10,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
-/// The sshd of the host; sshbox runs it with its own configuration.
-pub const SSHD: &str = "/usr/sbin/sshd";
-
-pub use crate::names::SSHD_CONFIG;
+pub use crate::names::{SSHD, SSHD_CONFIG};
 
 /// Each setting, the value that `sshd -T` must print, and what happens with another value.
 const SETTINGS: &[(&str, &str, &str)] = &[
